@@ -1,0 +1,14 @@
+//! Runs cargo with what the build needs beyond a Rust toolchain: a protobuf compiler for the build scripts of
+//! third-party crates. `cargo xtask <cargo arguments>` is cargo with `PROTOC` set.
+//!
+//! Not part of the system: nothing depends on this crate.
+
+use std::process::{Command, ExitCode};
+
+fn main() -> anyhow::Result<ExitCode> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let protoc = protoc_bin_vendored::protoc_bin_path()?;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo).args(&arguments).env("PROTOC", protoc).status()?;
+    Ok(u8::try_from(status.code().unwrap_or(1)).map_or(ExitCode::FAILURE, ExitCode::from))
+}
