@@ -2,4 +2,12 @@
 //! `planner`, what is done about it in `coordinator` and `site-executor`.
 
 pub mod ids;
+pub mod sign;
 pub mod status;
+pub mod token;
+
+/// The generated messages and services of `proto/dynamos.proto`.
+#[expect(missing_docs, clippy::all, reason = "generated code; the comments are in the .proto file")]
+pub mod v1 {
+    include!("generated/dynamos.v1.rs");
+}

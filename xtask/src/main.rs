@@ -1,14 +1,25 @@
 //! Runs cargo with what the build needs beyond a Rust toolchain: a protobuf compiler for the build scripts of
-//! third-party crates. `cargo xtask <cargo arguments>` is cargo with `PROTOC` set.
+//! third-party crates. `cargo xtask <cargo arguments>` is cargo with `PROTOC` set; `cargo xtask generate` writes the
+//! message types of `proto` anew, and `cargo xtask generate --check` fails if that would change them.
 //!
 //! Not part of the system: nothing depends on this crate.
 
+mod generate;
+
 use std::process::{Command, ExitCode};
+
+use anyhow::Context;
 
 fn main() -> anyhow::Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let protoc = protoc_bin_vendored::protoc_bin_path()?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo).args(&arguments).env("PROTOC", protoc).status()?;
-    Ok(u8::try_from(status.code().unwrap_or(1)).map_or(ExitCode::FAILURE, ExitCode::from))
+    let protoc = protoc_bin_vendored::protoc_bin_path().context("no protobuf compiler for this platform")?;
+    match arguments.first().map(String::as_str) {
+        Some("generate") if arguments.iter().any(|argument| argument == "--check") => generate::check(&protoc),
+        Some("generate") => generate::write(&protoc),
+        _ => {
+            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+            let status = Command::new(cargo).args(&arguments).env("PROTOC", protoc).status()?;
+            Ok(u8::try_from(status.code().unwrap_or(1)).map_or(ExitCode::FAILURE, ExitCode::from))
+        }
+    }
 }

@@ -1,0 +1,107 @@
+//! Ed25519 keys as the federation uses them: a coordinator signs permits, a steward its agreements, an organisation its
+//! users' tokens. Keys are exchanged as base64 text. Randomness and storage are the caller's.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ring::digest;
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use thiserror::Error;
+
+/// A key or signature that cannot be used.
+#[derive(Debug, Error)]
+pub enum SignError {
+    /// The text is not base64 of a key.
+    #[error("not a base64 Ed25519 {0}")]
+    MalformedKey(&'static str),
+    /// The signature does not belong to these bytes and this key.
+    #[error("the signature does not verify")]
+    WrongSignature,
+}
+
+/// A private signing key.
+#[derive(Debug)]
+pub struct SigningKey(Ed25519KeyPair);
+
+impl SigningKey {
+    /// The key that a 32-byte seed stands for.
+    pub fn from_seed(seed: &[u8; 32]) -> Result<Self, SignError> {
+        Ed25519KeyPair::from_seed_unchecked(seed).map(Self).map_err(|_| SignError::MalformedKey("seed"))
+    }
+
+    /// The key in a base64 text of its 32-byte seed, as key files hold it.
+    pub fn from_text(text: &str) -> Result<Self, SignError> {
+        let bytes = STANDARD.decode(text.trim()).map_err(|_| SignError::MalformedKey("seed"))?;
+        let seed: [u8; 32] = bytes.try_into().map_err(|_| SignError::MalformedKey("seed"))?;
+        Self::from_seed(&seed)
+    }
+
+    /// The public half.
+    pub fn public(&self) -> PublicKey {
+        PublicKey(self.0.public_key().as_ref().to_vec())
+    }
+
+    /// A signature over these bytes (64 bytes).
+    pub fn sign(&self, bytes: &[u8]) -> Vec<u8> {
+        self.0.sign(bytes).as_ref().to_vec()
+    }
+}
+
+/// A public key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicKey(Vec<u8>);
+
+impl PublicKey {
+    /// The key in a base64 text of its 32 bytes.
+    pub fn from_text(text: &str) -> Result<Self, SignError> {
+        let bytes = STANDARD.decode(text.trim()).map_err(|_| SignError::MalformedKey("public key"))?;
+        if bytes.len() == 32 { Ok(Self(bytes)) } else { Err(SignError::MalformedKey("public key")) }
+    }
+
+    /// The key as base64 text.
+    pub fn to_text(&self) -> String {
+        STANDARD.encode(&self.0)
+    }
+
+    /// Checks a signature over these bytes.
+    pub fn verify(&self, bytes: &[u8], signature: &[u8]) -> Result<(), SignError> {
+        UnparsedPublicKey::new(&ED25519, &self.0).verify(bytes, signature).map_err(|_| SignError::WrongSignature)
+    }
+}
+
+/// SHA-256 of these bytes.
+pub fn sha256(bytes: &[u8]) -> Vec<u8> {
+    digest::digest(&digest::SHA256, bytes).as_ref().to_vec()
+}
+
+/// The bytes that a steward signs for an agreement: every field that matters, each with its length before it.
+pub fn agreement_bytes(agreement: &crate::v1::SignedAgreement) -> Vec<u8> {
+    let mut bytes = b"dynamos agreement 1\0".to_vec();
+    for field in [&agreement.steward, &agreement.name, &agreement.text] {
+        bytes.extend_from_slice(&(field.len() as u64).to_be_bytes());
+        bytes.extend_from_slice(field.as_bytes());
+    }
+    bytes.extend_from_slice(&agreement.epoch.to_be_bytes());
+    bytes.push(u8::from(agreement.revoked));
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_holds_for_its_bytes_only() {
+        let key = SigningKey::from_seed(&[7; 32]).unwrap();
+        let public = PublicKey::from_text(&key.public().to_text()).unwrap();
+        let signature = key.sign(b"graph");
+        assert!(public.verify(b"graph", &signature).is_ok());
+        assert!(public.verify(b"grapi", &signature).is_err());
+    }
+
+    #[test]
+    fn agreement_bytes_tell_fields_apart() {
+        let one = crate::v1::SignedAgreement { steward: "ab".into(), name: "c".into(), ..Default::default() };
+        let two = crate::v1::SignedAgreement { steward: "a".into(), name: "bc".into(), ..Default::default() };
+        assert_ne!(agreement_bytes(&one), agreement_bytes(&two));
+    }
+}
