@@ -1,0 +1,5 @@
+//! Fragments: the placed plan cut at exchanges.
+
+mod graph;
+
+pub use graph::*;

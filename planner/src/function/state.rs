@@ -1,0 +1,28 @@
+//! The session state that planner and sites share: DataFusion's functions and the agreed ones, no tables, no files.
+
+use std::sync::Arc;
+
+use datafusion::execution::SessionState;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::prelude::SessionConfig;
+
+use super::{average_of, minimum_met};
+
+/// The state in which the planner resolves functions and both sides read Substrait.
+pub fn engine_state() -> SessionState {
+    engine_state_with(SessionConfig::new().with_target_partitions(1), Arc::new(RuntimeEnv::default()))
+}
+
+/// The same state with a site's own configuration and memory limits.
+pub fn engine_state_with(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> SessionState {
+    let mut state =
+        SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
+    for function in [average_of(), minimum_met()] {
+        let name = function.name().to_owned();
+        // Registering a scalar function in a fresh state cannot fail; the name is ours.
+        let previous = datafusion::execution::FunctionRegistry::register_udf(&mut state, Arc::new(function));
+        debug_assert!(matches!(previous, Ok(None)), "`{name}` must be registered once");
+    }
+    state
+}

@@ -1,0 +1,95 @@
+//! What the leaves of a fragment's plan can be, and a table that stands for one where only its schema matters.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{Result, TableReference, not_impl_err};
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use dynamos_proto::ids::{FragmentId, ReleaseId, SiteId};
+
+use crate::fragment::{EXCHANGE, RELEASE};
+
+/// A leaf of a fragment's plan.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Leaf {
+    /// A steward's table, seen through its protected view.
+    Table {
+        /// The steward.
+        site: SiteId,
+        /// Schema name.
+        schema: String,
+        /// Table name.
+        table: String,
+    },
+    /// Another fragment's output.
+    Exchange(FragmentId),
+    /// A release point's output.
+    Release(ReleaseId),
+}
+
+impl Leaf {
+    /// The leaf that a table name in a plan stands for; none if it is none of the three forms.
+    pub fn from_reference(reference: &TableReference) -> Option<Self> {
+        match reference {
+            TableReference::Full { catalog, schema, table } => Some(Self::Table {
+                site: SiteId::new(catalog.as_ref()),
+                schema: schema.to_string(),
+                table: table.to_string(),
+            }),
+            TableReference::Partial { schema, table } => match schema.as_ref() {
+                EXCHANGE => Some(Self::Exchange(FragmentId(table.strip_prefix('f')?.parse().ok()?))),
+                RELEASE => Some(Self::Release(ReleaseId(table.strip_prefix('r')?.parse().ok()?))),
+                _ => None,
+            },
+            TableReference::Bare { .. } => None,
+        }
+    }
+
+    /// The table name that stands for this leaf in a plan.
+    pub fn to_reference(&self) -> TableReference {
+        match self {
+            Self::Table { site, schema, table } => {
+                TableReference::full(site.as_str().to_owned(), schema.clone(), table.clone())
+            }
+            Self::Exchange(id) => TableReference::partial(EXCHANGE, id.to_string()),
+            Self::Release(id) => TableReference::partial(RELEASE, id.to_string()),
+        }
+    }
+}
+
+/// A table of which only the schema is known: enough to plan, not to scan.
+#[derive(Debug)]
+pub struct LeafTable {
+    schema: SchemaRef,
+}
+
+impl LeafTable {
+    /// A table with this schema.
+    pub fn new(schema: SchemaRef) -> Arc<Self> {
+        Arc::new(Self { schema })
+    }
+}
+
+#[async_trait]
+impl TableProvider for LeafTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        _projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        not_impl_err!("the planner has schemas, not rows")
+    }
+}

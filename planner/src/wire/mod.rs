@@ -1,0 +1,10 @@
+//! The planner's values as bytes and back: Substrait for plans, protobuf for the graph. The only module of the planner
+//! that knows a protocol.
+
+mod graph;
+mod leaf;
+mod plan;
+
+pub use graph::{decode_graph, encode_graph};
+pub use leaf::{Leaf, LeafTable};
+pub use plan::{PLAN_BYTES_MAX, WireError, bind_leaves, decode_plan, encode_plan};
