@@ -1,1 +1,3 @@
-//! placeholder
+//! The `dynamos` binary's subcommands, one module each.
+
+pub mod shell;
