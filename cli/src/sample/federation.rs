@@ -103,7 +103,7 @@ mod tests {
             };
             assert_eq!(types(&persons, "nationaliteit"), "Utf8");
             assert_eq!(types(&persons, "gebdat"), "Int64");
-            assert_eq!(types(&appointments, "functcat"), "Utf8");
+            assert_eq!(types(&appointments, "functcat"), "Int64");
             assert_eq!(types(&appointments, "salschal"), "Int64");
         }
         for hospital in ["amc", "olvg"] {

@@ -33,18 +33,18 @@ const FIELDS: [(&str, u64); 6] = [("G&M", 28), ("NATU", 22), ("DIV", 22), ("ECON
 
 /// Function groups: code of the function, salary scale, weight among men, weight among women.
 const FUNCTIONS: [(&str, i64, u64, u64); 12] = [
-    ("01091", 16, 9, 4),
-    ("01092", 14, 8, 4),
-    ("01082", 13, 7, 5),
-    ("01081", 12, 8, 7),
-    ("01072", 11, 14, 14),
-    ("01071", 10, 10, 12),
-    ("01101", 10, 20, 19),
-    ("02151", 11, 7, 8),
-    ("03021", 8, 6, 10),
-    ("03031", 7, 5, 9),
-    ("07012", 12, 4, 3),
-    ("09510", 6, 2, 5),
+    ("10910", 16, 9, 4),
+    ("10920", 14, 8, 4),
+    ("10820", 13, 7, 5),
+    ("10810", 12, 8, 7),
+    ("10720", 11, 14, 14),
+    ("10710", 10, 10, 12),
+    ("11010", 10, 20, 19),
+    ("21510", 11, 7, 8),
+    ("30210", 8, 6, 10),
+    ("30310", 7, 5, 9),
+    ("70120", 12, 4, 3),
+    ("95100", 6, 2, 5),
 ];
 
 /// Weekly working time in ten-thousandths of a full week, by weight for men and for women.
@@ -204,7 +204,7 @@ fn first_appointment(
     random: &mut SplitMix64,
 ) -> Appointment {
     let functions = FUNCTIONS.map(|(code, scale, men, women)| ((code, scale), if woman { women } else { men }));
-    let (function, function_scale) = random.weighted(&functions, ("01101", 10));
+    let (function, function_scale) = random.weighted(&functions, ("11010", 10));
     let off_scale = random.percent(5);
     // Young people start lower, and women a little lower in the same function.
     let young = i64::from(age < 32 && random.percent(50));

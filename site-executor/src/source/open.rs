@@ -1,6 +1,6 @@
 //! Opening a table: from a steward's configuration to something the engine can scan.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -46,7 +46,7 @@ pub async fn open(config: &TableConfig, base_dir: &Path) -> Result<SourceTable, 
     opened.map_err(|_| SourceError::Interrupted { table: config.name() })?
 }
 
-fn open_blocking(config: &TableConfig, root: &PathBuf) -> Result<SourceTable, SourceError> {
+fn open_blocking(config: &TableConfig, root: &Path) -> Result<SourceTable, SourceError> {
     config.validate()?;
     let engine_error = |source: DataFusionError| SourceError::Engine { table: config.name(), source };
     match config.format {

@@ -1,7 +1,8 @@
 //! Parquet files as one table: their footers checked against each other, then DataFusion's own scan.
 //!
-//! The scan lists the folder anew for each query, so files that arrive later are read too, as whole files of the schema
-//! found here; opening the table again checks them. Column names stay as the files have them.
+//! The scan lists the folder anew for each query, so files that arrive later are read too, but only opening the table
+//! again checks them: until then a later file that lacks a column reads as NULL there. Column names stay as the files
+//! have them.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
