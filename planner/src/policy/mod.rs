@@ -1,16 +1,17 @@
 //! Agreements as values: what a steward grants, to whom, for which purpose, and how that is written down.
-//! Reading them from SQL text is not here, nor is deciding about a plan with them.
+//! Reading them from SQL text is [`crate::sql`]; deciding about a plan with them is not here.
 
 pub mod agreement;
 pub mod clause;
 pub mod hierarchy;
 pub mod instant;
 pub mod place;
-mod print;
+pub(crate) mod print;
 pub mod purpose;
 pub mod relation;
 pub mod release;
 pub mod requester;
+pub mod support;
 
 pub use agreement::{Agreement, Grantee, NotApplicable, NumberedClause};
 pub use clause::{
@@ -26,3 +27,4 @@ pub use release::{
     ReleasedFunction,
 };
 pub use requester::Requester;
+pub use support::{Unimplemented, refuse_unimplemented};
