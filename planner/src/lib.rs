@@ -7,9 +7,13 @@
 //! Statement → BoundPlan → CompliantPlan → CandidatePlan → CostedPlan → FragmentGraph → PermittedQuery
 //!    sql        bind         policy         candidate       cost/choose   fragment        policy::permit
 //! ```
+//!
+//! - [`sql`]: text to [`sql::DynamosStatement`], the first step of a query's path;
+//! - [`policy`]: what an agreement says and whom it concerns.
 
 pub mod catalog;
 pub mod fragment;
 pub mod function;
 pub mod policy;
+pub mod sql;
 pub mod wire;

@@ -1,5 +1,6 @@
 //! Agreements and what follows from them: the clauses as values, which agreement governs a query, the protected views,
 //! the release points, and the check of every edge of a placed graph.
+//! Reading them from SQL text is [`crate::sql`]; deciding about a plan with them is not here.
 
 pub mod agreement;
 pub mod check;
@@ -8,12 +9,13 @@ pub mod held;
 pub mod hierarchy;
 pub mod instant;
 pub mod place;
-mod print;
+pub(crate) mod print;
 pub mod purpose;
 pub mod relation;
 pub mod release;
 pub mod release_plan;
 pub mod requester;
+pub mod support;
 pub mod view;
 
 pub use agreement::{Agreement, Grantee, NotApplicable, NumberedClause};
@@ -33,4 +35,5 @@ pub use release::{
     ReleasedFunction,
 };
 pub use requester::Requester;
+pub use support::{Unimplemented, refuse_unimplemented};
 pub use view::{ProtectedView, protected_view};
