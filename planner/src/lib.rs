@@ -8,6 +8,7 @@
 //!    sql        bind         policy         candidate       cost/choose   fragment        policy::permit
 //! ```
 
+pub mod bind;
 pub mod catalog;
 pub mod fragment;
 pub mod function;
