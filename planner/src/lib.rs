@@ -11,6 +11,7 @@
 //! - [`sql`]: text to [`sql::DynamosStatement`], the first step of a query's path;
 //! - [`policy`]: what an agreement says and whom it concerns.
 
+pub mod bind;
 pub mod catalog;
 pub mod fragment;
 pub mod function;

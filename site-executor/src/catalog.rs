@@ -14,6 +14,7 @@ use datafusion::common::{Column, ScalarValue};
 use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
 use dynamos_planner::catalog::TableName;
+use dynamos_planner::policy::RawTable;
 use dynamos_proto::v1;
 
 use crate::config::{SiteConfig, SiteTable};
@@ -29,6 +30,7 @@ pub(crate) struct SiteTables {
 #[derive(Debug)]
 struct OpenTable {
     provider: Arc<dyn TableProvider>,
+    entity: Option<String>,
     published: v1::Table,
 }
 
@@ -49,13 +51,14 @@ impl SiteTables {
     }
 
     /// The raw rows of a table: for protected views only.
-    pub(crate) fn provider(&self, name: &TableName) -> Option<&Arc<dyn TableProvider>> {
-        self.tables.get(name).map(|table| &table.provider)
+    pub(crate) fn raw(&self, name: &TableName) -> Option<RawTable> {
+        let table = self.tables.get(name)?;
+        Some(RawTable { provider: Arc::clone(&table.provider), entity: table.entity.clone() })
     }
 
     /// The columns of a table.
     pub(crate) fn schema(&self, name: &TableName) -> Option<SchemaRef> {
-        self.provider(name).map(|provider| provider.schema())
+        self.tables.get(name).map(|table| table.provider.schema())
     }
 
     /// What the federation is told.
@@ -95,7 +98,7 @@ impl OpenTable {
             shared_domain: config.shared_domain.clone().unwrap_or_default(),
             colocated_on: config.colocated_on.clone(),
         };
-        Ok(Self { provider, published })
+        Ok(Self { provider, entity: config.entity.clone(), published })
     }
 }
 

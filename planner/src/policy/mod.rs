@@ -29,11 +29,11 @@ pub use hierarchy::{Hierarchy, HierarchyError};
 pub use instant::UtcMillis;
 pub use place::PlaceRef;
 pub use relation::{ColumnRef, Columns, FromRelation, JoinKey, JoinKind, JoinStep, TableRef};
-pub use release_plan::{complete_plan, conditions, merge_plan, partial_plan, ReleaseConditions};
 pub use release::{
     Argument, Decimal, DistinctInput, Minimum, MinimumScope, Outcome, ReleaseClause, ReleaseWhat, ReleasedAggregates,
     ReleasedFunction,
 };
+pub use release_plan::{ReleaseConditions, complete_plan, conditions, merge_plan, partial_plan};
 pub use requester::Requester;
 pub use support::{Unimplemented, refuse_unimplemented};
-pub use view::{ProtectedView, protected_view};
+pub use view::{ProtectedView, RawTable, RawTables, protected_view};

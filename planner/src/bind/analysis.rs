@@ -1,0 +1,32 @@
+//! DataFusion's analyzer and optimizer as plain functions, without hidden inputs.
+
+use std::sync::Arc;
+
+use datafusion::common::{DFSchema, Result};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
+use datafusion::prelude::Expr;
+use datafusion::sql::sqlparser::ast;
+
+/// The plan with types coerced and functions resolved.
+pub fn analyze(plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
+    state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})
+}
+
+/// The plan after these rules. The present, for `now()`, is the planner's input and was put in while binding.
+pub fn optimize(
+    plan: LogicalPlan,
+    rules: Vec<Arc<dyn OptimizerRule + Send + Sync>>,
+    state: &SessionState,
+) -> Result<LogicalPlan> {
+    let context = OptimizerContext::new_with_config_options(Arc::clone(state.config_options()))
+        .without_query_execution_start_time()
+        .with_max_passes(3);
+    Optimizer::with_rules(rules).optimize(plan, &context, |_, _| {})
+}
+
+/// A clause's expression over a relation's columns.
+pub fn scalar_expr(expr: &ast::Expr, schema: &DFSchema, state: &SessionState) -> Result<Expr> {
+    state.create_logical_expr_from_sql_expr(ast::ExprWithAlias { expr: expr.clone(), alias: None }, schema)
+}
