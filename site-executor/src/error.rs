@@ -66,6 +66,9 @@ pub enum SiteError {
     /// Certificates cannot be used.
     #[error("the TLS certificates cannot be used")]
     Tls(#[source] tonic::transport::Error),
+    /// Connections can no longer be served.
+    #[error("the site stopped serving")]
+    Serve(#[source] tonic::transport::Error),
     /// The engine could not be set up.
     #[error("the engine cannot start: {0}")]
     Engine(String),
