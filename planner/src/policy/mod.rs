@@ -4,9 +4,12 @@
 pub mod agreement;
 pub mod check;
 pub mod clause;
+pub mod comply;
+pub mod govern;
 pub mod held;
 pub mod hierarchy;
 pub mod instant;
+pub mod matching;
 pub mod place;
 mod print;
 pub mod purpose;
@@ -22,9 +25,12 @@ pub use clause::{
     Archetype, BudgetClause, BudgetLimit, Clause, ClauseRef, Comparison, FilterClause, JoinClause, JoinPartner,
     MaskClause, Obligation, ObligeClause, Period, RowsClause, ShipClause, ShipWhat, TimeUnit,
 };
+pub use comply::{CompliantPlan, Denial, ProtectedPart, Reason, ReleasedRows, comply};
+pub use govern::{Governing, Policy};
 pub use held::{AgreementSet, HeldAgreement};
 pub use hierarchy::{Hierarchy, HierarchyError};
 pub use instant::UtcMillis;
+pub use matching::{Covered, RelationShape};
 pub use place::PlaceRef;
 pub use relation::{ColumnRef, Columns, FromRelation, JoinKey, JoinKind, JoinStep, TableRef};
 pub use release::{
