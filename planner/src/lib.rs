@@ -9,8 +9,11 @@
 //! ```
 
 pub mod bind;
+pub mod candidate;
 pub mod catalog;
+pub mod cost;
 pub mod fragment;
 pub mod function;
+pub mod knowledge;
 pub mod policy;
 pub mod wire;
