@@ -16,4 +16,5 @@ pub mod fragment;
 pub mod function;
 pub mod knowledge;
 pub mod policy;
+pub mod sql;
 pub mod wire;

@@ -11,12 +11,13 @@ pub mod hierarchy;
 pub mod instant;
 pub mod matching;
 pub mod place;
-mod print;
+pub(crate) mod print;
 pub mod purpose;
 pub mod relation;
 pub mod release;
 pub mod release_plan;
 pub mod requester;
+pub mod support;
 pub mod view;
 
 pub use agreement::{Agreement, Grantee, NotApplicable, NumberedClause};
@@ -39,4 +40,5 @@ pub use release::{
 };
 pub use release_plan::{ReleaseConditions, complete_plan, conditions, merge_plan, partial_plan};
 pub use requester::Requester;
+pub use support::{Unimplemented, refuse_unimplemented};
 pub use view::{ProtectedView, RawTable, RawTables, protected_view};
