@@ -69,6 +69,14 @@ impl VisibleTables {
         }
     }
 
+    /// A steward's own table.
+    pub fn of_site(&self, site: &SiteId, name: &TableName) -> Result<&VisibleTable> {
+        match self.tables.get(&(Some(site.clone()), name.clone())) {
+            Some(table) => Ok(table),
+            None => plan_err!("no table `{site}.{name}`"),
+        }
+    }
+
     fn find_bare(&self, table: &str) -> Result<&VisibleTable> {
         if let Some(schema) = &self.default_schema
             && let Some(found) = self.tables.get(&(None, TableName::new(schema, table)))

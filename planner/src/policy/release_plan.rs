@@ -18,7 +18,7 @@ use datafusion::logical_expr::{AggregateUDF, Expr, LogicalPlan, LogicalPlanBuild
 use datafusion::prelude::col;
 
 use super::{AgreementSet, Clause, ClauseRef, Outcome, ReleaseWhat};
-use crate::fragment::{ReleasePoint, ReleaseShape, ReleasedAggregate};
+use crate::fragment::{ReleaseClauseRef, ReleaseShape, ReleasedAggregate};
 use crate::function::{average_of, minimum_met};
 
 /// The conditions of all clauses of a release point together.
@@ -32,10 +32,10 @@ pub struct ReleaseConditions {
 
 /// The conditions that the clauses of a release point state, read from the executing place's own agreements. Fails if one
 /// of the clauses is not held in the version that the graph names.
-pub fn conditions(point: &ReleasePoint, agreements: &AgreementSet) -> Result<ReleaseConditions> {
+pub fn conditions(clauses: &[ReleaseClauseRef], agreements: &AgreementSet) -> Result<ReleaseConditions> {
     let mut minimums: BTreeMap<String, u32> = BTreeMap::new();
     let mut outcome = Outcome::Drop;
-    for reference in &point.clauses {
+    for reference in clauses {
         let held = agreements.get(&reference.steward, &reference.agreement.agreement);
         let Some(held) = held.filter(|held| held.epoch == reference.agreement.epoch) else {
             return plan_err!("agreement `{}` of `{}` is not held", reference.agreement.agreement, reference.steward);
