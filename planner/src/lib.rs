@@ -24,3 +24,5 @@ pub mod wire;
 pub use candidate::Placement;
 pub use permit::PermittedQuery;
 pub use plan::{Described, PlanError, Planned, PlanningInput, describe_query, plan_query, visible_tables};
+#[cfg(test)]
+mod smoke;

@@ -9,7 +9,6 @@ use datafusion::execution::SessionState;
 use dynamos_proto::ids::SiteId;
 
 use crate::candidate::{Candidates, Placement};
-use crate::catalog::TableName;
 use crate::fragment::FragmentGraph;
 use crate::plan::{PlanError, Planned, PlanningInput};
 use crate::policy::{CheckInput, Denial, EdgeVerdict, PlaceFacts, Reason, Viewpoint, check_graph};
@@ -95,13 +94,11 @@ pub(crate) fn permit(
         .iter()
         .map(|(name, site)| (name.clone(), PlaceFacts { roles: site.roles.clone(), regions: site.regions.clone() }))
         .collect();
-    let tables = |site: &SiteId, name: &TableName| crate::policy::govern::raw_table(input.catalog, site, name);
     let check = CheckInput {
         viewpoint: Viewpoint::Planner,
         agreements: input.agreements,
         requester: Some(input.requester),
         places: &places,
-        tables: &tables,
         now: input.now,
         purposes: input.purposes,
         state,

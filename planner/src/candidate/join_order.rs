@@ -109,8 +109,7 @@ impl Enumeration<'_> {
     /// Puts the columns back in the order that the query's own join gives.
     fn in_order(&self, plan: &LogicalPlan, joined: Joined) -> Result<Alternatives> {
         let columns: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
-        let input = super::split::stub(joined.plan.schema());
-        let project = LogicalPlan::Projection(Projection::try_new(columns, Arc::new(input))?);
+        let project = LogicalPlan::Projection(Projection::try_new(columns, Arc::clone(&joined.plan))?);
         let mut ways = Alternatives::new(
             joined.ways.places.clone(),
             Arc::clone(plan.schema()),
@@ -240,8 +239,8 @@ impl Nest {
             }
         }
         let join = Join::try_new(
-            Arc::new(super::split::stub(of_left)),
-            Arc::new(super::split::stub(of_right)),
+            Arc::clone(left),
+            Arc::clone(right),
             on,
             conjunction(conditions),
             JoinType::Inner,

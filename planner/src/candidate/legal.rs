@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use datafusion::common::{Column, DFSchema, TableReference};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::TableScan;
+use datafusion::prelude::Expr;
 use dynamos_proto::ids::SiteId;
 
 use super::placed::{Placement, ReleaseHow};
@@ -65,7 +66,8 @@ impl Legal<'_> {
         let relation =
             RelationShape { tables: BTreeMap::from([(table.name.clone(), schema)]), ..RelationShape::default() };
         let fields = scan.projected_schema.fields();
-        let columns: Vec<Column> = fields.iter().map(|field| Column::new(Some(reference.clone()), field.name())).collect();
+        let column = |name: &String| Expr::Column(Column::new(Some(reference.clone()), name));
+        let columns: Vec<Expr> = fields.iter().map(|field| column(field.name())).collect();
         for place in self.candidates() {
             let everywhere = table.stewards.iter().all(|steward| {
                 let Some(held) = self.governing.get(steward) else { return false };
@@ -134,7 +136,7 @@ impl Legal<'_> {
     /// Rows may go to a place if each steward's SHIP ROWS covers every column that the part gives or touches, and its
     /// ARCHETYPES allow rows to leave.
     fn may_ship_rows(&self, part: &ProtectedPart, place: &SiteId) -> bool {
-        let columns = part.columns();
+        let columns = part.disclosed();
         part.stewards.iter().all(|steward| {
             if steward == place {
                 return true;

@@ -82,13 +82,12 @@ pub struct ProtectedPart {
 }
 
 impl ProtectedPart {
-    /// The base columns that the input gives or touches, each once.
-    pub fn columns(&self) -> Vec<Column> {
-        let mut columns: BTreeSet<Column> = self.relation.touched().into_iter().collect();
-        if let LogicalPlan::Projection(projection) = &self.input {
-            columns.extend(projection.expr.iter().flat_map(super::matching::columns_of));
+    /// What leaves a steward if it sends the input's rows.
+    pub fn disclosed(&self) -> Vec<Expr> {
+        match &self.input {
+            LogicalPlan::Projection(projection) => self.relation.disclosed(&projection.expr),
+            _ => Vec::new(),
         }
-        columns.into_iter().filter(|column| !is_steward(column)).collect()
     }
 }
 
@@ -249,11 +248,11 @@ impl Walk<'_> {
         }
         let reference = TableReference::partial(table.name.schema.clone(), table.name.table.clone());
         let schema = DFSchema::try_from_qualified_schema(reference.clone(), &table.schema)?;
-        let columns: Vec<Column> = scan
+        let columns: Vec<Expr> = scan
             .projected_schema
             .fields()
             .iter()
-            .map(|field| Column::new(Some(reference.clone()), field.name()))
+            .map(|field| Expr::Column(Column::new(Some(reference.clone()), field.name())))
             .collect();
         let relation =
             RelationShape { tables: BTreeMap::from([(table.name.clone(), schema)]), ..RelationShape::default() };
@@ -335,7 +334,7 @@ impl Walk<'_> {
                 continue;
             };
             let matched = asked.iter().map(|value| value.bare(&rows.relation)).collect::<Vec<_>>();
-            match rows.relation.released_aggregates(&held.agreement, &keys, &matched, self.state) {
+            match rows.relation.released_aggregates(&held.agreement, &keys, &matched, None, self.state) {
                 Ok(clause) => clauses.push(ReleaseClauseRef {
                     steward: steward.clone(),
                     agreement: AgreementRef { agreement: held.agreement.name.clone(), epoch: held.epoch },
@@ -412,13 +411,7 @@ impl Asked {
     /// The same aggregate without a widening of its argument's number type that the engine put in itself.
     pub(crate) fn bare(&self, relation: &RelationShape) -> Self {
         let mut bare = self.clone();
-        if let Some(Expr::Cast(cast)) = &bare.argument
-            && let Expr::Column(column) = cast.expr.as_ref()
-            && cast.field.data_type().is_numeric()
-            && relation.column_type(column).is_some_and(|kind| kind.is_numeric())
-        {
-            bare.argument = Some(Expr::Column(column.clone()));
-        }
+        bare.argument = bare.argument.map(|argument| relation.without_widening(&argument));
         bare
     }
 }
@@ -549,14 +542,4 @@ fn denied(mut reasons: Vec<Reason>) -> Stop {
 fn refuse(text: &str, mut why: Vec<Reason>) -> Stop {
     why.insert(0, Reason { steward: None, text: text.to_owned() });
     denied(why)
-}
-
-impl RelationShape {
-    /// The type of a table's column.
-    pub(crate) fn column_type(&self, column: &Column) -> Option<arrow::datatypes::DataType> {
-        self.tables.values().find_map(|schema| {
-            let index = schema.index_of_column(column).ok()?;
-            Some(schema.field(index).data_type().clone())
-        })
-    }
 }

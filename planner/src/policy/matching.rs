@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, TableReference};
 use datafusion::execution::SessionState;
@@ -152,7 +153,7 @@ impl RelationShape {
     }
 
     /// The RELEASE ROWS clause of an agreement that lets these columns of this relation go to the requester.
-    pub fn released_rows(&self, agreement: &Agreement, columns: &[Column], state: &SessionState) -> Covered {
+    pub fn released_rows(&self, agreement: &Agreement, columns: &[Expr], state: &SessionState) -> Covered {
         let mut reasons = Vec::new();
         for numbered in &agreement.clauses {
             let Clause::Release(release) = &numbered.clause else { continue };
@@ -165,25 +166,33 @@ impl RelationShape {
         Err(reasons)
     }
 
-    /// Whether a list of columns over `from` covers these columns of this relation.
+    /// Whether a list over `from` covers these expressions of this relation: a bare column is covered by `*`, anything
+    /// else only if it is listed as written.
     fn rows_covered(
         &self,
         listed: &Columns,
         from: &FromRelation,
         own: Option<&ast::Expr>,
-        columns: &[Column],
+        columns: &[Expr],
         state: &SessionState,
     ) -> Result<(), Vec<String>> {
         if !self.is(from) {
             return Err(vec!["it is about another relation".into()]);
         }
         let mut reasons = self.missing_conditions(own, state);
-        if let Columns::Listed(listed) = listed {
-            let listed: Vec<Expr> = listed.iter().filter_map(|column| self.resolve(column, state)).collect();
-            for column in columns.iter().filter(|column| !is_steward(column)) {
-                if !listed.contains(&Expr::Column((*column).clone())) {
-                    reasons.push(format!("it does not list `{}`", column.name));
-                }
+        let all = *listed == Columns::All;
+        let listed: Vec<Expr> = match listed {
+            Columns::All => Vec::new(),
+            Columns::Listed(listed) => listed.iter().filter_map(|column| self.resolve(column, state)).collect(),
+        };
+        for expr in columns {
+            let covered = match expr {
+                Expr::Literal(..) => true,
+                Expr::Column(column) if is_steward(column) || all => true,
+                other => listed.contains(other),
+            };
+            if !covered {
+                reasons.push(format!("it does not list `{expr}`"));
             }
         }
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
@@ -199,16 +208,18 @@ impl RelationShape {
         missing.map(|condition| format!("it needs the condition `{condition}`")).collect()
     }
 
-    /// The RELEASE clause of an agreement that covers these keys and aggregates of this relation.
+    /// The RELEASE clause of an agreement that covers these keys and aggregates of this relation; if `only` is given, no
+    /// other clause will do.
     pub fn released_aggregates(
         &self,
         agreement: &Agreement,
         keys: &[Expr],
         asked: &[Asked],
+        only: Option<u32>,
         state: &SessionState,
     ) -> Covered {
         let mut reasons = Vec::new();
-        for numbered in &agreement.clauses {
+        for numbered in agreement.clauses.iter().filter(|clause| only.is_none_or(|only| clause.number == only)) {
             let Clause::Release(release) = &numbered.clause else { continue };
             let ReleaseWhat::Aggregates(released) = &release.what else { continue };
             if !self.is(&release.from) {
@@ -232,7 +243,12 @@ impl RelationShape {
 
     fn refused_keys(&self, released: &ReleasedAggregates, keys: &[Expr], state: &SessionState) -> Vec<String> {
         let listed: Vec<Expr> = released.by.iter().filter_map(|key| self.resolve(key, state)).collect();
-        let steward = |key: &Expr| matches!(key, Expr::Column(column) if is_steward(column));
+        // A steward's name is no property of a person; at the steward itself it is a constant.
+        let steward = |key: &Expr| match key {
+            Expr::Column(column) => is_steward(column),
+            Expr::Literal(..) => true,
+            _ => false,
+        };
         let refused = keys.iter().filter(|key| !steward(key) && !listed.contains(key));
         refused.map(|key| format!("it does not list the grouping `{key}`")).collect()
     }
@@ -266,7 +282,7 @@ impl RelationShape {
     pub fn shipped_rows(
         &self,
         agreement: &Agreement,
-        columns: &[Column],
+        columns: &[Expr],
         at: &dyn Fn(&[PlaceRef]) -> bool,
         state: &SessionState,
     ) -> Covered {
@@ -287,6 +303,42 @@ impl RelationShape {
             reasons.push(format!("agreement `{}` has no SHIP ROWS", agreement.name));
         }
         Err(reasons)
+    }
+
+    /// What leaves if rows with these expressions are sent: the expressions, without a widening of number types that the
+    /// engine put in itself, and every column that a predicate touched; each once.
+    pub fn disclosed<'a>(&self, exprs: impl IntoIterator<Item = &'a Expr>) -> Vec<Expr> {
+        let mut disclosed: Vec<Expr> = Vec::new();
+        let touched = self.touched().into_iter().map(Expr::Column);
+        for expr in exprs.into_iter().map(|expr| self.without_widening(expr)).chain(touched) {
+            if !disclosed.contains(&expr) {
+                disclosed.push(expr);
+            }
+        }
+        disclosed
+    }
+
+    /// A cast between number types or between text types, put in by the engine so that a function or several stewards'
+    /// columns have one type, is the column itself.
+    pub fn without_widening(&self, expr: &Expr) -> Expr {
+        if let Expr::Cast(cast) = crate::bind::unalias(expr)
+            && let Expr::Column(column) = cast.expr.as_ref()
+            && let Some(kind) = self.column_type(column)
+        {
+            let target = cast.field.data_type();
+            if (kind.is_numeric() && target.is_numeric()) || (kind.is_string() && target.is_string()) {
+                return Expr::Column(column.clone());
+            }
+        }
+        crate::bind::unalias(expr).clone()
+    }
+
+    /// The type of a table's column.
+    fn column_type(&self, column: &Column) -> Option<DataType> {
+        self.tables.values().find_map(|schema| {
+            let index = schema.index_of_column(column).ok()?;
+            Some(schema.field(index).data_type().clone())
+        })
     }
 
     /// Every column that predicates and joins touched.
@@ -350,14 +402,13 @@ pub fn is_leak_proof(
     let literal = |expr: &Expr| matches!(expr, Expr::Literal(..));
     match predicate {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::And | Operator::Or, right }) => again(left) && again(right),
-        Expr::BinaryExpr(BinaryExpr { left, op, right }) if op.supports_propagation() => {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_comparison(*op) => {
             match (left.as_ref(), right.as_ref()) {
                 (Expr::Column(one), Expr::Column(other)) => with_column(one) && with_column(other),
-                (one, other) => (column(one) && literal(other)) || (literal(one) && column(other)),
+                (one, other) => {
+                    (column(one) || literal(one)) && (column(other) || literal(other))
+                }
             }
-        }
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::NotEq, right }) => {
-            (column(left) && literal(right)) || (literal(left) && column(right))
         }
         Expr::InList(InList { expr, list, .. }) => column(expr) && list.iter().all(literal),
         Expr::Between(Between { expr, low, high, .. }) => column(expr) && literal(low) && literal(high),
@@ -367,6 +418,13 @@ pub fn is_leak_proof(
         Expr::Literal(..) => true,
         _ => false,
     }
+}
+
+fn is_comparison(op: Operator) -> bool {
+    matches!(
+        op,
+        Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq
+    )
 }
 
 /// The columns that an expression depends on.

@@ -5,6 +5,7 @@ pub mod agreement;
 pub mod check;
 pub mod clause;
 pub mod comply;
+mod flow;
 pub mod govern;
 pub mod held;
 pub mod hierarchy;
