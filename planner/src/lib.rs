@@ -12,4 +12,5 @@ pub mod catalog;
 pub mod fragment;
 pub mod function;
 pub mod policy;
+pub mod sql;
 pub mod wire;

@@ -161,3 +161,74 @@ impl Grantee {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::purpose;
+    use crate::sql::parse_agreement;
+
+    fn requester(user: &str, organisation: &str, roles: &[&str]) -> Requester {
+        let roles = roles.iter().map(|role| (*role).to_owned()).collect();
+        Requester { user: user.to_owned(), organisation: organisation.to_owned(), roles }
+    }
+
+    fn agreement(grantee: &str, rest: &str) -> Agreement {
+        let text = format!("CREATE AGREEMENT a ON SITE vu FOR {grantee} {rest} AS (RELEASE ROWS (*) FROM t)");
+        parse_agreement(&text).unwrap()
+    }
+
+    #[test]
+    fn concerns_exactly_its_grantees() {
+        let now = UtcMillis::parse("2026-05-01").unwrap();
+        let ann = requester("ann@uva.nl", "uva", &["student", "analyst"]);
+        for (grantee, concerned) in [
+            ("USER 'ann@uva.nl'", true),
+            ("USER 'Ann@uva.nl'", false),
+            ("ROLE analyst", true),
+            ("ROLE analyst OF uva", true),
+            ("ROLE analyst OF vu", false),
+            ("ROLE teacher OF uva", false),
+            ("ORGANISATION uva", true),
+            ("ORGANISATION vu", false),
+            ("ANYONE", true),
+            ("ORGANISATION vu, ROLE student", true),
+        ] {
+            let agreement = agreement(grantee, "PURPOSE statistics");
+            let answer = agreement.applies_to(&ann, "statistics", now, &purpose::shipped().unwrap());
+            assert_eq!(answer.is_ok(), concerned, "{grantee}: {answer:?}");
+        }
+    }
+
+    #[test]
+    fn holds_from_its_beginning_until_just_before_its_end() {
+        let agreement = agreement("ANYONE", "PURPOSE statistics VALID FROM '2026-01-01' UNTIL '2027-01-01'");
+        for (now, refusal) in [
+            ("2025-12-31T23:59:59.999Z", Some("agreement `a` of `vu` is valid from 2026-01-01")),
+            ("2026-01-01", None),
+            ("2026-12-31T23:59:59.999Z", None),
+            ("2027-01-01", Some("agreement `a` of `vu` was valid until 2027-01-01")),
+        ] {
+            let now = UtcMillis::parse(now).unwrap();
+            let answer = agreement.applies_to(&requester("ann", "uva", &[]), "statistics", now, &Hierarchy::default());
+            assert_eq!(answer.err().map(|why| why.to_string()).as_deref(), refusal, "{now}");
+        }
+    }
+
+    #[test]
+    fn covers_purposes_below_the_granted_ones_only() {
+        let agreement = agreement("ANYONE", "PURPOSE education, 'DUO:0000006', thesis");
+        let purposes = purpose::shipped().unwrap();
+        for (asked, covered) in [
+            ("education", true),
+            ("DUO:0000007", true),
+            ("DUO:0000042", false),
+            ("statistics", false),
+            ("thesis", true),
+            ("theses", false),
+        ] {
+            let answer = agreement.applies_to(&requester("ann", "uva", &[]), asked, UtcMillis(0), &purposes);
+            assert_eq!(answer.is_ok(), covered, "{asked}: {answer:?}");
+        }
+    }
+}

@@ -8,12 +8,13 @@ pub mod held;
 pub mod hierarchy;
 pub mod instant;
 pub mod place;
-mod print;
+pub(crate) mod print;
 pub mod purpose;
 pub mod relation;
 pub mod release;
 pub mod release_plan;
 pub mod requester;
+pub mod support;
 pub mod view;
 
 pub use agreement::{Agreement, Grantee, NotApplicable, NumberedClause};
@@ -33,4 +34,5 @@ pub use release::{
     ReleasedFunction,
 };
 pub use requester::Requester;
+pub use support::{Unimplemented, refuse_unimplemented};
 pub use view::{ProtectedView, protected_view};

@@ -15,66 +15,56 @@ use super::release::{
     Argument, DistinctInput, MinimumScope, Outcome, ReleaseClause, ReleaseWhat, ReleasedAggregates, ReleasedFunction,
 };
 
-/// Words that have a meaning somewhere in an agreement; a name that equals one is written in quotes.
-pub(crate) const RESERVED: [&str; 58] = [
-    "agreement",
+/// Words that hold an agreement together; a name that equals one is written in quotes everywhere.
+pub(crate) const RESERVED: [&str; 33] = [
     "and",
-    "any",
-    "anyone",
     "archetypes",
     "as",
     "at",
-    "audit",
     "budget",
     "by",
-    "columns",
     "compare",
-    "coordinator",
-    "default",
     "distinct",
     "dominance",
-    "drop",
     "else",
-    "epsilon",
-    "fail",
     "filter",
     "for",
     "from",
     "inner",
-    "interval",
     "join",
     "left",
-    "literals",
     "mask",
     "minimum",
-    "notification",
     "oblige",
     "of",
     "on",
-    "organisation",
     "outer",
-    "partials",
     "per",
     "purpose",
-    "queries",
-    "region",
     "release",
-    "remainder",
-    "requester",
-    "retention",
-    "role",
     "round",
     "rows",
     "ship",
-    "site",
-    "sites",
-    "table",
     "to",
     "until",
-    "user",
     "valid",
     "where",
     "with",
+];
+
+/// Words that say which kind of place, grantee or partner follows; a site of that name is written in quotes.
+pub(crate) const KINDS: [&str; 11] = [
+    "any",
+    "anyone",
+    "coordinator",
+    "organisation",
+    "organization",
+    "region",
+    "requester",
+    "role",
+    "site",
+    "table",
+    "user",
 ];
 
 /// A name as SQL text: bare where that reads back as the same name, else in double quotes.
@@ -93,6 +83,15 @@ impl Display for Name<'_> {
         } else {
             write!(f, "\"{}\"", self.0.replace('"', "\"\""))
         }
+    }
+}
+
+/// The name of a site where other kinds of place may stand, too.
+struct SiteName<'a>(&'a str);
+
+impl Display for SiteName<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if KINDS.contains(&self.0) { write!(f, "\"{}\"", self.0) } else { Name(self.0).fmt(f) }
     }
 }
 
@@ -334,7 +333,7 @@ impl Display for ClauseRef {
 impl Display for PlaceRef {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            PlaceRef::Site(site) => Name(site).fmt(f),
+            PlaceRef::Site(site) => SiteName(site).fmt(f),
             PlaceRef::Role(role) => write!(f, "ROLE {}", Name(role)),
             PlaceRef::Region(region) => write!(f, "REGION {}", Name(region)),
             PlaceRef::Coordinator => f.write_str("COORDINATOR"),
@@ -357,7 +356,7 @@ impl Display for JoinPartner {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             JoinPartner::Requester => f.write_str("REQUESTER"),
-            JoinPartner::Site(site) => Name(site).fmt(f),
+            JoinPartner::Site(site) => SiteName(site).fmt(f),
             JoinPartner::Table(table) => write!(f, "TABLE {table}"),
             JoinPartner::Any => f.write_str("ANY"),
         }

@@ -1,0 +1,314 @@
+//! What this release cannot enforce. An agreement that asks for it is refused when it is created: a clause that is
+//! accepted is enforced. The parser knows the whole language, so that such agreements can at least be read and named.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, UnaryOperator, Value, Visit, Visitor,
+};
+use thiserror::Error;
+
+use super::agreement::Agreement;
+use super::clause::{Clause, FilterClause, JoinPartner, MaskClause, ShipClause, ShipWhat};
+use super::relation::{Columns, FromRelation, JoinKind};
+use super::release::{MinimumScope, Outcome, ReleaseClause, ReleaseWhat};
+
+/// One thing that an agreement asks for and this release does not do.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("clause {clause}: {what} is not available in this release: {why}")]
+pub struct Unimplemented {
+    /// The number of the clause.
+    pub clause: u32,
+    /// What it asks for.
+    pub what: String,
+    /// Why that is refused, and what to write instead where there is something.
+    pub why: &'static str,
+}
+
+/// Refuses an agreement with clauses that this release cannot enforce, and names all of them.
+pub fn refuse_unimplemented(agreement: &Agreement) -> Result<(), Vec<Unimplemented>> {
+    let mut refused = Vec::new();
+    for numbered in &agreement.clauses {
+        let mut refuse = |what: String, why: &'static str| {
+            refused.push(Unimplemented { clause: numbered.number, what, why });
+        };
+        match &numbered.clause {
+            Clause::Release(release) => check_release(release, &mut refuse),
+            Clause::Ship(ship) => check_ship(ship, &mut refuse),
+            Clause::Filter(filter) => check_filter(filter, &mut refuse),
+            Clause::Join(join) => match &join.with {
+                JoinPartner::Requester => refuse("JOIN … WITH REQUESTER".to_owned(), NO_REQUESTER_JOIN),
+                JoinPartner::Table(_) => refuse("JOIN … WITH TABLE".to_owned(), "name the site instead"),
+                JoinPartner::Site(_) | JoinPartner::Any => {}
+            },
+            Clause::Mask(mask) => check_mask(mask, &mut refuse),
+            Clause::Budget(_) => refuse("BUDGET".to_owned(), "queries are not counted yet"),
+            Clause::Oblige(_) => refuse("OBLIGE".to_owned(), "no place can prove yet that it did what was demanded"),
+            Clause::Rows(_) | Clause::Archetypes(_) => {}
+        }
+    }
+    if refused.is_empty() { Ok(()) } else { Err(refused) }
+}
+
+const NO_REQUESTER_JOIN: &str = "relations of the requester cannot act below a release point yet";
+
+/// Takes what is refused and why.
+type Refuse<'a> = dyn FnMut(String, &'static str) + 'a;
+
+fn check_release(release: &ReleaseClause, refuse: &mut Refuse<'_>) {
+    check_from(&release.from, refuse);
+    let ReleaseWhat::Aggregates(aggregates) = &release.what else { return };
+    match aggregates.outcome {
+        Outcome::Remainder => refuse("ELSE REMAINDER".to_owned(), "small groups are not merged yet; use DROP or FAIL"),
+        Outcome::Drop | Outcome::Fail => {}
+    }
+    match aggregates.scope {
+        MinimumScope::PerSite => refuse("PER SITE".to_owned(), "minimums hold over the federation only"),
+        MinimumScope::Federation => {}
+    }
+    if aggregates.minimum_sites.is_some() {
+        refuse("MINIMUM … SITES".to_owned(), "stewards are not counted yet; use MINIMUM … DISTINCT");
+    }
+    if aggregates.dominance.is_some() {
+        refuse("DOMINANCE".to_owned(), "the largest share of an entity is not kept yet");
+    }
+    if aggregates.round_to.is_some() {
+        refuse("ROUND TO".to_owned(), "released numbers are exact");
+    }
+}
+
+fn check_ship(ship: &ShipClause, refuse: &mut Refuse<'_>) {
+    let ShipWhat::Rows { columns, from, .. } = &ship.what else { return };
+    check_from(from, refuse);
+    let Columns::Listed(columns) = columns else { return };
+    if columns.visit(&mut CallsHash).is_break() {
+        refuse("`hash(…)`".to_owned(), "sites do not exchange query keys yet; ship the column itself or partials");
+    }
+}
+
+fn check_from(from: &FromRelation, refuse: &mut Refuse<'_>) {
+    if from.joins.iter().any(|join| join.kind == JoinKind::Left) {
+        refuse("LEFT JOIN".to_owned(), "a clause's relation has inner joins only");
+    }
+}
+
+fn check_filter(filter: &FilterClause, refuse: &mut Refuse<'_>) {
+    for expr in &filter.columns {
+        if !matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) {
+            refuse(format!("FILTER ON `{expr}`"), "predicates are matched on bare columns only");
+        }
+    }
+}
+
+fn check_mask(mask: &MaskClause, refuse: &mut Refuse<'_>) {
+    if let Err(part) = check_total(&mask.value) {
+        let why = "a mask must give a value for every row, never an error; use a column, literal, CASE, date_trunc, \
+                   date_part, extract, year, upper, lower, substr, left, concat or coalesce, with literal lengths";
+        refuse(format!("MASK with `{part}`"), why);
+    }
+}
+
+/// Finds a call of `hash`, at any depth.
+struct CallsHash;
+
+impl Visitor for CallsHash {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Function(function) if function.name.to_string() == "hash" => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// Whether an expression has a value for every row; if not, the part that may have none.
+fn check_total(expr: &Expr) -> Result<(), String> {
+    match expr {
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_) | Expr::TypedString(_) => Ok(()),
+        Expr::Nested(inner)
+        | Expr::IsNull(inner)
+        | Expr::IsNotNull(inner)
+        | Expr::IsTrue(inner)
+        | Expr::IsNotTrue(inner)
+        | Expr::IsFalse(inner)
+        | Expr::IsNotFalse(inner)
+        | Expr::UnaryOp { op: UnaryOperator::Not, expr: inner }
+        | Expr::Extract { expr: inner, .. } => check_total(inner),
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } if is_number(inner) => Ok(()),
+        Expr::BinaryOp { left, op, right } if is_comparison(op) => check_total(left).and_then(|()| check_total(right)),
+        Expr::Between { expr, low, high, .. } => [expr, low, high].into_iter().try_for_each(|one| check_total(one)),
+        Expr::InList { expr, list, .. } => check_total(expr).and_then(|()| list.iter().try_for_each(check_total)),
+        Expr::Case { operand, conditions, else_result, .. } => {
+            operand.iter().chain(else_result).try_for_each(|one| check_total(one))?;
+            conditions.iter().try_for_each(|when| {
+                check_total(&when.condition)?;
+                check_total(&when.result)
+            })
+        }
+        Expr::Substring { expr: inner, substring_from, substring_for, .. } => {
+            let literal = |bound: &Option<Box<Expr>>| bound.as_ref().is_none_or(|bound| is_number(bound));
+            if literal(substring_from) && literal(substring_for) { check_total(inner) } else { Err(expr.to_string()) }
+        }
+        Expr::Function(function) => {
+            let plain = function.filter.is_none() && function.over.is_none() && function.null_treatment.is_none();
+            match positional(&function.args).filter(|_| plain) {
+                Some(arguments) => check_function(&function.name.to_string(), &arguments, expr),
+                None => Err(expr.to_string()),
+            }
+        }
+        _ => Err(expr.to_string()),
+    }
+}
+
+/// Functions without errors, and the arguments that must be literals for that to be so.
+fn check_function(name: &str, arguments: &[&Expr], call: &Expr) -> Result<(), String> {
+    match (name, arguments) {
+        ("upper" | "lower" | "year", [value]) => check_total(value),
+        ("date_trunc" | "date_part", [unit, value]) if is_string(unit) => check_total(value),
+        ("left", [value, length]) if is_number(length) => check_total(value),
+        ("substr" | "substring", [value, from]) if is_number(from) => check_total(value),
+        ("substr" | "substring", [value, from, length]) if is_number(from) && is_number(length) => check_total(value),
+        ("concat" | "coalesce", [_, ..]) => arguments.iter().try_for_each(|argument| check_total(argument)),
+        _ => Err(call.to_string()),
+    }
+}
+
+/// The arguments of a call, if all are plain expressions.
+fn positional(arguments: &FunctionArguments) -> Option<Vec<&Expr>> {
+    let FunctionArguments::List(list) = arguments else { return None };
+    if list.duplicate_treatment.is_some() || !list.clauses.is_empty() {
+        return None;
+    }
+    let expr = |argument| match argument {
+        &FunctionArg::Unnamed(FunctionArgExpr::Expr(ref expr)) => Some(expr),
+        _ => None,
+    };
+    list.args.iter().map(expr).collect()
+}
+
+fn is_comparison(op: &BinaryOperator) -> bool {
+    matches!(
+        op,
+        BinaryOperator::Eq
+            | BinaryOperator::NotEq
+            | BinaryOperator::Lt
+            | BinaryOperator::LtEq
+            | BinaryOperator::Gt
+            | BinaryOperator::GtEq
+            | BinaryOperator::And
+            | BinaryOperator::Or
+    )
+}
+
+/// A number without a sign.
+fn is_number(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(value) if matches!(value.value, Value::Number(..)))
+}
+
+fn is_string(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(value) if matches!(value.value, Value::SingleQuotedString(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::parse_agreement;
+
+    /// What is refused of an agreement with these clauses, as `number: what`.
+    fn refused(clauses: &str) -> Vec<String> {
+        let text = format!("CREATE AGREEMENT a ON SITE vu FOR ANYONE PURPOSE statistics AS ({clauses})");
+        let agreement = parse_agreement(&text).unwrap_or_else(|error| panic!("{clauses}: {error}"));
+        let refused = refuse_unimplemented(&agreement).err().unwrap_or_default();
+        refused.into_iter().map(|one| format!("{}: {}", one.clause, one.what)).collect()
+    }
+
+    #[test]
+    fn accepts_what_is_enforced() {
+        for clauses in [
+            "RELEASE ROWS (a, b) FROM t WHERE a > 1",
+            "RELEASE ROWS (*) FROM t, SHIP ROWS (*) FROM t TO ANY",
+            "RELEASE avg, count, median OF a, * BY b, year(c) FROM t JOIN u ON k MINIMUM 10 DISTINCT k ELSE FAIL",
+            "c: RELEASE sum OF a FROM t MINIMUM 10 DISTINCT k ELSE DROP, SHIP PARTIALS OF c TO surf, COORDINATOR",
+            "SHIP ROWS (a, lower(b)) FROM t TO surf",
+            "FILTER ON a, t.b COMPARE WITH LITERALS, COLUMNS",
+            "JOIN ON k WITH surf, JOIN ON k WITH ANY",
+            "ROWS ON t WHERE opted_out IS NOT TRUE, ARCHETYPES compute_to_data",
+        ] {
+            assert_eq!(refused(clauses), Vec::<String>::new(), "{clauses}");
+        }
+    }
+
+    #[test]
+    fn refuses_by_name_what_is_not_enforced() {
+        for (clauses, what) in [
+            ("RELEASE sum OF a FROM t ELSE REMAINDER", "1: ELSE REMAINDER"),
+            ("RELEASE sum OF a FROM t PER SITE", "1: PER SITE"),
+            ("RELEASE sum OF a FROM t MINIMUM 2 SITES", "1: MINIMUM … SITES"),
+            ("RELEASE sum OF a FROM t DOMINANCE 0.5", "1: DOMINANCE"),
+            ("RELEASE sum OF a FROM t ROUND TO 5", "1: ROUND TO"),
+            ("RELEASE ROWS (a) FROM t LEFT JOIN u ON k", "1: LEFT JOIN"),
+            ("MASK a AS 1, SHIP ROWS (b) FROM t LEFT JOIN u ON k TO surf", "2: LEFT JOIN"),
+            ("SHIP ROWS (b, hash(a)) FROM t TO surf", "1: `hash(…)`"),
+            ("SHIP ROWS (upper(HASH(a))) FROM t TO surf", "1: `hash(…)`"),
+            ("BUDGET 1 QUERIES PER DAY", "1: BUDGET"),
+            ("OBLIGE audit", "1: OBLIGE"),
+            ("JOIN ON k WITH REQUESTER", "1: JOIN … WITH REQUESTER"),
+            ("JOIN ON k WITH TABLE t", "1: JOIN … WITH TABLE"),
+            ("FILTER ON a, lower(b) COMPARE WITH LITERALS", "1: FILTER ON `lower(b)`"),
+            ("FILTER ON a LIKE 'x%' COMPARE WITH LITERALS", "1: FILTER ON `a LIKE 'x%'`"),
+            ("9: MASK a AS 1 / b", "9: MASK with `1 / b`"),
+        ] {
+            assert_eq!(refused(clauses), [what], "{clauses}");
+        }
+        let all = refused("RELEASE sum OF a FROM t PER SITE ROUND TO 5, BUDGET 1 QUERIES PER DAY");
+        assert_eq!(all, ["1: PER SITE", "1: ROUND TO", "2: BUDGET"]);
+    }
+
+    #[test]
+    fn masks_must_have_a_value_for_every_row() {
+        for mask in [
+            "NULL",
+            "'x'",
+            "-1",
+            "a",
+            "t.a",
+            "date_trunc('year', a)",
+            "date_part('year', a)",
+            "EXTRACT(YEAR FROM a)",
+            "year(a)",
+            "upper(lower(a))",
+            "substr(a, 2)",
+            "substr(a, 1, 2)",
+            "SUBSTRING(a FROM 1 FOR 2)",
+            "left(a, 4)",
+            "concat(left(a, 4), 'XX')",
+            "coalesce(a, b, 'none')",
+            "DATE '2020-01-01'",
+            "CASE WHEN a < 10 AND b IS NOT NULL THEN 'few' WHEN a IN (11, 12) THEN b ELSE NULL END",
+            "CASE a WHEN 1 THEN 'x' END",
+            "(a)",
+        ] {
+            assert_eq!(refused(&format!("MASK a AS {mask}")), Vec::<String>::new(), "{mask}");
+        }
+        for (mask, part) in [
+            ("CAST(a AS INT)", "CAST(a AS INT)"),
+            ("a::int", "a::INT"),
+            ("coalesce(a, 100 / b)", "100 / b"),
+            ("CASE WHEN a % 2 = 0 THEN 1 END", "a % 2"),
+            ("CASE WHEN true THEN a + 1 END", "a + 1"),
+            ("date_trunc(a, b)", "date_trunc(a, b)"),
+            ("left(a, b)", "left(a, b)"),
+            ("substr(a, 1, -1)", "substr(a, 1, -1)"),
+            ("SUBSTRING(a FROM 1 FOR b)", "SUBSTRING(a FROM 1 FOR b)"),
+            ("upper(a, b)", "upper(a, b)"),
+            ("random()", "random()"),
+            ("sha256(a)", "sha256(a)"),
+            ("-a", "-a"),
+            ("concat(DISTINCT a)", "concat(DISTINCT a)"),
+            ("concat()", "concat()"),
+        ] {
+            assert_eq!(refused(&format!("MASK a AS {mask}")), [format!("1: MASK with `{part}`")], "{mask}");
+        }
+    }
+}

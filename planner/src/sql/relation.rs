@@ -1,0 +1,106 @@
+//! The parser of what several clauses share: tables, columns, lists of columns, joins and places.
+
+use datafusion::sql::sqlparser::ast::Expr;
+use datafusion::sql::sqlparser::tokenizer::Token;
+
+use super::cursor::Cursor;
+use super::error::SqlError;
+use crate::policy::{ColumnRef, Columns, FromRelation, JoinKey, JoinKind, JoinStep, PlaceRef, TableRef};
+
+/// `table` or `schema.table`.
+pub(super) fn table_ref(cursor: &mut Cursor<'_>) -> Result<TableRef, SqlError> {
+    let first = cursor.name("a table")?;
+    if cursor.eat_token(&Token::Period) {
+        return Ok(TableRef { schema: Some(first), table: cursor.name("a table")? });
+    }
+    Ok(TableRef { schema: None, table: first })
+}
+
+/// `column`, `table.column` or `schema.table.column`.
+pub(super) fn column_ref(cursor: &mut Cursor<'_>) -> Result<ColumnRef, SqlError> {
+    let first = cursor.name("a column")?;
+    if !cursor.eat_token(&Token::Period) {
+        return Ok(ColumnRef { table: None, column: first });
+    }
+    let second = cursor.name("a column")?;
+    if !cursor.eat_token(&Token::Period) {
+        return Ok(ColumnRef { table: Some(TableRef { schema: None, table: first }), column: second });
+    }
+    let column = cursor.name("a column")?;
+    Ok(ColumnRef { table: Some(TableRef { schema: Some(first), table: second }), column })
+}
+
+/// `(*)` or `(expr, …)`.
+pub(super) fn columns(cursor: &mut Cursor<'_>) -> Result<Columns, SqlError> {
+    cursor.expect_token(&Token::LParen)?;
+    let columns = match cursor.eat_token(&Token::Mul) {
+        true => Columns::All,
+        false => Columns::Listed(cursor.list(Cursor::expr)?),
+    };
+    cursor.expect_token(&Token::RParen)?;
+    Ok(columns)
+}
+
+/// `FROM table [[LEFT] JOIN table ON key [AND key …]] …`.
+pub(super) fn from(cursor: &mut Cursor<'_>) -> Result<FromRelation, SqlError> {
+    cursor.expect("from")?;
+    let first = table_ref(cursor)?;
+    let mut joins = Vec::new();
+    while let Some(kind) = join_kind(cursor)? {
+        let table = table_ref(cursor)?;
+        cursor.expect("on")?;
+        let mut on = vec![join_key(cursor)?];
+        while cursor.eat("and") {
+            on.push(join_key(cursor)?);
+        }
+        joins.push(JoinStep { kind, table, on });
+    }
+    Ok(FromRelation { first, joins })
+}
+
+fn join_kind(cursor: &mut Cursor<'_>) -> Result<Option<JoinKind>, SqlError> {
+    let kind = if cursor.eat("left") {
+        cursor.eat("outer");
+        JoinKind::Left
+    } else if cursor.eat("inner") || cursor.keyword() == Some("join") {
+        JoinKind::Inner
+    } else {
+        return Ok(None);
+    };
+    cursor.expect("join")?;
+    Ok(Some(kind))
+}
+
+fn join_key(cursor: &mut Cursor<'_>) -> Result<JoinKey, SqlError> {
+    let left = column_ref(cursor)?;
+    if cursor.eat_token(&Token::Eq) {
+        return Ok(JoinKey::Pair { left, right: column_ref(cursor)? });
+    }
+    match left {
+        ColumnRef { table: None, column } => Ok(JoinKey::Same(column)),
+        ColumnRef { table: Some(_), .. } => cursor.expected("`=`"),
+    }
+}
+
+/// `WHERE condition`, where there is one.
+pub(super) fn filter(cursor: &mut Cursor<'_>) -> Result<Option<Expr>, SqlError> {
+    if cursor.eat("where") { cursor.expr().map(Some) } else { Ok(None) }
+}
+
+/// `site`, `SITE site`, `ROLE role`, `REGION region`, `COORDINATOR` or `ANY`.
+pub(super) fn place(cursor: &mut Cursor<'_>) -> Result<PlaceRef, SqlError> {
+    if cursor.eat("role") {
+        return cursor.name("a role of sites").map(PlaceRef::Role);
+    }
+    if cursor.eat("region") {
+        return cursor.name("a region").map(PlaceRef::Region);
+    }
+    if cursor.eat("coordinator") {
+        return Ok(PlaceRef::Coordinator);
+    }
+    if cursor.eat("any") {
+        return Ok(PlaceRef::Any);
+    }
+    cursor.eat("site");
+    cursor.name("a place (a site, `ROLE`, `REGION`, `COORDINATOR` or `ANY`)").map(PlaceRef::Site)
+}
