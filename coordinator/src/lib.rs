@@ -1,1 +1,3 @@
-//! placeholder
+//! Coordinator: Flight SQL in, plans out, released results back.
+
+pub mod frontend;
