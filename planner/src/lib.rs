@@ -8,9 +8,19 @@
 //!    sql        bind         policy         candidate       cost/choose   fragment        policy::permit
 //! ```
 
+pub mod bind;
+pub mod candidate;
 pub mod catalog;
+pub mod cost;
 pub mod fragment;
 pub mod function;
+pub mod knowledge;
+pub mod permit;
+pub mod plan;
 pub mod policy;
 pub mod sql;
 pub mod wire;
+
+pub use candidate::Placement;
+pub use permit::PermittedQuery;
+pub use plan::{Described, PlanError, Planned, PlanningInput, describe_query, plan_query, visible_tables};

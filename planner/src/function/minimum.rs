@@ -41,8 +41,7 @@ impl ScalarUDFImpl for MinimumMet {
             return exec_err!("`dynamos_minimum_met` takes two arguments");
         };
         let minimums = minimums.as_primitive::<Int64Type>();
-        let below =
-            entities.as_primitive::<Int64Type>().iter().zip(minimums.iter()).any(|(have, need)| have < need);
+        let below = entities.as_primitive::<Int64Type>().iter().zip(minimums.iter()).any(|(have, need)| have < need);
         if below {
             return exec_err!("{MINIMUM_FAILED}");
         }

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use arrow::datatypes::SchemaRef;
+use datafusion::execution::SessionState;
 use dynamos_proto::ids::{FragmentId, SiteId};
 use thiserror::Error;
 
-use super::{AgreementSet, Hierarchy, Requester, UtcMillis};
+use super::{AgreementSet, Hierarchy, RawTable, Requester, UtcMillis};
 use crate::catalog::TableName;
 use crate::fragment::FragmentGraph;
 
@@ -38,8 +38,10 @@ pub struct CheckInput<'a> {
     pub requester: Option<&'a Requester>,
     /// Roles and regions of the places, as the checking place knows them.
     pub places: &'a BTreeMap<SiteId, PlaceFacts>,
-    /// Raw schemas of the tables that the checking place can vouch for.
-    pub tables: &'a dyn Fn(&SiteId, &TableName) -> Option<SchemaRef>,
+    /// The raw tables that the checking place can vouch for.
+    pub tables: &'a dyn Fn(&SiteId, &TableName) -> Option<RawTable>,
+    /// Resolves functions.
+    pub state: &'a SessionState,
     /// The present.
     pub now: UtcMillis,
     /// Hierarchy of purposes.

@@ -4,9 +4,12 @@
 pub mod agreement;
 pub mod check;
 pub mod clause;
+pub mod comply;
+pub mod govern;
 pub mod held;
 pub mod hierarchy;
 pub mod instant;
+pub mod matching;
 pub mod place;
 pub(crate) mod print;
 pub mod purpose;
@@ -23,16 +26,19 @@ pub use clause::{
     Archetype, BudgetClause, BudgetLimit, Clause, ClauseRef, Comparison, FilterClause, JoinClause, JoinPartner,
     MaskClause, Obligation, ObligeClause, Period, RowsClause, ShipClause, ShipWhat, TimeUnit,
 };
+pub use comply::{CompliantPlan, Denial, ProtectedPart, Reason, Stop, comply};
+pub use govern::{Governing, Policy};
 pub use held::{AgreementSet, HeldAgreement};
 pub use hierarchy::{Hierarchy, HierarchyError};
 pub use instant::UtcMillis;
+pub use matching::{Covered, RelationShape};
 pub use place::PlaceRef;
 pub use relation::{ColumnRef, Columns, FromRelation, JoinKey, JoinKind, JoinStep, TableRef};
-pub use release_plan::{complete_plan, conditions, merge_plan, partial_plan, ReleaseConditions};
 pub use release::{
     Argument, Decimal, DistinctInput, Minimum, MinimumScope, Outcome, ReleaseClause, ReleaseWhat, ReleasedAggregates,
     ReleasedFunction,
 };
+pub use release_plan::{ReleaseConditions, complete_plan, conditions, merge_plan, partial_plan};
 pub use requester::Requester;
 pub use support::{Unimplemented, refuse_unimplemented};
-pub use view::{ProtectedView, protected_view};
+pub use view::{ProtectedView, RawTable, RawTables, protected_view};

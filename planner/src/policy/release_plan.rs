@@ -17,8 +17,8 @@ use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{AggregateUDF, Expr, LogicalPlan, LogicalPlanBuilder, cast, lit, when};
 use datafusion::prelude::col;
 
-use super::{AgreementSet, ClauseRef, Clause, Outcome, ReleaseWhat};
-use crate::fragment::{ReleasePoint, ReleaseShape, ReleasedAggregate};
+use super::{AgreementSet, Clause, ClauseRef, Outcome, ReleaseWhat};
+use crate::fragment::{ReleaseClauseRef, ReleaseShape, ReleasedAggregate};
 use crate::function::{average_of, minimum_met};
 
 /// The conditions of all clauses of a release point together.
@@ -32,10 +32,10 @@ pub struct ReleaseConditions {
 
 /// The conditions that the clauses of a release point state, read from the executing place's own agreements. Fails if one
 /// of the clauses is not held in the version that the graph names.
-pub fn conditions(point: &ReleasePoint, agreements: &AgreementSet) -> Result<ReleaseConditions> {
+pub fn conditions(clauses: &[ReleaseClauseRef], agreements: &AgreementSet) -> Result<ReleaseConditions> {
     let mut minimums: BTreeMap<String, u32> = BTreeMap::new();
     let mut outcome = Outcome::Drop;
-    for reference in &point.clauses {
+    for reference in clauses {
         let held = agreements.get(&reference.steward, &reference.agreement.agreement);
         let Some(held) = held.filter(|held| held.epoch == reference.agreement.epoch) else {
             return plan_err!("agreement `{}` of `{}` is not held", reference.agreement.agreement, reference.steward);
@@ -81,7 +81,8 @@ pub fn partial_plan(
     aggregates.extend(columns.entity_counts(shape, conditions, state)?);
     let aggregated = LogicalPlanBuilder::from(input).aggregate(columns.keys.clone(), aggregates)?;
     let names = aggregated.schema().columns();
-    let keys = names.iter().take(shape.keys).enumerate().map(|(index, key)| Expr::from(key.clone()).alias(key_name(index)));
+    let keys =
+        names.iter().take(shape.keys).enumerate().map(|(index, key)| Expr::from(key.clone()).alias(key_name(index)));
     let rest = names.iter().skip(shape.keys).map(|name| Expr::from(name.clone()));
     aggregated.project(keys.chain(rest).collect::<Vec<_>>())?.build()
 }
@@ -295,9 +296,7 @@ impl Split {
             ("avg", false) => Ok(Self::Average),
             ("min", _) => Ok(Self::Extreme("min")),
             ("max", _) => Ok(Self::Extreme("max")),
-            (function, _) => {
-                Err(DataFusionError::Plan(format!("`{function}` has no partial state of constant size")))
-            }
+            (function, _) => Err(DataFusionError::Plan(format!("`{function}` has no partial state of constant size"))),
         }
     }
 

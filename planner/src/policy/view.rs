@@ -1,14 +1,21 @@
 //! The protected view of a table: what exists of it under one agreement. The steward's site builds it from its own copy
 //! of the agreement; the planner uses the same derivation to know its schema.
+//!
+//! ```text
+//!  Projection(masks) ← [LeftAnti(entities that another table's ROWS hides)] ← Filter(ROWS, on raw values) ← Scan
+//! ```
 
 use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
-use datafusion::common::Result;
+use datafusion::common::{JoinType, Result, TableReference, plan_err};
+use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{ExprSchemable, LogicalPlan, LogicalPlanBuilder};
+use datafusion::prelude::Expr;
 
-use super::Agreement;
+use super::{Agreement, Clause, TableRef};
+use crate::bind::scalar_expr;
 use crate::catalog::TableName;
 
 /// What exists of a table for a requester.
@@ -16,17 +23,193 @@ use crate::catalog::TableName;
 pub enum ProtectedView {
     /// The table as it is: no clause masks or hides anything of it.
     Whole,
-    /// A plan over the raw table (scanned as `schema.table`): rows filtered on raw values first, then columns masked.
+    /// A plan over raw tables (scanned as `schema.table`): rows filtered on raw values first, then columns masked.
     Derived(LogicalPlan),
 }
 
-/// The view of `table` (with raw rows `raw`) under `agreement`.
+/// A steward's raw table, as the derivation of a view needs it.
+#[derive(Clone, Debug)]
+pub struct RawTable {
+    /// Its rows, or its schema alone.
+    pub provider: Arc<dyn TableProvider>,
+    /// Its entity key column.
+    pub entity: Option<String>,
+}
+
+/// Finds a steward's raw table.
+pub type RawTables<'a> = &'a dyn Fn(&TableName) -> Option<RawTable>;
+
+/// The view of `table` under `agreement`. A ROWS or MASK clause that names no table applies to every table which has its
+/// columns: rather too much is hidden than too little.
 pub fn protected_view(
     agreement: &Agreement,
     table: &TableName,
-    raw: &Arc<dyn TableProvider>,
+    tables: RawTables<'_>,
     state: &SessionState,
 ) -> Result<ProtectedView> {
-    let _ = (agreement, table, raw, state);
-    Ok(ProtectedView::Whole)
+    let Some(raw) = tables(table) else {
+        return plan_err!("no table `{table}`");
+    };
+    let mut view = scan(table, &raw)?;
+    let mut derived = false;
+    for condition in rows_of(agreement, table, &raw, state)? {
+        view = view.filter(condition.is_true())?;
+        derived = true;
+    }
+    if let Some(entity) = &raw.entity {
+        for hidden in hidden_entities(agreement, table, entity, tables, state)? {
+            let left = datafusion::common::Column::new(Some(reference(table)), entity);
+            let right = datafusion::common::Column::new(Some(HIDDEN), entity);
+            view = view.join(hidden, JoinType::LeftAnti, (vec![left], vec![right]), None)?;
+            derived = true;
+        }
+    }
+    let masks = masks_of(agreement, table, &raw, state)?;
+    if !masks.iter().all(Option::is_none) {
+        derived = true;
+    }
+    if !derived {
+        return Ok(ProtectedView::Whole);
+    }
+    let schema = raw.provider.schema();
+    let columns = schema.fields().iter().zip(masks).map(|(field, mask)| {
+        let column = Expr::from(datafusion::common::Column::new(Some(reference(table)), field.name()));
+        mask.unwrap_or(column).alias(field.name())
+    });
+    let plan = view.project(columns.collect::<Vec<_>>())?.build()?;
+    Ok(ProtectedView::Derived(crate::bind::analyze(plan, state)?))
+}
+
+/// Qualifies the entities that a ROWS clause of another table hides.
+const HIDDEN: &str = "hidden";
+
+fn reference(table: &TableName) -> TableReference {
+    TableReference::partial(table.schema.clone(), table.table.clone())
+}
+
+fn scan(table: &TableName, raw: &RawTable) -> Result<LogicalPlanBuilder> {
+    LogicalPlanBuilder::scan(reference(table), provider_as_source(Arc::clone(&raw.provider)), None)
+}
+
+/// Whether a clause that names `named` is about `table`.
+pub(crate) fn concerns(named: Option<&TableRef>, table: &TableName) -> bool {
+    named.is_none_or(|named| {
+        named.table == table.table && named.schema.as_ref().is_none_or(|schema| *schema == table.schema)
+    })
+}
+
+/// The conditions of ROWS clauses about this table, over its raw columns.
+fn rows_of(agreement: &Agreement, table: &TableName, raw: &RawTable, state: &SessionState) -> Result<Vec<Expr>> {
+    let plan = scan(table, raw)?;
+    let mut conditions = Vec::new();
+    for clause in &agreement.clauses {
+        let Clause::Rows(rows) = &clause.clause else { continue };
+        if !concerns(rows.table.as_ref(), table) {
+            continue;
+        }
+        match scalar_expr(&rows.condition, plan.schema(), state) {
+            Ok(condition) => conditions.push(condition),
+            Err(error) if rows.table.is_some() => return Err(error),
+            // Not about this table: it lacks the columns.
+            Err(_) => {}
+        }
+    }
+    Ok(conditions)
+}
+
+/// For each other table with the same entity and a ROWS clause: the entities of which it hides a row.
+fn hidden_entities(
+    agreement: &Agreement,
+    table: &TableName,
+    entity: &str,
+    tables: RawTables<'_>,
+    state: &SessionState,
+) -> Result<Vec<LogicalPlan>> {
+    let mut hidden = Vec::new();
+    for other in relation_tables(agreement, table) {
+        let Some(raw) = tables(&other).filter(|raw| other != *table && raw.entity.as_deref() == Some(entity)) else {
+            continue;
+        };
+        for condition in rows_of(agreement, &other, &raw, state)? {
+            let plan = scan(&other, &raw)?
+                .filter(condition.is_not_true())?
+                .project(vec![Expr::from(datafusion::common::Column::new(Some(reference(&other)), entity))])?
+                .alias(HIDDEN)?;
+            hidden.push(plan.build()?);
+        }
+    }
+    Ok(hidden)
+}
+
+/// The tables that an agreement speaks of. A name without a schema is taken to be in the schema of `beside`.
+pub(crate) fn relation_tables(agreement: &Agreement, beside: &TableName) -> Vec<TableName> {
+    let mut names: Vec<TableName> = Vec::new();
+    let mut add = |table: &TableRef| {
+        let schema = table.schema.clone().unwrap_or_else(|| beside.schema.clone());
+        let name = TableName::new(schema, table.table.clone());
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    };
+    for clause in &agreement.clauses {
+        match &clause.clause {
+            Clause::Release(release) => release.from.tables().for_each(&mut add),
+            Clause::Ship(ship) => {
+                if let super::ShipWhat::Rows { from, .. } = &ship.what {
+                    from.tables().for_each(&mut add);
+                }
+            }
+            Clause::Rows(rows) => rows.table.iter().for_each(&mut add),
+            Clause::Filter(_)
+            | Clause::Join(_)
+            | Clause::Mask(_)
+            | Clause::Budget(_)
+            | Clause::Archetypes(_)
+            | Clause::Oblige(_) => {}
+        }
+    }
+    names
+}
+
+/// For each column of the table the expression that is seen in its place, if it is masked.
+fn masks_of(
+    agreement: &Agreement,
+    table: &TableName,
+    raw: &RawTable,
+    state: &SessionState,
+) -> Result<Vec<Option<Expr>>> {
+    let schema = raw.provider.schema();
+    let plan = scan(table, raw)?;
+    let mut masks: Vec<Option<Expr>> = vec![None; schema.fields().len()];
+    for clause in &agreement.clauses {
+        let Clause::Mask(mask) = &clause.clause else { continue };
+        if !concerns(mask.column.table.as_ref(), table) {
+            continue;
+        }
+        let Some((index, field)) = schema.fields().find(&mask.column.column) else {
+            if mask.column.table.is_some() {
+                return plan_err!("`{}` has no column `{}` to mask", table, mask.column.column);
+            }
+            continue;
+        };
+        let expr = scalar_expr(&mask.value, plan.schema(), state)?;
+        if raw.entity.as_deref() == Some(field.name()) && !is_column(&expr, field.name())? {
+            return plan_err!("the entity key `{}` may not be masked", field.name());
+        }
+        // A mask of NULL keeps the column's type.
+        let expr = if expr.get_type(plan.schema())?.is_null() {
+            expr.cast_to(field.data_type(), plan.schema())?
+        } else {
+            expr
+        };
+        match masks.get_mut(index) {
+            Some(slot @ None) => *slot = Some(expr),
+            Some(Some(_)) | None => return plan_err!("column `{}` of `{table}` is masked twice", field.name()),
+        }
+    }
+    Ok(masks)
+}
+
+fn is_column(expr: &Expr, name: &str) -> Result<bool> {
+    Ok(matches!(expr, Expr::Column(column) if column.name == name))
 }

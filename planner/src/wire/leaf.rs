@@ -6,10 +6,12 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{Result, TableReference, not_impl_err};
-use datafusion::logical_expr::{Expr, TableType};
+use datafusion::datasource::source_as_provider;
+use datafusion::logical_expr::{Expr, TableScan, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use dynamos_proto::ids::{FragmentId, ReleaseId, SiteId};
 
+use crate::bind::VisibleTable;
 use crate::fragment::{EXCHANGE, RELEASE};
 
 /// A leaf of a fragment's plan.
@@ -64,12 +66,24 @@ impl Leaf {
 #[derive(Debug)]
 pub struct LeafTable {
     schema: SchemaRef,
+    visible: Option<VisibleTable>,
 }
 
 impl LeafTable {
     /// A table with this schema.
     pub fn new(schema: SchemaRef) -> Arc<Self> {
-        Arc::new(Self { schema })
+        Arc::new(Self { schema, visible: None })
+    }
+
+    /// A table that SQL was bound to.
+    pub fn visible(table: VisibleTable) -> Arc<Self> {
+        Arc::new(Self { schema: Arc::clone(&table.schema), visible: Some(table) })
+    }
+
+    /// The table that a scan of a bound plan reads; none if it was not bound from SQL.
+    pub fn bound_to(scan: &TableScan) -> Option<VisibleTable> {
+        let provider = source_as_provider(&scan.source).ok()?;
+        provider.downcast_ref::<Self>()?.visible.clone()
     }
 }
 

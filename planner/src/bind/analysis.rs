@@ -1,0 +1,45 @@
+//! DataFusion's analyzer and optimizer as plain functions, without hidden inputs.
+
+use std::sync::Arc;
+
+use datafusion::common::{DFSchema, Result};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
+use datafusion::prelude::Expr;
+use datafusion::sql::sqlparser::ast;
+
+/// The plan with types coerced and functions resolved.
+pub fn analyze(plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
+    state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})
+}
+
+/// The plan after these rules. The present, for `now()`, is the planner's input and was put in while binding.
+pub fn optimize(
+    plan: LogicalPlan,
+    rules: Vec<Arc<dyn OptimizerRule + Send + Sync>>,
+    state: &SessionState,
+) -> Result<LogicalPlan> {
+    let context = OptimizerContext::new_with_config_options(Arc::clone(state.config_options()))
+        .without_query_execution_start_time()
+        .with_max_passes(3);
+    Optimizer::with_rules(rules).optimize(plan, &context, |_, _| {})
+}
+
+/// A clause's expression over a relation's columns.
+pub fn scalar_expr(expr: &ast::Expr, schema: &DFSchema, state: &SessionState) -> Result<Expr> {
+    state.create_logical_expr_from_sql_expr(ast::ExprWithAlias { expr: expr.clone(), alias: None }, schema)
+}
+
+/// An expression over a relation's columns as the normal form writes it: types coerced, constants folded.
+pub fn coerce(expr: Expr, schema: &DFSchema, state: &SessionState) -> Result<Expr> {
+    let context = SimplifyContext::builder()
+        .with_schema(Arc::new(schema.clone()))
+        .with_config_options(Arc::clone(state.config_options()))
+        .build();
+    let simplifier = ExprSimplifier::new(context);
+    let coerced = simplifier.coerce(expr, schema)?;
+    simplifier.simplify(coerced)
+}
