@@ -178,8 +178,8 @@ impl From<PlaceKind> for SiteKind {
 impl CoordinatorConfig {
     /// Reads and checks a file. Relative paths in it start at the file's own folder.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         Self::parse(&text, path)
     }
 
@@ -187,9 +187,7 @@ impl CoordinatorConfig {
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let mut config: Self = toml::from_str(text)
             .map_err(|error| ConfigError::Malformed { path: path.to_owned(), problem: error.to_string() })?;
-        config
-            .check()
-            .map_err(|problem| ConfigError::Inconsistent { path: path.to_owned(), problem })?;
+        config.check().map_err(|problem| ConfigError::Inconsistent { path: path.to_owned(), problem })?;
         let folder = path.parent().unwrap_or_else(|| Path::new(""));
         let paths = [&mut config.state_dir, &mut config.tls.cert, &mut config.tls.key, &mut config.tls.ca];
         for one in paths.into_iter().chain([&mut config.keys.signing]) {
@@ -242,7 +240,9 @@ impl CoordinatorConfig {
             for steward in &one.stewards {
                 let known = self.sites.iter().find(|site| &site.name == steward);
                 if known.is_none_or(|site| site.kind != PlaceKind::Steward) {
-                    return Err(format!("federated table `{name}` names `{steward}`, which is not a steward in `sites`"));
+                    return Err(format!(
+                        "federated table `{name}` names `{steward}`, which is not a steward in `sites`"
+                    ));
                 }
             }
             if !names.insert(name.clone()) {

@@ -31,8 +31,8 @@ impl DecisionLog {
     /// Opens the log in this folder, which is made if it is missing.
     pub fn open(folder: &Path) -> Result<Self, DecisionError> {
         let path = folder.join("decisions.log");
-        let opened = std::fs::create_dir_all(folder)
-            .and_then(|()| OpenOptions::new().create(true).append(true).open(&path));
+        let opened =
+            std::fs::create_dir_all(folder).and_then(|()| OpenOptions::new().create(true).append(true).open(&path));
         match opened {
             Ok(file) => Ok(Self { file: Arc::new(Mutex::new(file)) }),
             Err(source) => Err(DecisionError { path, source }),

@@ -67,7 +67,10 @@ impl GrpcChannel {
     /// A channel that connects when it is first used. Must be called from within a runtime.
     pub fn new(site: SiteId, uri: &str, tls: &MutualTls) -> Result<Self, ServiceError> {
         let unusable = |why: &dyn std::fmt::Display| {
-            ServiceError::new(Code::SiteUnavailable, format!("site `{site}` announces `{uri}`, which cannot be used: {why}"))
+            ServiceError::new(
+                Code::SiteUnavailable,
+                format!("site `{site}` announces `{uri}`, which cannot be used: {why}"),
+            )
         };
         let secure = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(&tls.ca))

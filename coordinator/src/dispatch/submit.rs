@@ -99,8 +99,12 @@ pub(crate) async fn dispatch(
     }
     let participants =
         Participants { query: graph.query.clone(), places, background: background.clone(), ended: false };
-    let mut submissions: FuturesUnordered<_> =
-        participants.places.iter().zip(permits).map(|((site, channel), permit)| submit(site, channel, permit)).collect();
+    let mut submissions: FuturesUnordered<_> = participants
+        .places
+        .iter()
+        .zip(permits)
+        .map(|((site, channel), permit)| submit(site, channel, permit))
+        .collect();
     while let Some(answer) = submissions.next().await {
         answer?;
     }

@@ -43,8 +43,10 @@ impl Admission {
         match timeout_at(deadline, Arc::clone(&self.slots).acquire_owned()).await {
             Ok(Ok(slot)) => Ok(slot),
             Ok(Err(_)) => Err(ServiceError::new(Code::Cancelled, "the coordinator is shutting down")),
-            Err(_) => Err(ServiceError::new(Code::DeadlineExceeded, "the query waited for its turn until its time was up")
-                .with_hint("run it again when fewer queries run")),
+            Err(_) => {
+                Err(ServiceError::new(Code::DeadlineExceeded, "the query waited for its turn until its time was up")
+                    .with_hint("run it again when fewer queries run"))
+            }
         }
     }
 }

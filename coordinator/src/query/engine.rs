@@ -17,7 +17,7 @@ use futures::TryStreamExt;
 
 use super::admission::Admission;
 use super::change::change_agreement;
-use super::planner_door::{Links, PlannerDoor, Verdict};
+use super::planner_door::{PlannerDoor, Verdict};
 use super::planning::Planning;
 use super::queries::Queries;
 use super::rows::shown;
@@ -53,8 +53,6 @@ pub struct EngineParts {
     pub issuers: Issuers,
     /// Which purposes lie below which.
     pub purposes: Arc<Hierarchy>,
-    /// What is assumed of links.
-    pub links: Links,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Time from a query's arrival to its last row.
@@ -111,7 +109,10 @@ impl QueryEngine {
     /// Runs a query for what is measured; its rows are dropped here.
     async fn analyze(&self, caller: &Caller, sql: &str) -> Result<Outcome, ServiceError> {
         let mut started = self.start(caller, sql, Vec::new()).await?;
-        let drained = async { while started.stream.try_next().await?.is_some() {} Ok(()) };
+        let drained = async {
+            while started.stream.try_next().await?.is_some() {}
+            Ok(())
+        };
         drained.await.map_err(|error| shown(&error))?;
         let reports = self.queries.get(&started.query).map(|record| record.reports).unwrap_or_default();
         let mut text = started.explanation;
@@ -223,7 +224,7 @@ impl Engine for QueryEngine {
 
     fn tables(&self, caller: &Caller) -> Result<Vec<TableInfo>, ServiceError> {
         let request = self.request(caller)?;
-        let tables = self.planning.door().visible_tables(&request).into_iter().map(|table| TableInfo {
+        let tables = self.planning.door().visible_tables(&request)?.into_iter().map(|table| TableInfo {
             catalog: table.site.map(|site| site.to_string()),
             schema: table.name.schema,
             table: table.name.table,
@@ -244,8 +245,9 @@ fn no_simulation() -> ServiceError {
 }
 
 fn prepared(schema: SchemaRef, parameters: Vec<Option<DataType>>, kind: StatementKind) -> Prepared {
-    let fields = parameters.into_iter().enumerate().map(|(index, kind)| {
-        Field::new(format!("${}", index + 1), kind.unwrap_or(DataType::Null), true)
-    });
+    let fields = parameters
+        .into_iter()
+        .enumerate()
+        .map(|(index, kind)| Field::new(format!("${}", index + 1), kind.unwrap_or(DataType::Null), true));
     Prepared { schema, parameters: Arc::new(Schema::new(fields.collect::<Vec<_>>())), kind }
 }

@@ -12,6 +12,7 @@ mod admission;
 mod change;
 mod engine;
 mod explain;
+mod federation_planner;
 mod planner_door;
 mod planning;
 mod queries;
@@ -25,5 +26,6 @@ mod text;
 mod tests;
 
 pub use engine::{EngineParts, QueryEngine};
-pub use planner_door::{Description, Links, PermittedPlan, Placement, PlanRequest, PlannerDoor, Refusal, Verdict, VisibleTable};
+pub use federation_planner::FederationPlanner;
+pub use planner_door::{Description, Links, PermittedPlan, PlanRequest, PlannerDoor, Refusal, Verdict, VisibleTable};
 pub use queries::{Queries, QueryRecord, QueryState};

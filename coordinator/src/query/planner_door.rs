@@ -5,25 +5,14 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
+use dynamos_planner::Placement;
 use dynamos_planner::catalog::TableName;
 use dynamos_planner::fragment::FragmentGraph;
-use dynamos_planner::policy::{Hierarchy, Requester, UtcMillis};
+use dynamos_planner::policy::{EdgeVerdict, Hierarchy, Requester, UtcMillis};
 use dynamos_proto::ids::{QueryId, SiteId};
 use dynamos_proto::status::ServiceError;
 
 use crate::registry::Snapshot;
-
-/// Where the requester wants the work to be done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Placement {
-    /// Where it is cheapest.
-    #[default]
-    Auto,
-    /// At the stewards.
-    ComputeToData,
-    /// At a third place.
-    DataToCompute,
-}
 
 /// What is assumed of links that were not measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,8 +40,6 @@ pub struct PlanRequest {
     pub placement: Placement,
     /// The schema of names without one.
     pub default_schema: Option<String>,
-    /// What is assumed of links.
-    pub links: Links,
     /// The query's id.
     pub query: QueryId,
     /// The present.
@@ -71,6 +58,8 @@ pub trait PermittedPlan: Send + Sync + std::fmt::Debug + 'static {
     fn schema(&self) -> SchemaRef;
     /// Agreements (steward, name) that a place needs from others to build its release points.
     fn agreements_for(&self, site: &SiteId) -> Vec<(SiteId, String)>;
+    /// The clause beside every edge.
+    fn verdicts(&self) -> &[EdgeVerdict];
     /// The plan for people.
     fn explain(&self) -> String;
 }
@@ -122,5 +111,5 @@ pub trait PlannerDoor: Send + Sync + 'static {
     fn describe(&self, sql: &str, request: &PlanRequest) -> Result<Description, ServiceError>;
 
     /// The tables that the requester may know to exist.
-    fn visible_tables(&self, request: &PlanRequest) -> Vec<VisibleTable>;
+    fn visible_tables(&self, request: &PlanRequest) -> Result<Vec<VisibleTable>, ServiceError>;
 }

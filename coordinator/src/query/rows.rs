@@ -83,7 +83,9 @@ impl RunningRows {
         let snapshot = self.snapshots.borrow_and_update();
         if let Some(site) = self.participants.sites().find(|site| !snapshot.is_up(site)) {
             let text = format!("site `{site}` went down while the query ran");
-            return Some(ServiceError::new(Code::SiteUnavailable, text).with_hint("run the query again when it is back"));
+            return Some(
+                ServiceError::new(Code::SiteUnavailable, text).with_hint("run the query again when it is back"),
+            );
         }
         let changed = self.governing.iter().find(|(steward, governing)| {
             snapshot.agreements.get(steward, &governing.agreement).is_none_or(|held| held.epoch != governing.epoch)
@@ -163,7 +165,9 @@ pub(super) fn shown(error: &DataFusionError) -> ServiceError {
         },
         _ => None,
     };
-    inner.cloned().unwrap_or_else(|| ServiceError::new(Code::DataError, "the query failed while its rows were being made"))
+    inner
+        .cloned()
+        .unwrap_or_else(|| ServiceError::new(Code::DataError, "the query failed while its rows were being made"))
 }
 
 fn shutting_down() -> ServiceError {

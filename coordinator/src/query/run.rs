@@ -1,13 +1,13 @@
 //! Running one query. What happens is in the order of the calls: its turn, its plan, the decision on the disk, the
 //! permit at every place, the root's rows.
 
+use arrow::datatypes::SchemaRef;
+use datafusion::common::ScalarValue;
+use datafusion::execution::SendableRecordBatchStream;
 use dynamos_planner::policy::UtcMillis;
 use dynamos_proto::ids::QueryId;
 use dynamos_proto::sign::sha256;
 use dynamos_proto::status::{Code, ServiceError};
-use arrow::datatypes::SchemaRef;
-use datafusion::common::ScalarValue;
-use datafusion::execution::SendableRecordBatchStream;
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, info_span};
 use uuid::Uuid;
@@ -43,7 +43,6 @@ impl QueryEngine {
             agreement: options.get("agreement").cloned(),
             placement: placement(options.get("placement"))?,
             default_schema: options.get("schema").cloned(),
-            links: self.parts.links,
             query: QueryId::new(Uuid::new_v4().to_string()),
             now: UtcMillis(self.parts.clock.utc_ms()),
             token_hash: sha256(caller.identity.token.as_bytes()),

@@ -1,10 +1,10 @@
 //! What a session may set, and what its settings mean for a query. The door keeps the settings as text and does not
 //! know them; they are checked when they are set and again when a query uses them.
 
+use dynamos_planner::Placement;
 use dynamos_planner::policy::{Hierarchy, Requester};
 use dynamos_proto::status::{Code, ServiceError};
 
-use super::planner_door::Placement;
 use super::show::concerns;
 use crate::frontend::{Identity, Outcome, SessionSettings};
 use crate::registry::Snapshot;
@@ -51,12 +51,9 @@ pub(super) fn set(
 
 /// The placement of a session.
 pub(super) fn placement(text: Option<&String>) -> Result<Placement, ServiceError> {
-    match text.map(String::as_str) {
-        None | Some("auto") => Ok(Placement::Auto),
-        Some("compute_to_data") => Ok(Placement::ComputeToData),
-        Some("data_to_compute") => Ok(Placement::DataToCompute),
-        Some(other) => Err(ServiceError::new(Code::InvalidArgument, format!("`{other}` is not a placement"))
-            .with_hint("the placements are `auto`, `compute_to_data` and `data_to_compute`")),
+    match text {
+        None => Ok(Placement::default()),
+        Some(text) => text.parse().map_err(|problem: String| ServiceError::new(Code::InvalidArgument, problem)),
     }
 }
 

@@ -33,9 +33,10 @@ pub(super) fn agreements(
     requester: &Requester,
     wanted: Option<(&str, Option<&str>)>,
 ) -> Result<Outcome, ServiceError> {
-    let visible = snapshot.agreements.all().filter(|held| {
-        concerns(&held.agreement, requester) || is_steward_of(requester, &held.agreement)
-    });
+    let visible = snapshot
+        .agreements
+        .all()
+        .filter(|held| concerns(&held.agreement, requester) || is_steward_of(requester, &held.agreement));
     let chosen = visible.filter(|HeldAgreement { agreement, .. }| {
         wanted.is_none_or(|(name, steward)| {
             agreement.name == name && steward.is_none_or(|steward| agreement.steward == steward)
@@ -87,9 +88,8 @@ pub(super) fn permissions(
             }
         }
     }
-    let rows = rows.into_iter().map(|(table, agreement, _, clause)| {
-        vec![Some(table), Some(format!("{agreement}: {clause}"))]
-    });
+    let rows =
+        rows.into_iter().map(|(table, agreement, _, clause)| vec![Some(table), Some(format!("{agreement}: {clause}"))]);
     text::outcome(&PERMISSION_COLUMNS, rows.collect())
 }
 
@@ -102,6 +102,8 @@ fn tables_of(clause: &Clause) -> Vec<&TableRef> {
         },
         Clause::Mask(mask) => mask.column.table.iter().collect(),
         Clause::Rows(rows) => rows.table.iter().collect(),
-        Clause::Filter(_) | Clause::Join(_) | Clause::Budget(_) | Clause::Archetypes(_) | Clause::Oblige(_) => Vec::new(),
+        Clause::Filter(_) | Clause::Join(_) | Clause::Budget(_) | Clause::Archetypes(_) | Clause::Oblige(_) => {
+            Vec::new()
+        }
     }
 }

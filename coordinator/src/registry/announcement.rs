@@ -61,7 +61,10 @@ fn check_standing(known: &KnownSite, announcement: &v1::Announcement) -> Result<
     // Several regions are separated by commas.
     let mut regions = announcement.region.split(',').map(str::trim).filter(|region| !region.is_empty());
     if let Some(region) = regions.find(|region| !known.regions.contains(*region)) {
-        return Err(invalid(format!("site `{}` claims region `{region}`, which it is not configured with", known.site)));
+        return Err(invalid(format!(
+            "site `{}` claims region `{region}`, which it is not configured with",
+            known.site
+        )));
     }
     if known.kind != SiteKind::Steward && !announcement.tables.is_empty() {
         return Err(invalid(format!("site `{}` is not a steward and cannot announce tables", known.site)));

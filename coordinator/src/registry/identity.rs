@@ -14,9 +14,9 @@ const PLACE_URI: &str = "spiffe://dynamos/place/";
 pub fn caller<T>(request: &Request<T>) -> Result<SiteId, ServiceError> {
     let chain = request.peer_certs();
     let certificate = chain.as_ref().and_then(|chain| chain.first());
-    certificate
-        .and_then(|certificate| place_of_certificate(certificate))
-        .ok_or_else(|| ServiceError::new(Code::Unauthenticated, "the client certificate names no place of the federation"))
+    certificate.and_then(|certificate| place_of_certificate(certificate)).ok_or_else(|| {
+        ServiceError::new(Code::Unauthenticated, "the client certificate names no place of the federation")
+    })
 }
 
 /// The place that a certificate (DER) names; none if it names none, or more than one.

@@ -110,8 +110,7 @@ impl Registry {
     pub fn register(&self, caller: &SiteId, announcement: &v1::Announcement) -> Result<u64, ServiceError> {
         let known = self.known_caller(caller, &announcement.site)?;
         let site = read_site(known, announcement)?;
-        let verified =
-            announcement.agreements.iter().map(|one| verify(known, one)).collect::<Result<Vec<_>, _>>()?;
+        let verified = announcement.agreements.iter().map(|one| verify(known, one)).collect::<Result<Vec<_>, _>>()?;
         let mut hearing = self.hearing();
         let mut next = self.snapshot();
         verified.iter().try_for_each(|one| check_epoch(&next, one))?;

@@ -13,8 +13,8 @@ use dynamos_proto::sign::{SigningKey, agreement_bytes};
 use dynamos_proto::status::{Code, ServiceError};
 use dynamos_proto::v1;
 
-use super::places::{KnownPlaces, KnownSite, Registration, Registry, SILENCE_MAX};
 use super::place_of_certificate;
+use super::places::{KnownPlaces, KnownSite, Registration, Registry, SILENCE_MAX};
 use crate::clock::testing::ManualClock;
 
 fn uva() -> SiteId {
@@ -47,7 +47,9 @@ fn registry() -> (Registry, Arc<ManualClock>) {
 }
 
 pub(crate) fn agreement(name: &str, epoch: u64, seed: u8) -> v1::SignedAgreement {
-    let text = format!("CREATE AGREEMENT {name} ON SITE uva FOR ANYONE PURPOSE statistics AS (RELEASE count OF * FROM personen MINIMUM 10 DISTINCT unieknr)");
+    let text = format!(
+        "CREATE AGREEMENT {name} ON SITE uva FOR ANYONE PURPOSE statistics AS (RELEASE count OF * FROM personen MINIMUM 10 DISTINCT unieknr)"
+    );
     let text = dynamos_planner::sql::parse_agreement(&text).unwrap().to_string();
     signed(v1::SignedAgreement { steward: "uva".into(), name: name.into(), epoch, text, ..Default::default() }, seed)
 }
@@ -58,10 +60,8 @@ pub(crate) fn signed(mut agreement: v1::SignedAgreement, seed: u8) -> v1::Signed
 }
 
 fn table() -> v1::Table {
-    let schema = Schema::new(vec![
-        Field::new("unieknr", DataType::Utf8, false),
-        Field::new("salschal", DataType::Int64, true),
-    ]);
+    let schema =
+        Schema::new(vec![Field::new("unieknr", DataType::Utf8, false), Field::new("salschal", DataType::Int64, true)]);
     let message = IpcMessage::try_from(SchemaAsIpc::new(&schema, &IpcWriteOptions::default())).unwrap();
     let bounds = v1::ColumnStatistics { min: Some("1".into()), max: Some("18".into()), ..Default::default() };
     v1::Table {

@@ -5,4 +5,4 @@ mod running;
 #[cfg(test)]
 mod tests;
 
-pub use running::{CoordinatorError, RunningCoordinator, start};
+pub use running::{CoordinatorError, RunningCoordinator, start, start_with_planner};

@@ -26,7 +26,7 @@ use crate::config::CoordinatorConfig;
 use crate::decision::{DecisionError, DecisionLog};
 use crate::dispatch::{Channels, GrpcConnector, MutualTls, RootExecutor};
 use crate::frontend;
-use crate::query::{EngineParts, Links, PlannerDoor, QueryEngine};
+use crate::query::{EngineParts, FederationPlanner, Links, PlannerDoor, QueryEngine};
 use crate::registry::{KnownPlaces, KnownSite, Registry, RegistryService, watch_liveness};
 
 /// A peer that does not finish its TLS handshake within this time is dropped.
@@ -133,8 +133,18 @@ impl RunningCoordinator {
     }
 }
 
-/// Starts a coordinator whose fragments run at `root` and whose plans come from `planner`. It serves when this returns.
+/// Starts a coordinator whose fragments run at `root`. It serves when this returns, until `shutdown`.
 pub async fn start(
+    config: &CoordinatorConfig,
+    root: Arc<dyn RootExecutor>,
+    shutdown: CancellationToken,
+) -> Result<RunningCoordinator, CoordinatorError> {
+    let links = Links { bandwidth_mbit_per_s: config.links.bandwidth_mbit_per_s, latency: config.links.latency.0 };
+    start_with_planner(config, root, Arc::new(FederationPlanner::new(links)), shutdown).await
+}
+
+/// The same with another planner.
+pub async fn start_with_planner(
     config: &CoordinatorConfig,
     root: Arc<dyn RootExecutor>,
     planner: Arc<dyn PlannerDoor>,
@@ -164,10 +174,6 @@ pub async fn start(
         key,
         issuers: config.issuers(),
         purposes: Arc::new(purpose::shipped()?),
-        links: Links {
-            bandwidth_mbit_per_s: config.links.bandwidth_mbit_per_s,
-            latency: config.links.latency.0,
-        },
         clock,
         deadline: config.limits.query_deadline.0,
     };

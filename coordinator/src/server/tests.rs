@@ -2,10 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 
 use arrow_flight::sql::client::FlightSqlServiceClient;
-use datafusion::common::ScalarValue;
 use dynamos_proto::ids::SiteId;
 use dynamos_proto::status::{Code, ServiceError};
 use dynamos_proto::token::{self, Claims};
@@ -20,22 +18,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use super::running::{CoordinatorError, RunningCoordinator, start};
 use crate::config::CoordinatorConfig;
 use crate::dispatch::testing::FakePlace;
-use crate::query::{Description, PlanRequest, PlannerDoor, Verdict, VisibleTable};
 use crate::registry::tests::{announcement, key};
-
-struct NoPlanner;
-
-impl PlannerDoor for NoPlanner {
-    fn plan(&self, _: &str, _: &[ScalarValue], _: &PlanRequest) -> Result<Verdict, ServiceError> {
-        Err(ServiceError::new(Code::Unsupported, "these tests plan nothing"))
-    }
-    fn describe(&self, _: &str, _: &PlanRequest) -> Result<Description, ServiceError> {
-        Err(ServiceError::new(Code::Unsupported, "these tests plan nothing"))
-    }
-    fn visible_tables(&self, _: &PlanRequest) -> Vec<VisibleTable> {
-        Vec::new()
-    }
-}
 
 /// An authority that vouches for places, with its files in a folder.
 struct Authority {
@@ -93,7 +76,7 @@ impl Authority {
 }
 
 async fn coordinator(config: &CoordinatorConfig) -> Result<RunningCoordinator, CoordinatorError> {
-    start(config, FakePlace::new(), Arc::new(NoPlanner), CancellationToken::new()).await
+    start(config, FakePlace::new(), CancellationToken::new()).await
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlanBuilder;
 use dynamos_planner::catalog::{SiteKind, TableName};
 use dynamos_planner::fragment::{AgreementRef, Fragment, FragmentGraph};
-use dynamos_planner::policy::purpose;
+use dynamos_planner::policy::{EdgeVerdict, purpose};
 use dynamos_proto::ids::{FragmentId, QueryId, SiteId};
 use dynamos_proto::status::ServiceError;
 use dynamos_proto::token::{self, Claims};
@@ -26,8 +26,7 @@ use crate::dispatch::Channels;
 use crate::dispatch::testing::{FakePlace, FakePlaces};
 use crate::frontend::{Caller, Engine, Outcome, SessionSettings};
 use crate::query::{
-    Description, EngineParts, Links, PermittedPlan, PlanRequest, PlannerDoor, QueryEngine, Refusal, Verdict,
-    VisibleTable,
+    Description, EngineParts, PermittedPlan, PlanRequest, PlannerDoor, QueryEngine, Refusal, Verdict, VisibleTable,
 };
 use crate::registry::Registry;
 use crate::registry::tests::{agreement, announcement, key, known};
@@ -47,7 +46,7 @@ pub(super) struct FakePlanner {
 }
 
 #[derive(Debug)]
-struct FakePlan(FragmentGraph);
+struct FakePlan(FragmentGraph, Vec<EdgeVerdict>);
 
 impl PermittedPlan for FakePlan {
     fn graph(&self) -> &FragmentGraph {
@@ -62,6 +61,9 @@ impl PermittedPlan for FakePlan {
     fn agreements_for(&self, site: &SiteId) -> Vec<(SiteId, String)> {
         if site.as_str() == "surf" { vec![(SiteId::new("uva"), "a".to_owned())] } else { Vec::new() }
     }
+    fn verdicts(&self) -> &[EdgeVerdict] {
+        &self.1
+    }
     fn explain(&self) -> String {
         "fragments f0\nfragments f1".to_owned()
     }
@@ -71,23 +73,30 @@ impl PlannerDoor for FakePlanner {
     fn plan(&self, _: &str, _: &[ScalarValue], request: &PlanRequest) -> Result<Verdict, ServiceError> {
         self.asked.lock().unwrap().push(request.clone());
         Ok(match self.answer.lock().unwrap().clone() {
-            Answer::Permit => Verdict::Permitted(Box::new(FakePlan(graph(&request.query)))),
-            Answer::PermitAnotherQuery => Verdict::Permitted(Box::new(FakePlan(graph(&QueryId::new("other"))))),
+            Answer::Permit => permitted(&request.query),
+            Answer::PermitAnotherQuery => permitted(&QueryId::new("other")),
             Answer::Deny(refusal) => Verdict::Denied(refusal),
         })
     }
     fn describe(&self, _: &str, _: &PlanRequest) -> Result<Description, ServiceError> {
         Ok(Description { schema: columns(), parameters: vec![Some(DataType::Int64), None] })
     }
-    fn visible_tables(&self, _: &PlanRequest) -> Vec<VisibleTable> {
+    fn visible_tables(&self, _: &PlanRequest) -> Result<Vec<VisibleTable>, ServiceError> {
         let name = TableName::new("wages", "personen");
-        let table = |site: Option<&str>| VisibleTable {
-            site: site.map(SiteId::new),
-            name: name.clone(),
-            schema: columns(),
-        };
-        vec![table(None), table(Some("uva"))]
+        let table =
+            |site: Option<&str>| VisibleTable { site: site.map(SiteId::new), name: name.clone(), schema: columns() };
+        Ok(vec![table(None), table(Some("uva"))])
     }
+}
+
+fn permitted(query: &QueryId) -> Verdict {
+    let edge = EdgeVerdict {
+        from: FragmentId(2),
+        to: Some(FragmentId(1)),
+        what: "partials of r0".into(),
+        clauses: vec!["uva.a@3 clause 1".into()],
+    };
+    Verdict::Permitted(Box::new(FakePlan(graph(query), vec![edge])))
 }
 
 fn graph(query: &QueryId) -> FragmentGraph {
@@ -173,7 +182,6 @@ impl Fixture {
             key: key(9),
             issuers: [("uva".to_owned(), key(5).public())].into(),
             purposes: Arc::new(purpose::shipped().unwrap()),
-            links: Links { bandwidth_mbit_per_s: 1000, latency: Duration::from_millis(1) },
             clock: Arc::clone(&clock) as _,
             deadline,
         };

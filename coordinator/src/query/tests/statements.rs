@@ -1,13 +1,14 @@
 //! Statements that are not queries.
 
-use dynamos_proto::sign::agreement_bytes;
+use dynamos_planner::Placement;
 use dynamos_proto::ids::SiteId;
+use dynamos_proto::sign::agreement_bytes;
 use dynamos_proto::status::{Code, ServiceError};
 use dynamos_proto::v1;
 
 use super::fixture::{Answer, Fixture, batch, columns};
 use crate::frontend::{Engine, Outcome, StatementKind};
-use crate::query::{Placement, Refusal};
+use crate::query::Refusal;
 use crate::registry::tests::{agreement, key};
 
 async fn set(sql: &str) -> Result<(String, Option<String>), ServiceError> {
@@ -28,9 +29,10 @@ async fn settings_are_checked_when_they_are_set() {
     ] {
         assert_eq!(set(sql).await.unwrap(), (name.to_owned(), value.map(str::to_owned)), "{sql}");
     }
+    let error = set("SET dynamos.placement = anywhere").await.unwrap_err();
+    assert_eq!((error.code, error.message.contains("data_to_compute")), (Code::InvalidArgument, true));
     for (sql, code, hint) in [
         ("SET dynamos.purpose = education", Code::InvalidArgument, "`statistics`, `research`"),
-        ("SET dynamos.placement = anywhere", Code::InvalidArgument, "`data_to_compute`"),
         ("SET dynamos.agreement = b", Code::UnknownName, "`a`"),
         ("SET dynamos.colour = red", Code::UnknownName, "`dynamos.purpose`"),
     ] {
@@ -64,7 +66,9 @@ async fn explanations_are_lines_of_text() {
     let federation = Fixture::new();
     assert_eq!(federation.text("EXPLAIN SELECT 1").await.unwrap(), ["fragments f0", "fragments f1"]);
     let policy = federation.text("EXPLAIN POLICY SELECT 1").await.unwrap();
-    assert_eq!(policy[..2], ["permitted", "  under agreement a of uva, epoch 3"]);
+    let expected =
+        ["permitted", "  under agreement a of uva, epoch 3", "  f2 → f1  partials of r0", "    by uva.a@3 clause 1"];
+    assert_eq!(policy[..4], expected);
     let refusal = Refusal { reason: "no clause".into(), hint: Some("ask the steward".into()) };
     *federation.planner.answer.lock().unwrap() = Answer::Deny(refusal);
     let policy = federation.text("EXPLAIN POLICY SELECT 1").await.unwrap();
