@@ -13,8 +13,13 @@ use super::channel::{RootExecutor, SiteChannel, SiteConnector};
 pub struct Channels {
     root: Arc<dyn RootExecutor>,
     connector: Box<dyn SiteConnector>,
-    /// By site: where it listened when the channel was made.
-    open: Mutex<BTreeMap<SiteId, (String, Arc<dyn SiteChannel>)>>,
+    open: Mutex<BTreeMap<SiteId, OpenChannel>>,
+}
+
+struct OpenChannel {
+    /// Where the site listened when the channel was made.
+    uri: String,
+    channel: Arc<dyn SiteChannel>,
 }
 
 impl Channels {
@@ -37,13 +42,12 @@ impl Channels {
             return Err(ServiceError::new(Code::SiteUnavailable, format!("site `{site}` has not registered")));
         };
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((uri, channel)) = open.get(site)
-            && *uri == place.uri
-        {
-            return Ok(Arc::clone(channel));
+        if let Some(known) = open.get(site).filter(|known| known.uri == place.uri) {
+            return Ok(Arc::clone(&known.channel));
         }
         let channel = self.connector.connect(site, &place.uri)?;
-        open.insert(site.clone(), (place.uri.clone(), Arc::clone(&channel)));
+        let uri = place.uri.clone();
+        open.insert(site.clone(), OpenChannel { uri, channel: Arc::clone(&channel) });
         Ok(channel)
     }
 }

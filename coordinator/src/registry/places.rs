@@ -124,7 +124,7 @@ impl Registry {
         Ok(self.publish(next))
     }
 
-    /// Notes that a site is alive. True if it is not registered here and must register again.
+    /// Notes that a site is alive, and says whether it is registered here at all.
     pub fn heartbeat(&self, caller: &SiteId, site: &str) -> Result<Registration, ServiceError> {
         self.known_caller(caller, site)?;
         let mut hearing = self.hearing();
@@ -132,7 +132,7 @@ impl Registry {
         *heard = self.clock.uptime();
         if !self.published.borrow().is_up(caller) {
             tracing::info!(site_id = %caller, "site is back");
-            self.set_availability(&[caller.clone()], Availability::Up);
+            self.set_availability(std::slice::from_ref(caller), Availability::Up);
         }
         Ok(Registration::Held)
     }
