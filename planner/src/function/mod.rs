@@ -6,5 +6,5 @@ mod minimum;
 mod state;
 
 pub use average::average_of;
-pub use minimum::minimum_met;
+pub use minimum::{MINIMUM_FAILED, minimum_met};
 pub use state::{engine_state, engine_state_with};

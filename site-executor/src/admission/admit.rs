@@ -1,0 +1,191 @@
+//! The checks of a permit, in the order in which they become more expensive.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use arrow::datatypes::SchemaRef;
+use datafusion::execution::SessionState;
+use dynamos_planner::catalog::TableName;
+use dynamos_planner::fragment::FragmentGraph;
+use dynamos_planner::policy::{AgreementSet, CheckInput, Hierarchy, PlaceFacts, Requester, UtcMillis, Viewpoint, purpose};
+use dynamos_planner::wire::decode_graph;
+use dynamos_proto::ids::SiteId;
+use dynamos_proto::sign::{PublicKey, sha256};
+use dynamos_proto::status::{Code, ServiceError};
+use dynamos_proto::token::{self, Claims, Issuers, SKEW_SECONDS};
+use dynamos_proto::v1;
+
+use super::graph_check::GraphCheck;
+use super::replay::ReplayMemory;
+use crate::config::PlaceKind;
+
+/// A graph that lives longer than this is refused, so that the memory of permits stays bounded (milliseconds).
+const LIFETIME_MS_MAX: i64 = 10 * 60 * 1000;
+/// An encoded graph may be this large (bytes).
+const GRAPH_BYTES_MAX: usize = 8 << 20;
+
+/// The door of one place.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    pub(crate) place: SiteId,
+    pub(crate) kind: PlaceKind,
+    pub(crate) coordinator: PublicKey,
+    pub(crate) issuers: Issuers,
+    pub(crate) places: BTreeMap<SiteId, PlaceFacts>,
+    purposes: Hierarchy,
+    check: Box<dyn GraphCheck>,
+    seen: Mutex<ReplayMemory>,
+}
+
+/// What a permit is checked against.
+pub(crate) struct PermitContext<'a> {
+    /// The agreements that this place holds.
+    pub(crate) agreements: &'a AgreementSet,
+    /// Columns of its own tables.
+    pub(crate) tables: &'a dyn Fn(&TableName) -> Option<SchemaRef>,
+    /// In which functions are resolved.
+    pub(crate) state: &'a SessionState,
+    /// Milliseconds since 1970-01-01 UTC.
+    pub(crate) now_ms: i64,
+}
+
+/// A graph that this place acts on.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) graph: FragmentGraph,
+    /// SHA-256 of the graph's bytes: places that were told different stories notice by it.
+    pub(crate) hash: Vec<u8>,
+}
+
+impl Admission {
+    /// The door of a place that started at `started_at_ms`.
+    pub(crate) fn new(
+        (place, kind): (SiteId, PlaceKind),
+        coordinator: PublicKey,
+        issuers: Issuers,
+        places: BTreeMap<SiteId, PlaceFacts>,
+        check: Box<dyn GraphCheck>,
+        started_at_ms: i64,
+    ) -> Result<Self, String> {
+        let purposes = purpose::shipped().map_err(|error| error.to_string())?;
+        let seen = Mutex::new(ReplayMemory::new(started_at_ms));
+        Ok(Self { place, kind, coordinator, issuers, places, purposes, check, seen })
+    }
+
+    /// Whether the coordinator signed this permit. Everything else in it is worth reading only then.
+    pub(crate) fn verify_signature(&self, permit: &v1::Permit) -> Result<(), ServiceError> {
+        if permit.graph.len() > GRAPH_BYTES_MAX {
+            return Err(self.refused(format!("the graph has more than {GRAPH_BYTES_MAX} bytes")));
+        }
+        self.coordinator
+            .verify(&permit.graph, &permit.signature)
+            .map_err(|_| self.refused("the permit is not signed by the coordinator".to_owned()))
+    }
+
+    /// The graph of a permit, once every check has passed.
+    pub(crate) fn admit(&self, permit: &v1::Permit, context: &PermitContext<'_>) -> Result<Admitted, ServiceError> {
+        self.verify_signature(permit)?;
+        let graph = decode_graph(&permit.graph, context.state).map_err(|error| self.refused(error.to_string()))?;
+        self.check_time(&graph, context.now_ms)?;
+        if graph.at(&self.place).next().is_none() {
+            return Err(self.refused(format!("query `{}` has no part for this site", graph.query)));
+        }
+        let requester = self.requester(&graph, &permit.token, context.now_ms)?;
+        self.check_epochs(&graph, context.agreements)?;
+        self.check_edges(&graph, requester.as_ref(), context)?;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let expires_at_ms = graph.expires_at_ms;
+        seen.remember(&graph.query, graph.attempt, graph.planned_at_ms, expires_at_ms, context.now_ms)?;
+        Ok(Admitted { graph, hash: sha256(&permit.graph) })
+    }
+
+    fn check_time(&self, graph: &FragmentGraph, now_ms: i64) -> Result<(), ServiceError> {
+        if graph.expires_at_ms < now_ms {
+            return Err(ServiceError::new(Code::StaleBasis, format!("the permit of query `{}` has expired", graph.query)));
+        }
+        let lifetime_ms = graph.expires_at_ms.saturating_sub(graph.planned_at_ms);
+        let ahead_ms = graph.planned_at_ms.saturating_sub(now_ms);
+        if !(0..=LIFETIME_MS_MAX).contains(&lifetime_ms) || ahead_ms > SKEW_SECONDS * 1000 {
+            return Err(self.refused(format!("the times of query `{}` cannot be right", graph.query)));
+        }
+        Ok(())
+    }
+
+    /// Who asks, as the organisation signed. A steward needs to know; a place that only computes does not.
+    fn requester(&self, graph: &FragmentGraph, text: &str, now_ms: i64) -> Result<Option<Requester>, ServiceError> {
+        if text.is_empty() {
+            return match self.kind {
+                PlaceKind::Steward => Err(self.refused("the permit carries no token of the requester".to_owned())),
+                PlaceKind::Provider | PlaceKind::Coordinator => Ok(None),
+            };
+        }
+        if sha256(text.as_bytes()) != graph.token_hash {
+            return Err(self.refused("the token is not that of the query".to_owned()));
+        }
+        let claims = self.claims(text, now_ms)?;
+        if !claims.purposes.iter().any(|granted| self.purposes.covers(granted, &graph.purpose)) {
+            let text = format!("`{}` does not vouch for purpose `{}` of this user", claims.iss, graph.purpose);
+            return Err(ServiceError::new(Code::Denied, text));
+        }
+        Ok(Some(Requester { user: claims.sub, organisation: claims.iss, roles: claims.roles }))
+    }
+
+    /// The claims of a token that an organisation known here signed.
+    pub(crate) fn claims(&self, text: &str, now_ms: i64) -> Result<Claims, ServiceError> {
+        token::verify(text, &self.issuers, now_ms.div_euclid(1000))
+            .map_err(|error| ServiceError::new(Code::Unauthenticated, error.to_string()))
+    }
+
+    /// Every agreement that governs something here must be held in the very version that the plan was made under.
+    pub(crate) fn check_epochs(&self, graph: &FragmentGraph, held: &AgreementSet) -> Result<(), ServiceError> {
+        let own = graph.governing.get_key_value(&self.place);
+        let clauses = graph.releases.iter().filter(|point| self.takes_part(graph, point));
+        let clauses = clauses.flat_map(|point| &point.clauses).map(|clause| (&clause.steward, &clause.agreement));
+        for (steward, wanted) in own.into_iter().chain(clauses) {
+            let found = held.get(steward, &wanted.agreement).map(|held| held.epoch);
+            if found != Some(wanted.epoch) {
+                let text = format!(
+                    "`{}` does not hold agreement `{}` of `{steward}` in version {}",
+                    self.place, wanted.agreement, wanted.epoch
+                );
+                return Err(ServiceError::new(Code::StaleBasis, text));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether this place aggregates something for a release point, or all of it.
+    fn takes_part(&self, graph: &FragmentGraph, point: &dynamos_planner::fragment::ReleasePoint) -> bool {
+        graph.at(&self.place).any(|part| part.id == point.fragment || part.partial_of == Some(point.id))
+    }
+
+    fn check_edges(
+        &self,
+        graph: &FragmentGraph,
+        requester: Option<&Requester>,
+        context: &PermitContext<'_>,
+    ) -> Result<(), ServiceError> {
+        let tables = |site: &SiteId, name: &TableName| {
+            if site == &self.place { (context.tables)(name) } else { None }
+        };
+        let input = CheckInput {
+            viewpoint: Viewpoint::Site(self.place.clone()),
+            agreements: context.agreements,
+            requester,
+            places: &self.places,
+            tables: &tables,
+            now: UtcMillis(context.now_ms),
+            purposes: &self.purposes,
+        };
+        let verdicts = self.check.check(graph, &input).map_err(|refusal| self.refused(refusal.reason))?;
+        for verdict in verdicts {
+            tracing::info!(query_id = %graph.query, from = %verdict.from, what = %verdict.what,
+                clauses = ?verdict.clauses, "edge allowed");
+        }
+        Ok(())
+    }
+
+    fn refused(&self, reason: String) -> ServiceError {
+        ServiceError::new(Code::SiteRefused, format!("site `{}` refuses: {reason}", self.place))
+    }
+}

@@ -1,0 +1,268 @@
+//! All agreements that a place holds, and the only way to change a steward's own.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use dynamos_planner::policy::support::refuse_unimplemented;
+use dynamos_planner::policy::{Agreement, AgreementSet};
+use dynamos_planner::sql::{DynamosStatement, parse_statement};
+use dynamos_proto::ids::SiteId;
+use dynamos_proto::sign::{PublicKey, SigningKey, agreement_bytes};
+use dynamos_proto::status::{Code, ServiceError};
+use dynamos_proto::token::Claims;
+use dynamos_proto::v1::SignedAgreement;
+
+use super::files::{self, Record};
+use crate::config::{PlaceKind, SiteConfig};
+use crate::error::SiteError;
+
+/// The role that a steward's own organisation gives to those who decide about its agreements.
+const STEWARD_ROLE: &str = "steward";
+
+/// The agreements at a place. INVARIANT(epochs_rise): an agreement is held in the newest version that was ever seen here;
+/// a steward's own version is on disk before anybody is told of it.
+#[derive(Debug)]
+pub(crate) struct AgreementBook {
+    place: SiteId,
+    key: Option<SigningKey>,
+    peers: BTreeMap<SiteId, PublicKey>,
+    path: PathBuf,
+    own: BTreeMap<String, Record>,
+    /// Newest epoch seen of each agreement of another steward, revoked ones included.
+    seen: BTreeMap<(SiteId, String), u64>,
+    /// Shared with queries that run under it; replaced at a change.
+    held: Arc<AgreementSet>,
+}
+
+impl AgreementBook {
+    /// Reads what is on disk, then the files of `agreements_dir`.
+    pub(crate) fn load(config: &SiteConfig, peers: BTreeMap<SiteId, PublicKey>) -> Result<Self, SiteError> {
+        let key = match (&config.keys.signing, config.site.kind) {
+            (Some(path), PlaceKind::Steward) => Some(read_key(path, &config.site.name)?),
+            (Some(_) | None, PlaceKind::Steward | PlaceKind::Provider | PlaceKind::Coordinator) => None,
+        };
+        let path = config.site.state_dir.join("agreements.json");
+        let unusable = |source| SiteError::File { what: "agreement store", path: path.clone(), source };
+        let mut book = Self {
+            place: config.site.name.clone(),
+            key,
+            peers,
+            own: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            held: Arc::default(),
+            path: path.clone(),
+        };
+        for record in files::read(&path).map_err(unusable)? {
+            book.put_back(record)?;
+        }
+        if let Some(folder) = &config.site.agreements_dir {
+            book.read_folder(folder)?;
+        }
+        Ok(book)
+    }
+
+    /// What is held now.
+    pub(crate) fn held(&self) -> Arc<AgreementSet> {
+        Arc::clone(&self.held)
+    }
+
+    /// The steward's own agreements, signed; revoked ones too, so that everybody learns of it.
+    pub(crate) fn signed(&self) -> Vec<SignedAgreement> {
+        self.own.values().filter_map(|record| self.sign(record)).collect()
+    }
+
+    /// Carries out CREATE, ALTER or REVOKE for a person of the steward's own organisation who has the role for it.
+    pub(crate) fn change(&mut self, statement: &str, claims: &Claims) -> Result<SignedAgreement, ServiceError> {
+        if claims.iss != self.place.as_str() || !claims.roles.iter().any(|role| role == STEWARD_ROLE) {
+            let text = format!("only users of `{}` with role `{STEWARD_ROLE}` change its agreements", self.place);
+            return Err(ServiceError::new(Code::Denied, text));
+        }
+        let parsed =
+            parse_statement(statement).map_err(|error| ServiceError::new(Code::Syntax, error.to_string()))?;
+        let record = match parsed {
+            DynamosStatement::CreateAgreement(agreement) => {
+                if self.in_force(&agreement.name) {
+                    let text = format!("agreement `{}` exists; use ALTER AGREEMENT", agreement.name);
+                    return Err(ServiceError::new(Code::InvalidArgument, text));
+                }
+                self.next_version(&self.enforceable(agreement)?)
+            }
+            DynamosStatement::AlterAgreement(agreement) => {
+                self.must_be_in_force(&agreement.name)?;
+                self.next_version(&self.enforceable(agreement)?)
+            }
+            DynamosStatement::RevokeAgreement { name, steward } => {
+                self.must_be_own(&steward)?;
+                self.must_be_in_force(&name)?;
+                let record = self.own.get(&name).cloned();
+                let record = record.ok_or_else(|| ServiceError::new(Code::Internal, "the agreement is not stored"))?;
+                Record { epoch: record.epoch + 1, revoked: true, ..record }
+            }
+            _ => {
+                let text = "only CREATE, ALTER and REVOKE AGREEMENT change agreements";
+                return Err(ServiceError::new(Code::Unsupported, text));
+            }
+        };
+        self.commit(record)
+    }
+
+    /// Takes in agreements of other stewards that came with a permit. Nothing is taken if one of them is wrong.
+    pub(crate) fn learn(&mut self, signed: &[SignedAgreement]) -> Result<(), ServiceError> {
+        let refused = |text: String| ServiceError::new(Code::SiteRefused, text);
+        let mut verified = Vec::new();
+        for one in signed {
+            let steward = SiteId::new(&one.steward);
+            if steward == self.place {
+                continue;
+            }
+            let key = self.peers.get(&steward);
+            let key = key.ok_or_else(|| refused(format!("no key of steward `{steward}` is known at `{}`", self.place)))?;
+            key.verify(&agreement_bytes(one), &one.signature)
+                .map_err(|_| refused(format!("agreement `{}` is not signed by `{steward}`", one.name)))?;
+            let agreement = parse(&one.text)
+                .filter(|agreement| agreement.name == one.name && agreement.steward == one.steward)
+                .ok_or_else(|| refused(format!("agreement `{}` of `{steward}` is not what it says", one.name)))?;
+            verified.push((steward, one, agreement));
+        }
+        let mut held = AgreementSet::clone(&self.held);
+        for (steward, one, agreement) in verified {
+            let newest = self.seen.entry((steward.clone(), one.name.clone())).or_default();
+            if one.epoch <= *newest {
+                continue;
+            }
+            *newest = one.epoch;
+            held.remove(&steward, &one.name);
+            if !one.revoked {
+                held.insert(one.epoch, agreement);
+            }
+        }
+        self.held = Arc::new(held);
+        Ok(())
+    }
+
+    fn read_folder(&mut self, folder: &Path) -> Result<(), SiteError> {
+        let unusable = |source| SiteError::File { what: "agreements folder", path: folder.to_owned(), source };
+        let entries = std::fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(unusable)?;
+        let mut paths: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "sql"));
+        paths.sort();
+        for path in paths {
+            let text = std::fs::read_to_string(&path)
+                .map_err(|source| SiteError::File { what: "agreement", path: path.clone(), source })?;
+            let problem = |problem: String| SiteError::Agreement { path: path.clone(), problem };
+            let agreement = match parse_statement(&text).map_err(|error| problem(error.to_string()))? {
+                DynamosStatement::CreateAgreement(agreement) => agreement,
+                _ => return Err(problem("it must be one CREATE AGREEMENT statement".to_owned())),
+            };
+            let agreement = self.enforceable(agreement).map_err(|error| problem(error.message))?;
+            let canonical = agreement.to_string();
+            let known = self.own.get(&agreement.name).and_then(|record| record.from_file.as_ref());
+            if known == Some(&canonical) {
+                continue;
+            }
+            let record = Record { from_file: Some(canonical), ..self.next_version(&agreement) };
+            self.commit(record).map_err(|error| problem(error.message))?;
+        }
+        Ok(())
+    }
+
+    fn put_back(&mut self, record: Record) -> Result<(), SiteError> {
+        let agreement = parse(&record.text).ok_or_else(|| SiteError::Agreement {
+            path: self.path.clone(),
+            problem: format!("the stored text of agreement `{}` cannot be read", record.name),
+        })?;
+        self.hold(&record, agreement);
+        self.own.insert(record.name.clone(), record);
+        Ok(())
+    }
+
+    fn hold(&mut self, record: &Record, agreement: Agreement) {
+        let mut held = AgreementSet::clone(&self.held);
+        held.remove(&self.place, &record.name);
+        if !record.revoked {
+            held.insert(record.epoch, agreement);
+        }
+        self.held = Arc::new(held);
+    }
+
+    fn commit(&mut self, record: Record) -> Result<SignedAgreement, ServiceError> {
+        let internal = |text: &str| ServiceError::new(Code::Internal, text.to_owned());
+        let agreement = parse(&record.text).ok_or_else(|| internal("the agreement's canonical text cannot be read"))?;
+        let signed = self.sign(&record).ok_or_else(|| internal("this place has no key to sign agreements with"))?;
+        let others = self.own.values().filter(|other| other.name != record.name);
+        files::write(&self.path, others.chain(std::iter::once(&record))).map_err(|error| {
+            tracing::error!(%error, "agreements cannot be stored");
+            internal("the agreement cannot be stored; nothing was changed")
+        })?;
+        tracing::info!(agreement = %record.name, epoch = record.epoch, revoked = record.revoked, "agreement changed");
+        self.hold(&record, agreement);
+        self.own.insert(record.name.clone(), record);
+        Ok(signed)
+    }
+
+    fn sign(&self, record: &Record) -> Option<SignedAgreement> {
+        let mut signed = SignedAgreement {
+            steward: self.place.to_string(),
+            name: record.name.clone(),
+            epoch: record.epoch,
+            text: record.text.clone(),
+            signature: Vec::new(),
+            revoked: record.revoked,
+        };
+        signed.signature = self.key.as_ref()?.sign(&agreement_bytes(&signed));
+        Some(signed)
+    }
+
+    fn next_version(&self, agreement: &Agreement) -> Record {
+        let known = self.own.get(&agreement.name);
+        Record {
+            name: agreement.name.clone(),
+            epoch: known.map_or(1, |record| record.epoch + 1),
+            text: agreement.to_string(),
+            revoked: false,
+            from_file: known.and_then(|record| record.from_file.clone()),
+        }
+    }
+
+    fn enforceable(&self, agreement: Agreement) -> Result<Agreement, ServiceError> {
+        self.must_be_own(&agreement.steward)?;
+        refuse_unimplemented(&agreement).map_err(|refused| {
+            let texts: Vec<String> = refused.iter().map(ToString::to_string).collect();
+            ServiceError::new(Code::Unsupported, texts.join("; "))
+        })?;
+        Ok(agreement)
+    }
+
+    fn must_be_own(&self, steward: &str) -> Result<(), ServiceError> {
+        if steward == self.place.as_str() {
+            return Ok(());
+        }
+        let text = format!("`{}` decides about its own agreements only, not about those of `{steward}`", self.place);
+        Err(ServiceError::new(Code::InvalidArgument, text))
+    }
+
+    fn in_force(&self, name: &str) -> bool {
+        self.own.get(name).is_some_and(|record| !record.revoked)
+    }
+
+    fn must_be_in_force(&self, name: &str) -> Result<(), ServiceError> {
+        if self.in_force(name) {
+            return Ok(());
+        }
+        Err(ServiceError::new(Code::UnknownName, format!("`{}` has no agreement `{name}`", self.place)))
+    }
+}
+
+fn parse(text: &str) -> Option<Agreement> {
+    match parse_statement(text) {
+        Ok(DynamosStatement::CreateAgreement(agreement)) => Some(agreement),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+fn read_key(path: &Path, of: &SiteId) -> Result<SigningKey, SiteError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| SiteError::File { what: "signing key", path: path.to_owned(), source })?;
+    SigningKey::from_text(&text).map_err(|source| SiteError::Key { of: of.to_string(), source })
+}

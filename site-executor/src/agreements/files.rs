@@ -1,0 +1,42 @@
+//! The file in which a steward's own agreements and their epochs survive a restart.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+/// One agreement as it is kept. A revoked one stays, so that its epoch is never used again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) name: String,
+    pub(crate) epoch: u64,
+    pub(crate) text: String,
+    pub(crate) revoked: bool,
+    /// The text that `agreements_dir` had when it was last read. Only a file that has changed since changes anything, so
+    /// that an old file undoes neither an ALTER nor a REVOKE.
+    pub(crate) from_file: Option<String>,
+}
+
+pub(crate) fn read(path: &Path) -> std::io::Result<Vec<Record>> {
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(std::io::Error::other),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Replaces the file whole: after a crash it has either the old content or the new.
+pub(crate) fn write<'a>(path: &Path, records: impl Iterator<Item = &'a Record>) -> std::io::Result<()> {
+    let records: Vec<&Record> = records.collect();
+    let bytes = serde_json::to_vec_pretty(&records).map_err(std::io::Error::other)?;
+    let next = path.with_extension("next");
+    let mut file = File::create(&next)?;
+    file.write_all(&bytes)?;
+    file.sync_all()?;
+    fs::rename(&next, path)?;
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,205 @@
+//! A place's tables: opened once at start, published with coarse statistics. What is published is seen by the whole
+//! federation, so it is rounded here; exact figures never leave.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::ipc::writer::IpcWriteOptions;
+use arrow::util::display::array_value_to_string;
+use arrow_flight::{IpcMessage, SchemaAsIpc};
+use datafusion::catalog::TableProvider;
+use datafusion::common::{Column, ScalarValue};
+use datafusion::datasource::{ViewTable, provider_as_source};
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
+use dynamos_planner::catalog::TableName;
+use dynamos_planner::policy::RawTable;
+use dynamos_proto::v1;
+
+use crate::config::{SiteConfig, SiteTable};
+use crate::error::SiteError;
+use crate::source::{self, SourceTable};
+
+/// The tables of a place.
+#[derive(Debug, Default)]
+pub(crate) struct SiteTables {
+    tables: BTreeMap<TableName, OpenTable>,
+}
+
+#[derive(Debug)]
+struct OpenTable {
+    provider: Arc<dyn TableProvider>,
+    entity: Option<String>,
+    published: v1::Table,
+}
+
+impl SiteTables {
+    /// Opens every table of the configuration.
+    pub(crate) async fn open(config: &SiteConfig) -> Result<Self, SiteError> {
+        let mut tables = BTreeMap::new();
+        for table in &config.tables {
+            let name = TableName::new(table.source.schema.to_lowercase(), table.source.table.to_lowercase());
+            // Paths were resolved against the configuration's folder when it was read.
+            let opened = OpenTable::new(&name, table, source::open(&table.source, Path::new("")).await?)?;
+            if tables.insert(name.clone(), opened).is_some() {
+                return Err(problem(&name, "it is configured twice"));
+            }
+            tracing::info!(table = %name, "table opened");
+        }
+        Ok(Self { tables })
+    }
+
+    /// The raw rows of a table: for protected views only.
+    pub(crate) fn raw(&self, name: &TableName) -> Option<RawTable> {
+        let table = self.tables.get(name)?;
+        Some(RawTable { provider: Arc::clone(&table.provider), entity: table.entity.clone() })
+    }
+
+    /// The columns of a table.
+    pub(crate) fn schema(&self, name: &TableName) -> Option<SchemaRef> {
+        self.tables.get(name).map(|table| table.provider.schema())
+    }
+
+    /// What the federation is told.
+    pub(crate) fn published(&self) -> Vec<v1::Table> {
+        self.tables.values().map(|table| table.published.clone()).collect()
+    }
+}
+
+impl OpenTable {
+    fn new(name: &TableName, config: &SiteTable, source: SourceTable) -> Result<Self, SiteError> {
+        let engine = |error: datafusion::common::DataFusionError| problem(name, error.strip_backtrace());
+        let provider = with_lower_names(name, &source).map_err(engine)??;
+        let schema = provider.schema();
+        for column in config.entity.iter().chain(&config.colocated_on) {
+            if schema.index_of(column).is_err() {
+                return Err(problem(name, format!("it has no column `{column}`")));
+            }
+        }
+        let columns = schema.fields().iter().zip(source.schema.fields()).map(|(field, original)| {
+            let statistics = source.statistics.columns.get(original.name());
+            let bounded = config.entity.as_deref() != Some(field.name().as_str()) && is_ordered_code(field.data_type());
+            let bound = |value: Option<&ScalarValue>| value.filter(|_| bounded).and_then(as_text);
+            v1::ColumnStatistics {
+                distinct: statistics.and_then(|known| known.distinct).map(coarse),
+                nulls: statistics.and_then(|known| known.nulls).map(coarse),
+                min: bound(statistics.and_then(|known| known.min.as_ref())),
+                max: bound(statistics.and_then(|known| known.max.as_ref())),
+            }
+        });
+        let published = v1::Table {
+            schema: name.schema.clone(),
+            name: name.table.clone(),
+            arrow_schema: encode_schema(&schema).map_err(|error| problem(name, error.to_string()))?,
+            rows: coarse(source.statistics.rows),
+            columns: columns.collect(),
+            entity: config.entity.clone().unwrap_or_default(),
+            shared_domain: config.shared_domain.clone().unwrap_or_default(),
+            colocated_on: config.colocated_on.clone(),
+        };
+        Ok(Self { provider, entity: config.entity.clone(), published })
+    }
+}
+
+/// The table with its column names in lower case; the source's own provider where they are so already.
+fn with_lower_names(
+    name: &TableName,
+    source: &SourceTable,
+) -> Result<Result<Arc<dyn TableProvider>, SiteError>, datafusion::common::DataFusionError> {
+    let names: Vec<&String> = source.schema.fields().iter().map(|field| field.name()).collect();
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = names.iter().find(|column| !seen.insert(column.to_lowercase())) {
+        return Ok(Err(problem(name, format!("column `{twice}` has the name of another column in lower case"))));
+    }
+    if names.iter().all(|column| column.to_lowercase() == **column) {
+        return Ok(Ok(Arc::clone(&source.provider)));
+    }
+    let columns = names.iter().map(|column| {
+        Expr::Column(Column::new(Some(name.table.as_str()), column.as_str())).alias(column.to_lowercase())
+    });
+    let renamed = LogicalPlanBuilder::scan(name.table.as_str(), provider_as_source(Arc::clone(&source.provider)), None)?
+        .project(columns)?
+        .build()?;
+    Ok(Ok(Arc::new(ViewTable::new(renamed, None))))
+}
+
+fn problem(name: &TableName, problem: impl Into<String>) -> SiteError {
+    SiteError::Table { table: name.to_string(), problem: problem.into() }
+}
+
+/// Types whose extremes say little about one person.
+fn is_ordered_code(data_type: &DataType) -> bool {
+    data_type.is_integer() || matches!(data_type, DataType::Date32)
+}
+
+fn as_text(value: &ScalarValue) -> Option<String> {
+    if value.is_null() {
+        return None;
+    }
+    array_value_to_string(&value.to_array().ok()?, 0).ok()
+}
+
+/// A count rounded to two significant digits.
+fn coarse(count: u64) -> u64 {
+    let mut unit = 1;
+    while count / unit >= 100 {
+        unit *= 10;
+    }
+    let whole = count / unit;
+    let rounded = if count % unit * 2 >= unit && unit > 1 { whole + 1 } else { whole };
+    rounded.saturating_mul(unit)
+}
+
+fn encode_schema(schema: &Schema) -> Result<Vec<u8>, arrow::error::ArrowError> {
+    let message: IpcMessage = SchemaAsIpc::new(schema, &IpcWriteOptions::default()).try_into()?;
+    Ok(message.0.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Int64Array, RecordBatch, StringArray};
+    use arrow::datatypes::Field;
+    use datafusion::datasource::MemTable;
+
+    use super::*;
+    use crate::source::{TableConfig, TableStatistics};
+
+    fn opened(names: [&str; 2], entity: Option<&str>) -> Result<OpenTable, SiteError> {
+        let fields = [(names[0], DataType::Int64), (names[1], DataType::Utf8)];
+        let schema = Arc::new(Schema::new(fields.map(|(name, kind)| Field::new(name, kind, true)).to_vec()));
+        let ids = Int64Array::from((0..1234).collect::<Vec<i64>>());
+        let codes = StringArray::from(vec!["a"; 1234]);
+        let batch = RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(ids), Arc::new(codes)]).unwrap();
+        let statistics = TableStatistics::of_batches(&schema, std::slice::from_ref(&batch)).unwrap();
+        let provider = Arc::new(MemTable::try_new(Arc::clone(&schema), vec![vec![batch]]).unwrap());
+        let mut config = SiteTable::plain(TableConfig::csv("s", "t", "p"));
+        config.entity = entity.map(str::to_owned);
+        OpenTable::new(&TableName::new("s", "t"), &config, SourceTable { schema, provider, statistics })
+    }
+
+    #[test]
+    fn published_figures_are_coarse_and_hold_no_text() {
+        let published = opened(["id", "code"], None).unwrap().published;
+        assert_eq!(published.rows, 1200);
+        assert_eq!(published.columns[0].distinct, Some(1200));
+        assert_eq!(published.columns[0].max.as_deref(), Some("1233"));
+        assert_eq!((published.columns[1].min.as_ref(), published.columns[1].max.as_ref()), (None, None));
+        assert_eq!(opened(["id", "code"], Some("id")).unwrap().published.columns[0].max, None);
+    }
+
+    #[test]
+    fn column_names_are_folded_and_must_stay_apart() {
+        let folded = opened(["ID", "Code"], Some("id")).unwrap();
+        let names: Vec<String> = folded.provider.schema().fields().iter().map(|field| field.name().clone()).collect();
+        assert_eq!(names, ["id", "code"]);
+        assert_eq!(folded.published.columns[0].distinct, Some(1200));
+        assert!(opened(["id", "ID"], None).is_err());
+        assert!(opened(["id", "code"], Some("person")).is_err());
+    }
+
+    #[test]
+    fn two_digits_remain() {
+        assert_eq!([0, 7, 99, 104, 105, 995, 123_456].map(coarse), [0, 7, 99, 100, 110, 1000, 120_000]);
+    }
+}

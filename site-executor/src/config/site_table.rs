@@ -1,0 +1,42 @@
+//! A table as its steward configures it: where the files are, and what the federation is told about it.
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+
+use crate::source::TableConfig;
+
+/// One `[[tables]]` entry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SiteTable {
+    /// Where its files are and how to read them.
+    pub source: TableConfig,
+    /// The column whose values tell the people apart whom rows describe.
+    pub entity: Option<String>,
+    /// The domain within which equal entity keys of several stewards mean the same person; none means only here.
+    pub shared_domain: Option<String>,
+    /// Columns of which no value stands at two stewards.
+    pub colocated_on: Vec<String>,
+}
+
+impl SiteTable {
+    /// A table of which nothing is said but where it is.
+    pub fn plain(source: TableConfig) -> Self {
+        Self { source, entity: None, shared_domain: None, colocated_on: Vec::new() }
+    }
+}
+
+impl<'de> Deserialize<'de> for SiteTable {
+    /// The federation's keys are taken out first: what remains must be keys that the source knows.
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let mut table = toml::Table::deserialize(from)?;
+        let mut take = |key: &str| table.remove(key);
+        let entity = take("entity").map(toml::Value::try_into).transpose().map_err(D::Error::custom)?;
+        let shared_domain = take("shared_domain").map(toml::Value::try_into).transpose().map_err(D::Error::custom)?;
+        let colocated_on = take("colocated_on").map(toml::Value::try_into).transpose().map_err(D::Error::custom)?;
+        let source: TableConfig = toml::Value::Table(table).try_into().map_err(D::Error::custom)?;
+        if shared_domain.is_some() && entity.is_none() {
+            return Err(D::Error::custom(format!("table `{}` has a `shared_domain` but no `entity`", source.name())));
+        }
+        Ok(Self { source, entity, shared_domain, colocated_on: colocated_on.unwrap_or_default() })
+    }
+}

@@ -1,0 +1,183 @@
+//! What a place does, without sockets: takes permits, gives rows, ends queries, reports. A site's services call it, and the
+//! coordinator embeds one for the last fragment of each query.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use dynamos_proto::ids::{FragmentId, QueryId, SiteId};
+use dynamos_proto::status::{Code, ServiceError};
+use dynamos_proto::v1;
+use futures::TryStreamExt;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::admission::{AgreementCheck, GraphCheck, PermitContext};
+use crate::config::SiteConfig;
+use crate::error::SiteError;
+use crate::fault;
+use crate::place::{Place, now_ms};
+use crate::query::{FragmentStream, Query, start};
+
+/// How often queries whose time is over are looked for; running ones end at their deadline by themselves.
+const SWEEP_EVERY: Duration = Duration::from_millis(250);
+
+/// A place that runs fragments. Clones are the same place; the last one ends it.
+#[derive(Clone, Debug)]
+pub struct Executor {
+    place: Arc<Place>,
+    _sweeper: Arc<JoinSet<()>>,
+}
+
+impl Executor {
+    /// Opens a place: its tables, agreements, keys and certificates. Needs a tokio runtime, which serves its connections.
+    ///
+    /// # Errors
+    ///
+    /// [`SiteError`] names the file or table that is wrong.
+    pub async fn start(config: &SiteConfig) -> Result<Self, SiteError> {
+        Self::start_with(config, Box::new(AgreementCheck)).await
+    }
+
+    /// A place with another check of graphs: for tests of what comes after it.
+    pub(crate) async fn start_with(config: &SiteConfig, check: Box<dyn GraphCheck>) -> Result<Self, SiteError> {
+        let place = Place::open(config, check).await?;
+        let mut sweeper = JoinSet::new();
+        sweeper.spawn(sweep(Arc::downgrade(&place)));
+        Ok(Self { place, _sweeper: Arc::new(sweeper) })
+    }
+
+    /// The place's name.
+    pub fn name(&self) -> &SiteId {
+        &self.place.name
+    }
+
+    /// Checks a permit and accepts its query. Nothing runs before its output is fetched.
+    ///
+    /// # Errors
+    ///
+    /// `SITE_REFUSED` if the permit or an edge of its graph is not allowed, `STALE_BASIS` if it rests on another version of
+    /// an agreement, `UNAUTHENTICATED` or `DENIED` for the requester's token, `RESOURCE_EXHAUSTED` if the place is busy.
+    pub async fn submit(&self, permit: v1::Permit) -> Result<(), ServiceError> {
+        let place = Arc::clone(&self.place);
+        self.place.cpu.run(move || accept(&place, &permit)).await
+    }
+
+    /// The rows of fragment 0, which goes to the requester. Its errors are read with [`crate::service_error`].
+    ///
+    /// # Errors
+    ///
+    /// `SITE_UNAVAILABLE` if the query is not known here, `SITE_REFUSED` if its rows were fetched before.
+    pub fn open_root(&self, query: &QueryId) -> Result<SendableRecordBatchStream, ServiceError> {
+        let accepted = self.accepted(query)?;
+        let root = accepted.graph.at(&self.place.name).find(|fragment| fragment.consumer.is_none());
+        let root = root.ok_or_else(|| self.refused(format!("the rows of query `{query}` are not given out here")))?;
+        let rows = start(&self.place, &accepted, root.id)?;
+        let schema = Arc::clone(rows.schema());
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows.map_err(fault::into_engine))))
+    }
+
+    /// The rows of a fragment, for the place that the graph sends them to.
+    pub(crate) fn open(&self, ticket: &v1::ExchangeTicket, caller: &SiteId) -> Result<FragmentStream, ServiceError> {
+        let query = QueryId::new(&ticket.query_id);
+        let accepted = self.accepted(&query)?;
+        if ticket.graph_hash != accepted.hash {
+            return Err(self.refused(format!("query `{query}` is another one at `{caller}`")));
+        }
+        let id = FragmentId(ticket.fragment);
+        let fragment = accepted.graph.at(&self.place.name).find(|fragment| fragment.id == id);
+        let reader = fragment.and_then(|fragment| accepted.graph.fragment(fragment.consumer?));
+        if reader.map(|reader| &reader.place) != Some(caller) {
+            return Err(self.refused(format!("fragment {id} of query `{query}` is not for `{caller}`")));
+        }
+        start(&self.place, &accepted, id)
+    }
+
+    /// Ends a query; nothing if it is not running.
+    pub fn cancel(&self, query: &QueryId) {
+        self.place.queries.cancel(query);
+    }
+
+    /// What may be known of the fragments that ended; of a query long gone, nothing.
+    pub fn report(&self, query: &QueryId) -> Vec<v1::FragmentReport> {
+        self.place.queries.reports(query)
+    }
+
+    /// How many queries are accepted and have not ended.
+    pub fn running(&self) -> usize {
+        self.place.queries.running()
+    }
+
+    /// Carries out CREATE, ALTER or REVOKE AGREEMENT for a steward's own user, and ends the queries that rest on it.
+    ///
+    /// # Errors
+    ///
+    /// `UNAUTHENTICATED`, `DENIED`, `SYNTAX`, `UNSUPPORTED`, `UNKNOWN_NAME` or `INVALID_ARGUMENT`; then nothing changed.
+    pub async fn change_agreement(&self, statement: String, token: String) -> Result<v1::SignedAgreement, ServiceError> {
+        let place = Arc::clone(&self.place);
+        let change = move || {
+            let claims = place.admission.claims(&token, now_ms())?;
+            let changed = place.book().change(&statement, &claims)?;
+            place.queries.cancel_resting_on(&place.name, &changed.name);
+            place.agreements_changed.notify_one();
+            Ok(changed)
+        };
+        self.place.cpu.run(change).await
+    }
+
+    /// What the federation is told: published tables, and the steward's own agreements as it signed them.
+    pub fn publication(&self) -> (Vec<v1::Table>, Vec<v1::SignedAgreement>) {
+        (self.place.tables.published(), self.place.book().signed())
+    }
+
+    pub(crate) fn place(&self) -> &Arc<Place> {
+        &self.place
+    }
+
+    fn accepted(&self, query: &QueryId) -> Result<Arc<Query>, ServiceError> {
+        self.place.queries.get(query).ok_or_else(|| {
+            let text = format!("site `{}` does not know query `{query}`; it has ended, or the site was restarted", self.name());
+            ServiceError::new(Code::SiteUnavailable, text)
+        })
+    }
+
+    fn refused(&self, reason: String) -> ServiceError {
+        ServiceError::new(Code::SiteRefused, format!("site `{}` refuses: {reason}", self.place.name))
+    }
+}
+
+fn accept(place: &Place, permit: &v1::Permit) -> Result<(), ServiceError> {
+    place.admission.verify_signature(permit)?;
+    let agreements = {
+        let mut book = place.book();
+        book.learn(&permit.agreements)?;
+        book.held()
+    };
+    let tables = |name: &dynamos_planner::catalog::TableName| place.tables.schema(name);
+    let context =
+        PermitContext { agreements: &agreements, tables: &tables, state: &place.reading, now_ms: now_ms() };
+    let admitted = place.admission.admit(permit, &context)?;
+    let left_ms = u64::try_from(admitted.graph.expires_at_ms.saturating_sub(context.now_ms)).unwrap_or_default();
+    let deadline = Instant::now() + place.limits.query_deadline.min(Duration::from_millis(left_ms));
+    let planning = |error: datafusion::common::DataFusionError| {
+        tracing::warn!(%error, "permit cannot be planned");
+        fault::of_planning(&error, &place.name)
+    };
+    let state = place.query_state().map_err(planning)?;
+    let query = Query::new(&place.name, admitted, Arc::clone(&agreements), state, deadline).map_err(planning)?;
+    // An agreement that changes while its query is on the way in must end it, too.
+    let book = place.book();
+    place.admission.check_epochs(&query.graph, &book.held())?;
+    place.queries.add(query)
+}
+
+async fn sweep(place: Weak<Place>) {
+    let mut ticks = tokio::time::interval(SWEEP_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(place) = place.upgrade() else { return };
+        place.queries.sweep(Instant::now());
+    }
+}

@@ -1,0 +1,150 @@
+//! The last thing that rows meet before they leave a place: exactly the columns that the graph declares, in batches of one
+//! size (else the first batch would tell how many hidden rows were filtered out of it), and no more than the limits.
+
+use arrow::array::{Array, RecordBatch, RecordBatchOptions};
+use arrow::compute::BatchCoalescer;
+use arrow::datatypes::SchemaRef;
+use datafusion::common::Result;
+use dynamos_proto::ids::SiteId;
+use dynamos_proto::status::{Code, ServiceError};
+
+use crate::config::Limits;
+use crate::fault;
+
+/// Rows in each batch that leaves, but the last.
+pub(crate) const BATCH_ROWS: usize = 8192;
+
+/// Re-cuts and counts one fragment's output.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    place: SiteId,
+    declared: SchemaRef,
+    cutter: BatchCoalescer,
+    rows_max: u64,
+    bytes_max: u64,
+    rows: u64,
+    bytes: u64,
+    bare_rows: usize,
+}
+
+impl Guard {
+    pub(crate) fn new(place: &SiteId, declared: SchemaRef, limits: &Limits) -> Self {
+        Self {
+            place: place.clone(),
+            cutter: BatchCoalescer::new(SchemaRef::clone(&declared), BATCH_ROWS),
+            declared,
+            rows_max: limits.output_rows,
+            bytes_max: limits.output_bytes.0,
+            rows: 0,
+            bytes: 0,
+            bare_rows: 0,
+        }
+    }
+
+    /// Takes a batch of the fragment's plan.
+    pub(crate) fn push(&mut self, batch: &RecordBatch) -> Result<()> {
+        let exact = RecordBatch::try_new_with_options(
+            SchemaRef::clone(&self.declared),
+            batch.columns().to_vec(),
+            &RecordBatchOptions::new().with_row_count(Some(batch.num_rows())),
+        )?;
+        self.rows = self.rows.saturating_add(batch.num_rows() as u64);
+        self.bytes = self.bytes.saturating_add(bytes_of(batch)?);
+        if self.rows > self.rows_max || self.bytes > self.bytes_max {
+            let text = format!("a part of the query gives more rows than site `{}` sends", self.place);
+            return Err(fault::into_engine(ServiceError::new(Code::ResourceExhausted, text)));
+        }
+        if self.declared.fields().is_empty() {
+            self.bare_rows += batch.num_rows();
+            return Ok(());
+        }
+        Ok(self.cutter.push_batch(exact)?)
+    }
+
+    /// A full batch, if there is one.
+    pub(crate) fn next(&mut self) -> Result<Option<RecordBatch>> {
+        if self.bare_rows >= BATCH_ROWS {
+            self.bare_rows -= BATCH_ROWS;
+            return Ok(Some(self.bare(BATCH_ROWS)?));
+        }
+        Ok(self.cutter.next_completed_batch())
+    }
+
+    /// What remains after the last batch of the plan.
+    pub(crate) fn finish(&mut self) -> Result<Option<RecordBatch>> {
+        if self.bare_rows > 0 {
+            let rows = std::mem::take(&mut self.bare_rows);
+            return Ok(Some(self.bare(rows)?));
+        }
+        self.cutter.finish_buffered_batch()?;
+        Ok(self.cutter.next_completed_batch())
+    }
+
+    /// Rows of which no column is asked for, only their number.
+    fn bare(&self, rows: usize) -> Result<RecordBatch> {
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(SchemaRef::clone(&self.declared), Vec::new(), &options)?)
+    }
+
+    /// Rows and bytes so far.
+    pub(crate) fn counted(&self) -> (u64, u64) {
+        (self.rows, self.bytes)
+    }
+}
+
+/// The size of a batch's own rows, whatever larger buffers they are slices of.
+fn bytes_of(batch: &RecordBatch) -> Result<u64> {
+    let mut bytes = 0;
+    for column in batch.columns() {
+        bytes += column.to_data().get_slice_memory_size()? as u64;
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::Int64Array;
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+
+    fn guard(limits: &Limits) -> Guard {
+        let declared = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, false)]));
+        Guard::new(&SiteId::new("uva"), declared, limits)
+    }
+
+    fn batch(rows: i64) -> RecordBatch {
+        let schema = Arc::new(Schema::new(vec![Field::new("x", DataType::Int64, true)]));
+        RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from((0..rows).collect::<Vec<_>>()))]).unwrap()
+    }
+
+    #[test]
+    fn batches_leave_in_one_size_under_the_declared_names() {
+        let mut guard = guard(&Limits::default());
+        let mut sizes = Vec::new();
+        for rows in [8191, 1, 5, 20_000] {
+            guard.push(&batch(rows)).unwrap();
+            while let Some(cut) = guard.next().unwrap() {
+                assert_eq!(cut.schema().field(0).name(), "a");
+                sizes.push(cut.num_rows());
+            }
+        }
+        while let Some(cut) = guard.finish().unwrap() {
+            sizes.push(cut.num_rows());
+        }
+        assert_eq!(sizes, [8192, 8192, 8192, 28_197 - 3 * 8192]);
+        assert_eq!(guard.counted().0, 28_197);
+    }
+
+    #[test]
+    fn nothing_leaves_beyond_the_limits_or_of_another_type() {
+        let limits = Limits { output_rows: 10, ..Limits::default() };
+        assert!(guard(&limits).push(&batch(10)).is_ok());
+        assert!(guard(&limits).push(&batch(11)).is_err());
+        let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Int32, true)]));
+        let other = RecordBatch::new_empty(schema);
+        assert!(guard(&Limits::default()).push(&other).is_err());
+    }
+}

@@ -1,0 +1,149 @@
+//! Everything that a place has while it runs, shared by its queries and its services. Put together once, from the
+//! configuration; what can be done with it is [`crate::Executor`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use datafusion::execution::SessionState;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::prelude::SessionConfig;
+use dynamos_planner::function::{engine_state, engine_state_with};
+use dynamos_planner::policy::PlaceFacts;
+use dynamos_proto::ids::SiteId;
+use dynamos_proto::sign::PublicKey;
+use tokio::sync::Notify;
+use tonic::transport::{Certificate, Identity};
+
+use crate::admission::{Admission, GraphCheck};
+use crate::agreements::AgreementBook;
+use crate::catalog::SiteTables;
+use crate::config::{Limits, SiteConfig};
+use crate::cpu::CpuPool;
+use crate::error::SiteError;
+use crate::exchange::PeerChannels;
+use crate::guard::BATCH_ROWS;
+use crate::query::QueryRegistry;
+
+/// A running place.
+pub(crate) struct Place {
+    pub(crate) name: SiteId,
+    pub(crate) limits: Limits,
+    pub(crate) admission: Admission,
+    pub(crate) tables: SiteTables,
+    pub(crate) queries: QueryRegistry,
+    pub(crate) channels: PeerChannels,
+    pub(crate) cpu: CpuPool,
+    /// In which graphs are read; no tables, no memory limit of its own.
+    pub(crate) reading: SessionState,
+    /// Told when the place's own agreements have changed.
+    pub(crate) agreements_changed: Notify,
+    book: Mutex<AgreementBook>,
+    spill_dir: PathBuf,
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Place({})", self.name)
+    }
+}
+
+impl Place {
+    pub(crate) async fn open(config: &SiteConfig, check: Box<dyn GraphCheck>) -> Result<Arc<Self>, SiteError> {
+        config.validate()?;
+        let name = config.site.name.clone();
+        let spill_dir = config.site.state_dir.join("spill");
+        std::fs::create_dir_all(&spill_dir)
+            .map_err(|source| SiteError::File { what: "state folder", path: spill_dir.clone(), source })?;
+        let book = AgreementBook::load(config, steward_keys(config)?)?;
+        let tls = TlsFiles::read(config)?;
+        let coordinator = key("coordinator", &config.coordinator.public_key)?;
+        let issuers = config
+            .organisations
+            .iter()
+            .map(|one| Ok((one.name.clone(), key(&one.name, &one.public_key)?)))
+            .collect::<Result<_, SiteError>>()?;
+        let me = (name.clone(), config.site.kind);
+        let admission =
+            Admission::new(me, coordinator, issuers, facts(config), check, now_ms()).map_err(SiteError::Engine)?;
+        let threads = config.limits.target_partitions;
+        let cpu = CpuPool::new(threads).map_err(|error| SiteError::Engine(error.to_string()))?;
+        Ok(Arc::new(Self {
+            name,
+            limits: config.limits.clone(),
+            admission,
+            tables: SiteTables::open(config).await?,
+            queries: QueryRegistry::new(config.limits.concurrent_fragments),
+            channels: PeerChannels::new(tls.identity, tls.authority),
+            cpu,
+            reading: engine_state(),
+            agreements_changed: Notify::new(),
+            book: Mutex::new(book),
+            spill_dir,
+        }))
+    }
+
+    /// The agreements; never held across a wait.
+    pub(crate) fn book(&self) -> MutexGuard<'_, AgreementBook> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state that one query runs in, with memory of its own.
+    pub(crate) fn query_state(&self) -> datafusion::common::Result<SessionState> {
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(FairSpillPool::new(self.limits.memory_per_query.as_usize())))
+            .with_temp_file_path(&self.spill_dir)
+            .build_arc()?;
+        let config = SessionConfig::new()
+            .with_target_partitions(self.limits.target_partitions)
+            .with_batch_size(BATCH_ROWS);
+        Ok(engine_state_with(config, runtime))
+    }
+}
+
+/// Certificates of a place as TLS takes them.
+pub(crate) struct TlsFiles {
+    pub(crate) identity: Identity,
+    pub(crate) authority: Certificate,
+}
+
+impl TlsFiles {
+    pub(crate) fn read(config: &SiteConfig) -> Result<Self, SiteError> {
+        let read = |what, path: &PathBuf| {
+            std::fs::read(path).map_err(|source| SiteError::File { what, path: path.clone(), source })
+        };
+        let certificate = read("certificate", &config.tls.cert)?;
+        let key = read("private key", &config.tls.key)?;
+        let authority = Certificate::from_pem(read("authority", &config.tls.ca)?);
+        Ok(Self { identity: Identity::from_pem(certificate, key), authority })
+    }
+}
+
+/// The present, milliseconds since 1970-01-01 UTC.
+pub(crate) fn now_ms() -> i64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn key(of: &str, text: &str) -> Result<PublicKey, SiteError> {
+    PublicKey::from_text(text).map_err(|source| SiteError::Key { of: of.to_owned(), source })
+}
+
+fn steward_keys(config: &SiteConfig) -> Result<BTreeMap<SiteId, PublicKey>, SiteError> {
+    let keys = config.peers.iter().filter_map(|peer| Some((peer.name.clone(), peer.public_key.as_ref()?)));
+    keys.map(|(name, text)| Ok((name.clone(), key(name.as_str(), text)?))).collect()
+}
+
+fn facts(config: &SiteConfig) -> BTreeMap<SiteId, PlaceFacts> {
+    let facts = |roles: &[String], regions: &[String]| PlaceFacts {
+        roles: roles.iter().cloned().collect(),
+        regions: regions.iter().cloned().collect(),
+    };
+    let peers = config.peers.iter().map(|peer| (peer.name.clone(), facts(&peer.roles, &peer.regions)));
+    let own = (config.site.name.clone(), facts(&config.site.roles, &config.site.regions));
+    // Without an entry of its own the coordinator is a place without roles.
+    std::iter::once((SiteId::coordinator(), PlaceFacts::default())).chain(peers).chain([own]).collect()
+}

@@ -1,0 +1,10 @@
+//! What stands between raw rows and everything that a plan can do with them: the protected view of a steward's table, and
+//! the released result of a release point. Both are derived here, from this place's own agreements, and end in a barrier.
+
+mod barrier;
+mod leak_proof;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use table::{PushDown, ProtectedTable};

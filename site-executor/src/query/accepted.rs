@@ -1,0 +1,151 @@
+//! A query that a place has accepted: everything that its fragments share.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::datatypes::SchemaRef;
+use datafusion::common::Result;
+use datafusion::execution::SessionState;
+use dynamos_planner::fragment::{Fragment, FragmentGraph};
+use dynamos_planner::policy::{AgreementSet, conditions, partial_plan};
+use dynamos_proto::ids::{FragmentId, SiteId};
+use dynamos_proto::status::{Code, ServiceError};
+use dynamos_proto::v1::FragmentReport;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::Admitted;
+
+/// An accepted query.
+#[derive(Debug)]
+pub(crate) struct Query {
+    pub(crate) graph: FragmentGraph,
+    pub(crate) hash: Vec<u8>,
+    /// The agreements as they were when the query was accepted; a change that matters cancels it.
+    pub(crate) agreements: Arc<AgreementSet>,
+    /// Functions, memory pool and spill folder of this query.
+    pub(crate) state: SessionState,
+    pub(crate) stop: CancellationToken,
+    pub(crate) accepted: Instant,
+    pub(crate) deadline: Instant,
+    outputs: BTreeMap<FragmentId, SchemaRef>,
+    progress: Arc<Progress>,
+}
+
+/// How far the fragments of a query are; outlives the query so that it can be reported.
+#[derive(Debug, Default)]
+pub(crate) struct Progress(Mutex<BTreeMap<FragmentId, Stage>>);
+
+#[derive(Debug)]
+enum Stage {
+    Waiting,
+    Running,
+    Finished(FragmentReport),
+}
+
+impl Query {
+    /// The query with the output schemas of this place's fragments worked out.
+    pub(crate) fn new(
+        place: &SiteId,
+        admitted: Admitted,
+        agreements: Arc<AgreementSet>,
+        state: SessionState,
+        deadline: Instant,
+    ) -> Result<Self> {
+        let Admitted { graph, hash } = admitted;
+        let mut outputs = BTreeMap::new();
+        let mut stages = BTreeMap::new();
+        for fragment in graph.at(place) {
+            outputs.insert(fragment.id, output_schema(&graph, fragment, &agreements, &state)?);
+            stages.insert(fragment.id, Stage::Waiting);
+        }
+        let progress = Arc::new(Progress(Mutex::new(stages)));
+        let (stop, accepted) = (CancellationToken::new(), Instant::now());
+        Ok(Self { graph, hash, agreements, state, stop, accepted, deadline, outputs, progress })
+    }
+
+    /// The columns of a fragment that this place runs.
+    pub(crate) fn output(&self, fragment: FragmentId) -> Option<&SchemaRef> {
+        self.outputs.get(&fragment)
+    }
+
+    /// Marks a fragment as running. A fragment runs once.
+    pub(crate) fn begin(&self, fragment: FragmentId) -> std::result::Result<(), ServiceError> {
+        match self.progress.lock().get_mut(&fragment) {
+            Some(stage @ Stage::Waiting) => {
+                *stage = Stage::Running;
+                Ok(())
+            }
+            Some(Stage::Running | Stage::Finished(_)) => {
+                let text = format!("fragment {fragment} of query `{}` was fetched before", self.graph.query);
+                Err(ServiceError::new(Code::SiteRefused, text))
+            }
+            None => {
+                let text = format!("query `{}` has no fragment {fragment} here", self.graph.query);
+                Err(ServiceError::new(Code::SiteRefused, text))
+            }
+        }
+    }
+
+    /// Records how a fragment ended; only the first end counts.
+    pub(crate) fn end(&self, report: FragmentReport) {
+        if let Some(stage @ Stage::Running) = self.progress.lock().get_mut(&FragmentId(report.fragment)) {
+            *stage = Stage::Finished(report);
+        }
+    }
+
+    /// How far its fragments are.
+    pub(crate) fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// Fragments that have not ended.
+    pub(crate) fn unfinished(&self) -> usize {
+        self.progress.lock().values().filter(|stage| !matches!(stage, Stage::Finished(_))).count()
+    }
+
+    /// Whether an agreement in any version has a part in it.
+    pub(crate) fn rests_on(&self, steward: &SiteId, agreement: &str) -> bool {
+        let governs = self.graph.governing.get(steward).is_some_and(|governing| governing.agreement == agreement);
+        let releases = self.graph.releases.iter().flat_map(|point| &point.clauses);
+        governs || releases.into_iter().any(|one| &one.steward == steward && one.agreement.agreement == agreement)
+    }
+
+    /// The largest minimum that stands in any of the clauses of its release points.
+    pub(crate) fn largest_minimum(&self) -> u32 {
+        let points = self.graph.releases.iter().filter_map(|point| conditions(point, &self.agreements).ok());
+        points.flat_map(|point| point.minimums.into_values()).max().unwrap_or(0)
+    }
+}
+
+impl Progress {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<FragmentId, Stage>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reports of the fragments that have ended, in order of number.
+    pub(crate) fn reports(&self) -> Vec<FragmentReport> {
+        let stages = self.lock();
+        let finished = stages.values().filter_map(|stage| match stage {
+            Stage::Finished(report) => Some(report.clone()),
+            Stage::Waiting | Stage::Running => None,
+        });
+        finished.collect()
+    }
+}
+
+/// The columns of a fragment's output, as every place that has the graph works them out for itself.
+pub(crate) fn output_schema(
+    graph: &FragmentGraph,
+    fragment: &Fragment,
+    agreements: &AgreementSet,
+    state: &SessionState,
+) -> Result<SchemaRef> {
+    let Some(id) = fragment.partial_of else { return Ok(Arc::clone(fragment.plan.schema().inner())) };
+    let Some(point) = graph.release(id) else {
+        return datafusion::common::plan_err!("fragment {} makes partials of {id}, which does not exist", fragment.id);
+    };
+    let conditions = conditions(point, agreements)?;
+    let plan = partial_plan(fragment.plan.clone(), &point.shape, &conditions, state)?;
+    Ok(Arc::clone(plan.schema().inner()))
+}

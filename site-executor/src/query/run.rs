@@ -1,0 +1,215 @@
+//! Running one fragment on the engine's threads, and its output as a stream. The stream ends well only if the fragment
+//! did: a task that was dropped or failed is an error to its reader, never a shorter result.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::common::DataFusionError;
+use datafusion::physical_plan::execute_stream;
+use dynamos_proto::ids::FragmentId;
+use dynamos_proto::status::{Code, ServiceError};
+use dynamos_proto::v1::FragmentReport;
+use futures::{Stream, StreamExt};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::accepted::Query;
+use super::plan::FragmentPlanner;
+use crate::fault;
+use crate::guard::Guard;
+use crate::measure;
+use crate::place::Place;
+
+/// Batches that wait for a slow reader; when they are full the fragment waits, too.
+const WAITING_BATCHES: usize = 2;
+
+/// The output of a running fragment. Dropping it ends the fragment.
+#[derive(Debug)]
+pub(crate) struct FragmentStream {
+    schema: SchemaRef,
+    batches: mpsc::Receiver<RecordBatch>,
+    outcome: Arc<Outcome>,
+    _task: JoinSet<()>,
+}
+
+/// How a fragment ended; empty while it runs, and for good if its task was lost.
+type Outcome = Mutex<Option<Result<(), ServiceError>>>;
+
+/// Starts a fragment of this place. Fails if it was started before.
+pub(crate) fn start(place: &Arc<Place>, query: &Arc<Query>, id: FragmentId) -> Result<FragmentStream, ServiceError> {
+    query.begin(id)?;
+    let schema = query.output(id).cloned();
+    let schema = schema.ok_or_else(|| ServiceError::new(Code::Internal, format!("fragment {id} has no columns")))?;
+    let (sender, batches) = mpsc::channel(WAITING_BATCHES);
+    let outcome = Arc::new(Outcome::default());
+    let run = Run {
+        place: Arc::clone(place),
+        query: Arc::clone(query),
+        id,
+        schema: SchemaRef::clone(&schema),
+        sender,
+        report: ReportAtEnd::new(place, query, id),
+    };
+    let shared = Arc::clone(&outcome);
+    let task = place.cpu.start(async move {
+        let ended = run.to_end().await;
+        *shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
+    });
+    Ok(FragmentStream { schema, batches, outcome, _task: task })
+}
+
+impl FragmentStream {
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+}
+
+impl Stream for FragmentStream {
+    type Item = Result<RecordBatch, ServiceError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Poll::Ready(next) = self.batches.poll_recv(context) else { return Poll::Pending };
+        if let Some(batch) = next {
+            return Poll::Ready(Some(Ok(batch)));
+        }
+        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        let lost = || ServiceError::new(Code::Internal, "a part of the query ended without a result");
+        match std::mem::replace(&mut *outcome, Some(Ok(()))) {
+            Some(Ok(())) => Poll::Ready(None),
+            Some(Err(error)) => Poll::Ready(Some(Err(error))),
+            None => Poll::Ready(Some(Err(lost()))),
+        }
+    }
+}
+
+struct Run {
+    place: Arc<Place>,
+    query: Arc<Query>,
+    id: FragmentId,
+    schema: SchemaRef,
+    sender: mpsc::Sender<RecordBatch>,
+    report: ReportAtEnd,
+}
+
+impl Run {
+    async fn to_end(self) -> Result<(), ServiceError> {
+        let Self { place, query, id, schema, sender, mut report } = self;
+        let ended = tokio::select! {
+            biased;
+            () = query.stop.cancelled() => {
+                Err(ServiceError::new(Code::Cancelled, format!("query `{}` was cancelled", query.graph.query)))
+            }
+            () = tokio::time::sleep_until(query.deadline) => {
+                let text = format!("query `{}` reached its deadline at site `{}`", query.graph.query, place.name);
+                Err(ServiceError::new(Code::DeadlineExceeded, text))
+            }
+            ended = produce(&place, &query, id, schema, &sender, &mut report) => ended,
+        };
+        report.set_outcome(&ended);
+        // Before the sender goes: who sees the end of the stream must find the report.
+        drop(report);
+        drop(sender);
+        ended
+    }
+}
+
+async fn produce(
+    place: &Arc<Place>,
+    query: &Arc<Query>,
+    id: FragmentId,
+    schema: SchemaRef,
+    sender: &mpsc::Sender<RecordBatch>,
+    report: &mut ReportAtEnd,
+) -> Result<(), ServiceError> {
+    let fragment = query.graph.fragment(id);
+    let fragment = fragment.ok_or_else(|| ServiceError::new(Code::Internal, format!("no fragment {id}")))?;
+    let planned = FragmentPlanner { place, query, fragment }.physical().await;
+    report.planned = Some(Instant::now());
+    let plan = planned.map_err(|error| {
+        log(query, id, &error);
+        fault::of_planning(&error, &place.name)
+    })?;
+    let failed = |error: DataFusionError| {
+        log(query, id, &error);
+        fault::of_execution(&error, &place.name)
+    };
+    let mut rows = execute_stream(Arc::clone(&plan), query.state.task_ctx()).map_err(failed)?;
+    let mut guard = Guard::new(&place.name, schema, &place.limits);
+    while let Some(batch) = rows.next().await {
+        guard.push(&batch.map_err(failed)?).map_err(failed)?;
+        report.counted = guard.counted();
+        while let Some(cut) = guard.next().map_err(failed)? {
+            send(sender, cut).await?;
+        }
+    }
+    while let Some(cut) = guard.finish().map_err(failed)? {
+        send(sender, cut).await?;
+    }
+    measure::log_operators(plan.as_ref(), 0);
+    Ok(())
+}
+
+async fn send(sender: &mpsc::Sender<RecordBatch>, batch: RecordBatch) -> Result<(), ServiceError> {
+    sender.send(batch).await.map_err(|_| ServiceError::new(Code::Cancelled, "the reader has gone"))
+}
+
+fn log(query: &Query, id: FragmentId, error: &DataFusionError) {
+    tracing::warn!(query_id = %query.graph.query, fragment_id = %id, %error, "fragment failed");
+}
+
+/// Records how a fragment ended even if its task is dropped half way.
+struct ReportAtEnd {
+    query: Arc<Query>,
+    place: Arc<Place>,
+    id: FragmentId,
+    started: Instant,
+    planned: Option<Instant>,
+    counted: (u64, u64),
+    error: Option<ServiceError>,
+}
+
+impl ReportAtEnd {
+    fn new(place: &Arc<Place>, query: &Arc<Query>, id: FragmentId) -> Self {
+        let gone = ServiceError::new(Code::Cancelled, "the reader has gone");
+        Self {
+            query: Arc::clone(query),
+            place: Arc::clone(place),
+            id,
+            started: Instant::now(),
+            planned: None,
+            counted: (0, 0),
+            error: Some(gone),
+        }
+    }
+
+    fn set_outcome(&mut self, outcome: &Result<(), ServiceError>) {
+        self.error = outcome.as_ref().err().cloned();
+    }
+}
+
+impl Drop for ReportAtEnd {
+    fn drop(&mut self) {
+        let micros = |from: Instant, to: Instant| u64::try_from((to - from).as_micros()).unwrap_or(u64::MAX);
+        let planned = self.planned.unwrap_or(self.started);
+        let minimum = self.query.largest_minimum();
+        let (rows, bytes) = self.counted;
+        let code = self.error.as_ref().map(|error| error.code.as_str()).unwrap_or_default();
+        tracing::info!(query_id = %self.query.graph.query, fragment_id = %self.id, rows, bytes, code, "fragment ended");
+        self.query.end(FragmentReport {
+            fragment: self.id.0,
+            place: self.place.name.to_string(),
+            rows_bucket: measure::bucket(rows, minimum),
+            bytes_bucket: measure::bucket(bytes, minimum),
+            queued_us: micros(self.query.accepted, self.started),
+            planned_us: micros(self.started, planned),
+            ran_us: micros(planned, Instant::now()),
+            error_code: code.to_owned(),
+            error: self.error.as_ref().map(|error| error.message.clone()).unwrap_or_default(),
+        });
+        self.place.queries.retire_if_finished(&self.query);
+    }
+}

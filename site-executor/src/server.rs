@@ -1,0 +1,140 @@
+//! A place as a process sees it: bound to an address, serving other places and the coordinator, registered, and drained
+//! when it is told to stop.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use arrow_flight::flight_service_server::FlightServiceServer;
+use dynamos_proto::v1::site_server::SiteServer;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::{Router, TcpIncoming};
+use tonic::transport::{Server, ServerTlsConfig};
+
+use crate::config::SiteConfig;
+use crate::error::SiteError;
+use crate::executor::Executor;
+use crate::flight::ExchangeService;
+use crate::place::TlsFiles;
+use crate::registration::Registration;
+use crate::service::ControlService;
+
+/// A request, permit and agreements included, may be this large (bytes).
+const REQUEST_BYTES_MAX: usize = 16 << 20;
+/// How long queries that run when the place is told to stop may go on.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How often a draining place looks whether its queries have ended.
+const DRAIN_CHECK: Duration = Duration::from_millis(50);
+
+/// A place that serves. Dropping it stops it at once; cancelling the token it was started with drains it.
+#[derive(Debug)]
+pub struct RunningSite {
+    executor: Executor,
+    address: SocketAddr,
+    tasks: JoinSet<Result<(), tonic::transport::Error>>,
+}
+
+/// Starts a place. It takes no more queries once `shutdown` is cancelled and ends when those that run have ended, or
+/// 10 s later.
+///
+/// # Errors
+///
+/// [`SiteError`] says what in the configuration, the files or the address is wrong.
+pub async fn start(config: SiteConfig, shutdown: CancellationToken) -> Result<RunningSite, SiteError> {
+    let incoming = bind(config.site.listen)?;
+    let executor = Executor::start(&config).await?;
+    serve(config, executor, incoming, shutdown)
+}
+
+/// Takes the address.
+pub(crate) fn bind(address: SocketAddr) -> Result<TcpIncoming, SiteError> {
+    let incoming = TcpIncoming::bind(address).map_err(|source| SiteError::Listen { address, source })?;
+    Ok(incoming.with_nodelay(Some(true)))
+}
+
+/// Serves a place that is open, on an address that is taken.
+pub(crate) fn serve(
+    config: SiteConfig,
+    executor: Executor,
+    incoming: TcpIncoming,
+    shutdown: CancellationToken,
+) -> Result<RunningSite, SiteError> {
+    let listen = config.site.listen;
+    let address = incoming.local_addr().map_err(|source| SiteError::Listen { address: listen, source })?;
+    let uri = config.site.advertise.clone().unwrap_or_else(|| format!("https://{address}"));
+    let router = router(&config, &executor, &shutdown)?;
+    let mut tasks = JoinSet::new();
+    let (draining, closing) = (executor.clone(), shutdown.clone());
+    tasks.spawn(async move {
+        let drained = CancellationToken::new();
+        let stopped = drained.clone();
+        let serving = router.serve_with_incoming_shutdown(incoming, stopped.cancelled_owned());
+        tokio::pin!(serving);
+        tokio::select! {
+            ended = &mut serving => return ended,
+            () = drain(&draining, &closing) => {}
+        }
+        drained.cancel();
+        // What is left of connections after their queries have ended is not waited for.
+        tokio::time::timeout(DRAIN_CHECK, serving).await.unwrap_or(Ok(()))
+    });
+    let registration = Registration { executor: executor.clone(), config, uri, closing: shutdown };
+    tasks.spawn(async move {
+        registration.run().await;
+        Ok(())
+    });
+    tracing::info!(site = %executor.name(), %address, "serving");
+    Ok(RunningSite { executor, address, tasks })
+}
+
+fn router(config: &SiteConfig, executor: &Executor, closing: &CancellationToken) -> Result<Router, SiteError> {
+    let files = TlsFiles::read(config)?;
+    let tls = ServerTlsConfig::new().identity(files.identity).client_ca_root(files.authority);
+    let control = ControlService { executor: executor.clone(), closing: closing.clone() };
+    let control = SiteServer::new(control).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let exchange = FlightServiceServer::new(ExchangeService(executor.clone()));
+    let server = Server::builder().tls_config(tls).map_err(SiteError::Tls)?;
+    Ok(server.http2_keepalive_interval(Some(DRAIN)).add_service(control).add_service(exchange))
+}
+
+/// Waits until the place is told to stop, and then for its queries, but not for ever.
+async fn drain(executor: &Executor, closing: &CancellationToken) {
+    closing.cancelled().await;
+    let ended = async {
+        while executor.running() > 0 {
+            tokio::time::sleep(DRAIN_CHECK).await;
+        }
+    };
+    if tokio::time::timeout(DRAIN, ended).await.is_err() {
+        tracing::warn!(queries = executor.running(), "queries are cancelled at the end of the drain");
+        executor.place().queries.cancel_all();
+    }
+}
+
+impl RunningSite {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The place without its sockets.
+    pub fn executor(&self) -> &Executor {
+        &self.executor
+    }
+
+    /// Waits until the place has stopped.
+    ///
+    /// # Errors
+    ///
+    /// [`SiteError::Serve`] if serving failed.
+    pub async fn stopped(mut self) -> Result<(), SiteError> {
+        while let Some(ended) = self.tasks.join_next().await {
+            match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(SiteError::Serve(error)),
+                Err(lost) => return Err(SiteError::Engine(lost.to_string())),
+            }
+        }
+        Ok(())
+    }
+}

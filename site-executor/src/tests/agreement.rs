@@ -1,0 +1,91 @@
+//! A steward's agreements: it alone decides about them, durably.
+
+use dynamos_planner::wire::Leaf;
+use dynamos_proto::ids::{FragmentId, SiteId};
+use dynamos_proto::sign::agreement_bytes;
+use dynamos_proto::status::Code;
+use dynamos_proto::token::Claims;
+
+use crate::Executor;
+use crate::testing::*;
+
+const ROWS: &str = "1,a,100\n2,a,200\n";
+
+fn create(name: &str) -> String {
+    format!("CREATE AGREEMENT {name} ON SITE uva FOR ANYONE PURPOSE statistics AS ({PLAIN})")
+}
+
+async fn change(executor: &Executor, statement: &str) -> Result<(u64, bool), Code> {
+    let changed = executor.change_agreement(statement.to_owned(), token("uva")).await;
+    changed.map(|signed| (signed.epoch, signed.revoked)).map_err(|error| error.code)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn versions_only_rise_and_survive_a_restart() {
+    let federation = Federation::start([ROWS, ROWS], PLAIN).await;
+    let config = federation.steward("uva", ROWS, PLAIN);
+    let uva = federation.executor("uva");
+    assert_eq!(change(uva, &create("b")).await, Ok((1, false)));
+    assert_eq!(change(uva, &create("b")).await, Err(Code::InvalidArgument));
+    let alter = create("a").replace("CREATE", "ALTER").replace("MINIMUM 2", "MINIMUM 3");
+    assert_eq!(change(uva, &alter).await, Ok((2, false)));
+    assert_eq!(change(uva, "REVOKE AGREEMENT b ON SITE uva").await, Ok((2, true)));
+    assert_eq!(change(uva, "REVOKE AGREEMENT b ON SITE uva").await, Err(Code::UnknownName));
+    // The file in the folder is older than the ALTER and does not undo it.
+    let again = Executor::start(&config).await.unwrap();
+    let signed = again.publication().1;
+    let versions: Vec<_> = signed.iter().map(|one| (one.name.as_str(), one.epoch, one.revoked)).collect();
+    assert_eq!(versions, [("a", 2, false), ("b", 2, true)]);
+    assert!(signed[0].text.contains("MINIMUM 3"));
+    for one in &signed {
+        key_of("uva").public().verify(&agreement_bytes(one), &one.signature).unwrap();
+    }
+    assert_eq!(change(&again, &create("b")).await, Ok((3, false)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_file_is_a_new_version() {
+    let federation = Federation::start([ROWS, ROWS], PLAIN).await;
+    let config = federation.steward("uva", ROWS, &PLAIN.replace("MINIMUM 2", "MINIMUM 5"));
+    let again = Executor::start(&config).await.unwrap();
+    assert_eq!(again.publication().1[0].epoch, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_and_clauses_that_cannot_be_enforced_are_refused() {
+    let federation = Federation::start([ROWS, ROWS], PLAIN).await;
+    let uva = federation.executor("uva");
+    let foreign = uva.change_agreement(create("b"), token("vu")).await.unwrap_err();
+    assert_eq!(foreign.code, Code::Denied);
+    let analyst = Claims {
+        iss: "uva".into(),
+        sub: "bob@uva.nl".into(),
+        roles: vec!["analyst".into()],
+        purposes: Vec::new(),
+        exp: i64::MAX,
+        jti: "2".into(),
+    };
+    let analyst = dynamos_proto::token::issue(&analyst, &key_of("uva")).unwrap();
+    assert_eq!(uva.change_agreement(create("b"), analyst).await.unwrap_err().code, Code::Denied);
+    assert_eq!(change(uva, &create("b").replace("DROP", "REMAINDER")).await, Err(Code::Unsupported));
+    assert_eq!(change(uva, &create("b").replace("SITE uva", "SITE vu")).await, Err(Code::InvalidArgument));
+    assert_eq!(change(uva, "SHOW AGREEMENTS").await, Err(Code::Unsupported));
+    assert_eq!(uva.publication().1.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn revoking_an_agreement_ends_the_queries_that_rest_on_it() {
+    let federation = Federation::start([ROWS, ROWS], PLAIN).await;
+    let root = scan(&Leaf::Exchange(FragmentId(1)), persons()).build().unwrap();
+    let rows = scan_persons("uva").build().unwrap();
+    let fragments = vec![fragment(0, "coordinator", None, root), fragment(1, "uva", Some(0), rows)];
+    let graph = federation.graph("q1", fragments, Vec::new());
+    federation.submit(&graph).await;
+    let uva = federation.executor("uva");
+    assert_eq!(uva.name(), &SiteId::new("uva"));
+    assert_eq!(uva.running(), 1);
+    assert_eq!(change(uva, "REVOKE AGREEMENT a ON SITE uva").await, Ok((2, true)));
+    assert_eq!(uva.running(), 0);
+    assert_eq!(federation.rows(&graph).await.unwrap_err().code, Code::SiteUnavailable);
+    assert_eq!(uva.submit(federation.permit(&graph)).await.unwrap_err().code, Code::StaleBasis);
+}
