@@ -118,9 +118,10 @@ fn with_lower_names(
     let columns = names.iter().map(|column| {
         Expr::Column(Column::new(Some(name.table.as_str()), column.as_str())).alias(column.to_lowercase())
     });
-    let renamed = LogicalPlanBuilder::scan(name.table.as_str(), provider_as_source(Arc::clone(&source.provider)), None)?
-        .project(columns)?
-        .build()?;
+    let renamed =
+        LogicalPlanBuilder::scan(name.table.as_str(), provider_as_source(Arc::clone(&source.provider)), None)?
+            .project(columns)?
+            .build()?;
     Ok(Ok(Arc::new(ViewTable::new(renamed, None))))
 }
 

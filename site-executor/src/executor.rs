@@ -114,7 +114,11 @@ impl Executor {
     /// # Errors
     ///
     /// `UNAUTHENTICATED`, `DENIED`, `SYNTAX`, `UNSUPPORTED`, `UNKNOWN_NAME` or `INVALID_ARGUMENT`; then nothing changed.
-    pub async fn change_agreement(&self, statement: String, token: String) -> Result<v1::SignedAgreement, ServiceError> {
+    pub async fn change_agreement(
+        &self,
+        statement: String,
+        token: String,
+    ) -> Result<v1::SignedAgreement, ServiceError> {
         let place = Arc::clone(&self.place);
         let change = move || {
             let claims = place.admission.claims(&token, now_ms())?;
@@ -137,7 +141,10 @@ impl Executor {
 
     fn accepted(&self, query: &QueryId) -> Result<Arc<Query>, ServiceError> {
         self.place.queries.get(query).ok_or_else(|| {
-            let text = format!("site `{}` does not know query `{query}`; it has ended, or the site was restarted", self.name());
+            let text = format!(
+                "site `{}` does not know query `{query}`; it has ended, or the site was restarted",
+                self.name()
+            );
             ServiceError::new(Code::SiteUnavailable, text)
         })
     }
@@ -155,8 +162,7 @@ fn accept(place: &Place, permit: &v1::Permit) -> Result<(), ServiceError> {
         book.held()
     };
     let tables = |name: &dynamos_planner::catalog::TableName| place.tables.schema(name);
-    let context =
-        PermitContext { agreements: &agreements, tables: &tables, state: &place.reading, now_ms: now_ms() };
+    let context = PermitContext { agreements: &agreements, tables: &tables, state: &place.reading, now_ms: now_ms() };
     let admitted = place.admission.admit(permit, &context)?;
     let left_ms = u64::try_from(admitted.graph.expires_at_ms.saturating_sub(context.now_ms)).unwrap_or_default();
     let deadline = Instant::now() + place.limits.query_deadline.min(Duration::from_millis(left_ms));

@@ -15,9 +15,10 @@ pub(crate) fn of_execution(error: &DataFusionError, place: &SiteId) -> ServiceEr
         return carried;
     }
     match error.find_root() {
-        DataFusionError::ResourcesExhausted(_) => {
-            ServiceError::new(Code::ResourceExhausted, format!("the query needs more memory than site `{place}` gives one"))
-        }
+        DataFusionError::ResourcesExhausted(_) => ServiceError::new(
+            Code::ResourceExhausted,
+            format!("the query needs more memory than site `{place}` gives one"),
+        ),
         DataFusionError::Execution(text) if text.starts_with(MINIMUM_FAILED) => {
             ServiceError::new(Code::Denied, format!("{MINIMUM_FAILED} (site `{place}`)"))
                 .with_hint("group more coarsely or ask for a larger population")

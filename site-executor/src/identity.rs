@@ -16,7 +16,8 @@ pub fn server_name(place: &SiteId) -> String {
 
 /// The place that made this request.
 pub(crate) fn caller<T>(request: &tonic::Request<T>) -> Result<SiteId, ServiceError> {
-    let unknown = || ServiceError::new(Code::Unauthenticated, "the client certificate names no place of the federation");
+    let unknown =
+        || ServiceError::new(Code::Unauthenticated, "the client certificate names no place of the federation");
     let certificates = request.peer_certs().ok_or_else(unknown)?;
     let leaf = certificates.first().ok_or_else(unknown)?;
     place_of(leaf.as_ref()).ok_or_else(unknown)

@@ -56,8 +56,11 @@ impl Place {
         config.validate()?;
         let name = config.site.name.clone();
         let spill_dir = config.site.state_dir.join("spill");
-        std::fs::create_dir_all(&spill_dir)
-            .map_err(|source| SiteError::File { what: "state folder", path: spill_dir.clone(), source })?;
+        std::fs::create_dir_all(&spill_dir).map_err(|source| SiteError::File {
+            what: "state folder",
+            path: spill_dir.clone(),
+            source,
+        })?;
         let book = AgreementBook::load(config, steward_keys(config)?)?;
         let tls = TlsFiles::read(config)?;
         let coordinator = key("coordinator", &config.coordinator.public_key)?;
@@ -97,9 +100,8 @@ impl Place {
             .with_memory_pool(Arc::new(FairSpillPool::new(self.limits.memory_per_query.as_usize())))
             .with_temp_file_path(&self.spill_dir)
             .build_arc()?;
-        let config = SessionConfig::new()
-            .with_target_partitions(self.limits.target_partitions)
-            .with_batch_size(BATCH_ROWS);
+        let config =
+            SessionConfig::new().with_target_partitions(self.limits.target_partitions).with_batch_size(BATCH_ROWS);
         Ok(engine_state_with(config, runtime))
     }
 }

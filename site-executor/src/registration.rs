@@ -106,9 +106,7 @@ impl Registration {
     }
 }
 
-async fn within<T>(
-    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
-) -> Result<T, ServiceError> {
+async fn within<T>(call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>) -> Result<T, ServiceError> {
     let answer = tokio::time::timeout(ANSWER_WITHIN, call).await;
     let answer = answer.unwrap_or_else(|_| Err(tonic::Status::unavailable("the coordinator does not answer")));
     answer.map(tonic::Response::into_inner).map_err(|status| ServiceError::from_status(&status))

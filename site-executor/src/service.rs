@@ -37,7 +37,10 @@ impl Site for ControlService {
         if self.closing.is_cancelled() {
             return Err(ServiceError::new(Code::SiteUnavailable, "the site is shutting down").into());
         }
-        self.executor.submit(permit).await.inspect_err(|error| tracing::warn!(code = %error.code, %error, "refused"))?;
+        self.executor
+            .submit(permit)
+            .await
+            .inspect_err(|error| tracing::warn!(code = %error.code, %error, "refused"))?;
         Ok(Response::new(v1::SubmitReply {}))
     }
 

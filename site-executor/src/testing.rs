@@ -233,7 +233,7 @@ fn certificate(authority: &CertifiedIssuer<'static, KeyPair>, place: &SiteId) ->
 /// The columns of `wages.persons`.
 pub(crate) fn persons() -> SchemaRef {
     Arc::new(Schema::new(
-        [("id", DataType::Int32), ("grade", DataType::Utf8), ("salary", DataType::Int32)]
+        [("id", DataType::Int64), ("grade", DataType::Utf8), ("salary", DataType::Int64)]
             .map(|(name, kind)| Field::new(name, kind, true))
             .to_vec(),
     ))

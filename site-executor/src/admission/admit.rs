@@ -7,7 +7,9 @@ use arrow::datatypes::SchemaRef;
 use datafusion::execution::SessionState;
 use dynamos_planner::catalog::TableName;
 use dynamos_planner::fragment::FragmentGraph;
-use dynamos_planner::policy::{AgreementSet, CheckInput, Hierarchy, PlaceFacts, Requester, UtcMillis, Viewpoint, purpose};
+use dynamos_planner::policy::{
+    AgreementSet, CheckInput, Hierarchy, PlaceFacts, Requester, UtcMillis, Viewpoint, purpose,
+};
 use dynamos_planner::wire::decode_graph;
 use dynamos_proto::ids::SiteId;
 use dynamos_proto::sign::{PublicKey, sha256};
@@ -101,7 +103,10 @@ impl Admission {
 
     fn check_time(&self, graph: &FragmentGraph, now_ms: i64) -> Result<(), ServiceError> {
         if graph.expires_at_ms < now_ms {
-            return Err(ServiceError::new(Code::StaleBasis, format!("the permit of query `{}` has expired", graph.query)));
+            return Err(ServiceError::new(
+                Code::StaleBasis,
+                format!("the permit of query `{}` has expired", graph.query),
+            ));
         }
         let lifetime_ms = graph.expires_at_ms.saturating_sub(graph.planned_at_ms);
         let ahead_ms = graph.planned_at_ms.saturating_sub(now_ms);

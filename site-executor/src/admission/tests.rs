@@ -49,7 +49,8 @@ async fn forged_expired_and_foreign_permits_are_refused() {
     let (planned_at_ms, expires_at_ms) = (graph().planned_at_ms, graph().expires_at_ms);
     assert_eq!(submit(FragmentGraph { expires_at_ms: planned_at_ms - 1, ..graph() }).await, Code::StaleBasis);
     assert_eq!(submit(FragmentGraph { expires_at_ms: expires_at_ms + 3_600_000, ..graph() }).await, Code::SiteRefused);
-    let later = FragmentGraph { planned_at_ms: planned_at_ms + 600_000, expires_at_ms: planned_at_ms + 660_000, ..graph() };
+    let later =
+        FragmentGraph { planned_at_ms: planned_at_ms + 600_000, expires_at_ms: planned_at_ms + 660_000, ..graph() };
     assert_eq!(submit(later).await, Code::SiteRefused);
     // A site that was restarted cannot know what it has acted on before.
     assert_eq!(submit(FragmentGraph { planned_at_ms: planned_at_ms - 60_000, ..graph() }).await, Code::StaleBasis);

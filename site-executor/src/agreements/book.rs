@@ -78,8 +78,7 @@ impl AgreementBook {
             let text = format!("only users of `{}` with role `{STEWARD_ROLE}` change its agreements", self.place);
             return Err(ServiceError::new(Code::Denied, text));
         }
-        let parsed =
-            parse_statement(statement).map_err(|error| ServiceError::new(Code::Syntax, error.to_string()))?;
+        let parsed = parse_statement(statement).map_err(|error| ServiceError::new(Code::Syntax, error.to_string()))?;
         let record = match parsed {
             DynamosStatement::CreateAgreement(agreement) => {
                 if self.in_force(&agreement.name) {
@@ -117,7 +116,8 @@ impl AgreementBook {
                 continue;
             }
             let key = self.peers.get(&steward);
-            let key = key.ok_or_else(|| refused(format!("no key of steward `{steward}` is known at `{}`", self.place)))?;
+            let key =
+                key.ok_or_else(|| refused(format!("no key of steward `{steward}` is known at `{}`", self.place)))?;
             key.verify(&agreement_bytes(one), &one.signature)
                 .map_err(|_| refused(format!("agreement `{}` is not signed by `{steward}`", one.name)))?;
             let agreement = parse(&one.text)
@@ -148,8 +148,11 @@ impl AgreementBook {
         paths.retain(|path| path.extension().is_some_and(|extension| extension == "sql"));
         paths.sort();
         for path in paths {
-            let text = std::fs::read_to_string(&path)
-                .map_err(|source| SiteError::File { what: "agreement", path: path.clone(), source })?;
+            let text = std::fs::read_to_string(&path).map_err(|source| SiteError::File {
+                what: "agreement",
+                path: path.clone(),
+                source,
+            })?;
             let problem = |problem: String| SiteError::Agreement { path: path.clone(), problem };
             let agreement = match parse_statement(&text).map_err(|error| problem(error.to_string()))? {
                 DynamosStatement::CreateAgreement(agreement) => agreement,
@@ -262,7 +265,10 @@ fn parse(text: &str) -> Option<Agreement> {
 }
 
 fn read_key(path: &Path, of: &SiteId) -> Result<SigningKey, SiteError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| SiteError::File { what: "signing key", path: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| SiteError::File {
+        what: "signing key",
+        path: path.to_owned(),
+        source,
+    })?;
     SigningKey::from_text(&text).map_err(|source| SiteError::Key { of: of.to_string(), source })
 }

@@ -1,15 +1,15 @@
 //! Fetching a fragment's output from another place.
 
 use arrow::array::RecordBatch;
+use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::{FlightClient, Ticket};
-use arrow_flight::error::FlightError;
 use dynamos_planner::fragment::Fragment;
 use dynamos_proto::ids::SiteId;
 use dynamos_proto::status::{CODE_KEY, Code, ServiceError};
 use dynamos_proto::v1::ExchangeTicket;
-use futures::stream::{self, BoxStream};
 use futures::StreamExt;
+use futures::stream::{self, BoxStream};
 use prost::Message;
 use tonic::Status;
 
@@ -27,7 +27,8 @@ pub(super) async fn fetch(
 ) -> Result<BoxStream<'static, Result<RecordBatch, ServiceError>>, ServiceError> {
     let peer = producer.place.clone();
     let uri = query.graph.endpoints.get(&peer);
-    let uri = uri.ok_or_else(|| ServiceError::new(Code::Internal, format!("the graph does not say where `{peer}` is")))?;
+    let uri =
+        uri.ok_or_else(|| ServiceError::new(Code::Internal, format!("the graph does not say where `{peer}` is")))?;
     let channel = place.channels.to(&peer, uri).map_err(|error| endpoint_error(&peer, &error))?;
     let inner = FlightServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let ticket = ExchangeTicket {
@@ -83,7 +84,9 @@ fn from_status(peer: &SiteId, status: &Status) -> ServiceError {
     }
     tracing::warn!(%peer, %status, "connection failed");
     match status.code() {
-        tonic::Code::Unavailable | tonic::Code::Unknown | tonic::Code::Internal | tonic::Code::Cancelled => broken(peer),
+        tonic::Code::Unavailable | tonic::Code::Unknown | tonic::Code::Internal | tonic::Code::Cancelled => {
+            broken(peer)
+        }
         _ => ServiceError::from_status(status),
     }
 }

@@ -67,7 +67,9 @@ impl PartitionStream for ExchangeRead {
 }
 
 impl ExchangeRead {
-    async fn open(&self) -> std::result::Result<BoxStream<'static, std::result::Result<RecordBatch, ServiceError>>, ServiceError> {
+    async fn open(
+        &self,
+    ) -> std::result::Result<BoxStream<'static, std::result::Result<RecordBatch, ServiceError>>, ServiceError> {
         let producer = self.query.graph.fragment(self.producer);
         let producer =
             producer.ok_or_else(|| ServiceError::new(Code::Internal, format!("no fragment {}", self.producer)))?;

@@ -23,10 +23,7 @@ pub(crate) fn is_leak_proof(predicate: &Expr, schema: &Schema) -> bool {
 }
 
 fn is_comparison(operator: Operator) -> bool {
-    matches!(
-        operator,
-        Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq
-    )
+    matches!(operator, Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq)
 }
 
 /// A bare column and a literal of its own type.

@@ -7,4 +7,4 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use table::{PushDown, ProtectedTable};
+pub(crate) use table::{ProtectedTable, PushDown};

@@ -72,14 +72,15 @@ impl TableProvider for ProtectedTable {
         let mut view = LogicalPlanBuilder::from(self.plan.clone());
         for filter in filters {
             if !self.passes(filter) {
-                return datafusion::common::internal_err!("a predicate that is not leak-proof reached a protected view");
+                return datafusion::common::internal_err!(
+                    "a predicate that is not leak-proof reached a protected view"
+                );
             }
             view = view.filter(filter.clone())?;
         }
         if let Some(projection) = projection {
-            let fields = projection.iter().map(|index| {
-                Expr::Column(Column::from(self.plan.schema().qualified_field(*index)))
-            });
+            let fields =
+                projection.iter().map(|index| Expr::Column(Column::from(self.plan.schema().qualified_field(*index))));
             view = view.project(fields.collect::<Vec<_>>())?;
         }
         Ok(Arc::new(BarrierExec::new(state.create_physical_plan(&view.build()?).await?)))

@@ -104,6 +104,12 @@ impl Query {
         self.progress.lock().values().filter(|stage| !matches!(stage, Stage::Finished(_))).count()
     }
 
+    /// Whether a fragment has been fetched and has not ended.
+    #[cfg(test)]
+    pub(crate) fn is_running(&self, fragment: FragmentId) -> bool {
+        matches!(self.progress.lock().get(&fragment), Some(Stage::Running))
+    }
+
     /// Whether an agreement in any version has a part in it.
     pub(crate) fn rests_on(&self, steward: &SiteId, agreement: &str) -> bool {
         let governs = self.graph.governing.get(steward).is_some_and(|governing| governing.agreement == agreement);

@@ -94,7 +94,8 @@ impl QueryRegistry {
     pub(crate) fn reports(&self, id: &QueryId) -> Vec<FragmentReport> {
         let queries = self.lock();
         let running = queries.running.get(id).map(|query| query.progress());
-        let ended = || queries.ended.iter().rev().find(|(ended, _)| ended == id).map(|(_, progress)| Arc::clone(progress));
+        let ended =
+            || queries.ended.iter().rev().find(|(ended, _)| ended == id).map(|(_, progress)| Arc::clone(progress));
         running.or_else(ended).map(|progress| progress.reports()).unwrap_or_default()
     }
 

@@ -51,13 +51,14 @@ pub(crate) fn start(place: &Arc<Place>, query: &Arc<Query>, id: FragmentId) -> R
         query: Arc::clone(query),
         id,
         schema: SchemaRef::clone(&schema),
-        sender,
         report: ReportAtEnd::new(place, query, id),
     };
     let shared = Arc::clone(&outcome);
     let task = place.cpu.start(async move {
-        let ended = run.to_end().await;
+        let ended = run.to_end(&sender).await;
         *shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
+        // Only now: the reader looks for the outcome when no further batch can come.
+        drop(sender);
     });
     Ok(FragmentStream { schema, batches, outcome, _task: task })
 }
@@ -91,13 +92,13 @@ struct Run {
     query: Arc<Query>,
     id: FragmentId,
     schema: SchemaRef,
-    sender: mpsc::Sender<RecordBatch>,
     report: ReportAtEnd,
 }
 
 impl Run {
-    async fn to_end(self) -> Result<(), ServiceError> {
-        let Self { place, query, id, schema, sender, mut report } = self;
+    /// Runs the fragment; its report is there before the reader learns of the end.
+    async fn to_end(self, sender: &mpsc::Sender<RecordBatch>) -> Result<(), ServiceError> {
+        let Self { place, query, id, schema, mut report } = self;
         let ended = tokio::select! {
             biased;
             () = query.stop.cancelled() => {
@@ -107,12 +108,9 @@ impl Run {
                 let text = format!("query `{}` reached its deadline at site `{}`", query.graph.query, place.name);
                 Err(ServiceError::new(Code::DeadlineExceeded, text))
             }
-            ended = produce(&place, &query, id, schema, &sender, &mut report) => ended,
+            ended = produce(&place, &query, id, schema, sender, &mut report) => ended,
         };
         report.set_outcome(&ended);
-        // Before the sender goes: who sees the end of the stream must find the report.
-        drop(report);
-        drop(sender);
         ended
     }
 }

@@ -44,7 +44,14 @@ fn channel(federation: &Federation, caller: &str, peer: &str) -> tonic::transpor
 }
 
 /// The error of a fetch at `peer` by `caller`.
-async fn fetch(federation: &Federation, graph: &FragmentGraph, hash: &[u8], caller: &str, peer: &str, id: u32) -> ServiceError {
+async fn fetch(
+    federation: &Federation,
+    graph: &FragmentGraph,
+    hash: &[u8],
+    caller: &str,
+    peer: &str,
+    id: u32,
+) -> ServiceError {
     let inner = FlightServiceClient::new(channel(federation, caller, peer));
     let ticket = ExchangeTicket { query_id: graph.query.to_string(), fragment: id, graph_hash: hash.to_vec() };
     let fetched = FlightClient::new_from_inner(inner).do_get(Ticket::new(ticket.encode_to_vec())).await;
@@ -87,7 +94,7 @@ async fn many_batches_arrive_whole_and_in_order() {
     while let Some(batch) = stream.next().await {
         let batch = batch.unwrap();
         use arrow::array::AsArray;
-        for id in batch.column(0).as_primitive::<arrow::datatypes::Int32Type>().values() {
+        for id in batch.column(0).as_primitive::<arrow::datatypes::Int64Type>().values() {
             next -= 1;
             assert_eq!(*id, next);
         }
@@ -166,7 +173,7 @@ async fn cancelling_frees_what_runs() {
     // Some 27 billion rows: without a cancellation it would go on for minutes.
     let side = |name: &str| scan_persons("uva").project(vec![col("id").alias(name)]).unwrap();
     let endless = side("x").cross_join(side("y").build().unwrap()).unwrap().cross_join(side("z").build().unwrap());
-    let endless = endless.unwrap().filter((col("x") + col("y") + col("z")).lt(lit(0))).unwrap().build().unwrap();
+    let endless = endless.unwrap().filter((col("x") + col("y") + col("z")).lt(lit(0_i64))).unwrap().build().unwrap();
     let schema = endless.schema().inner().clone();
     let root = LogicalPlanBuilder::from(scan(&Leaf::Exchange(FragmentId(1)), schema).build().unwrap()).build().unwrap();
     let fragments = vec![fragment(0, "coordinator", None, root), fragment(1, "uva", Some(0), endless)];
@@ -176,6 +183,9 @@ async fn cancelling_frees_what_runs() {
     assert!(futures::poll!(rows.next()).is_pending());
     let place = federation.executor("uva").place().clone();
     let query = place.queries.get(&graph.query).unwrap();
+    while !query.is_running(FragmentId(1)) {
+        tokio::task::yield_now().await;
+    }
     let weak = std::sync::Arc::downgrade(&query);
     drop(query);
     let begun = std::time::Instant::now();

@@ -1,5 +1,5 @@
 //! A place from its door to its rows, with real certificates and sockets between places.
 
+mod agreement;
 mod exchange;
 mod partials;
-mod agreement;

@@ -64,7 +64,10 @@ async fn partials_of_two_sites_are_merged_at_a_third_under_the_minimum() {
     let graph = average_by_grade(&federation, "q1", 1);
     federation.submit(&graph).await;
     // The people with a salary count: 3 of grade a, 1 of b, 1 of c.
-    assert_eq!(federation.rows(&graph).await.unwrap(), format!("|a|{:.1}|", 700.0 / 3.0).replace("233.3", "233.33333333333334"));
+    assert_eq!(
+        federation.rows(&graph).await.unwrap(),
+        format!("|a|{:.1}|", 700.0 / 3.0).replace("233.3", "233.33333333333334")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
