@@ -7,14 +7,22 @@
 //! Statement → BoundPlan → CompliantPlan → CandidatePlan → CostedPlan → FragmentGraph → PermittedQuery
 //!    sql        bind         policy         candidate       cost/choose   fragment        policy::permit
 //! ```
-//!
-//! - [`sql`]: text to [`sql::DynamosStatement`], the first step of a query's path;
-//! - [`policy`]: what an agreement says and whom it concerns.
 
 pub mod bind;
+pub mod candidate;
 pub mod catalog;
+pub mod cost;
 pub mod fragment;
 pub mod function;
+pub mod knowledge;
+pub mod permit;
+pub mod plan;
 pub mod policy;
 pub mod sql;
 pub mod wire;
+
+pub use candidate::Placement;
+pub use permit::PermittedQuery;
+pub use plan::{Described, PlanError, Planned, PlanningInput, describe_query, plan_query, visible_tables};
+#[cfg(test)]
+mod smoke;

@@ -83,6 +83,11 @@ impl Code {
         }
     }
 
+    /// The code with this stable text.
+    pub fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.as_str() == text)
+    }
+
     /// Whether the same request may succeed later without being changed.
     pub fn is_retryable(self) -> bool {
         matches!(self, Self::SiteUnavailable | Self::StaleBasis | Self::DeadlineExceeded | Self::ResourceExhausted)

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use datafusion::common::{DFSchema, Result};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
 use datafusion::prelude::Expr;
 use datafusion::sql::sqlparser::ast;
@@ -29,4 +31,15 @@ pub fn optimize(
 /// A clause's expression over a relation's columns.
 pub fn scalar_expr(expr: &ast::Expr, schema: &DFSchema, state: &SessionState) -> Result<Expr> {
     state.create_logical_expr_from_sql_expr(ast::ExprWithAlias { expr: expr.clone(), alias: None }, schema)
+}
+
+/// An expression over a relation's columns as the normal form writes it: types coerced, constants folded.
+pub fn coerce(expr: Expr, schema: &DFSchema, state: &SessionState) -> Result<Expr> {
+    let context = SimplifyContext::builder()
+        .with_schema(Arc::new(schema.clone()))
+        .with_config_options(Arc::clone(state.config_options()))
+        .build();
+    let simplifier = ExprSimplifier::new(context);
+    let coerced = simplifier.coerce(expr, schema)?;
+    simplifier.simplify(coerced)
 }

@@ -2,10 +2,16 @@
 
 mod analysis;
 mod bound;
+mod local;
 mod names;
 mod normal;
+mod origin;
+mod restrict;
 
-pub use analysis::{analyze, optimize, scalar_expr};
+pub use analysis::{analyze, coerce, optimize, scalar_expr};
 pub use bound::{BoundPlan, ParsedQuery, bind, parameter_types, parse};
+pub use local::localize;
 pub use names::{VisibleTable, VisibleTables};
 pub use normal::normalize;
+pub use origin::{Origin, canonical, origin, unalias};
+pub use restrict::{restrict_stewards, stewards_in};

@@ -1,7 +1,7 @@
 //! Which tables a requester's SQL can name, and how names are looked up: `site.schema.table` for a steward's table,
 //! `schema.table` for a federated one, a bare name where it is unambiguous.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
@@ -23,6 +23,12 @@ pub struct VisibleTable {
     pub site: Option<SiteId>,
     /// Its name.
     pub name: TableName,
+    /// Who holds its rows: the one steward, or those of a federated table that the query is about.
+    pub stewards: BTreeSet<SiteId>,
+    /// The entity key column, where equal values mean one entity within a steward only.
+    pub local: Option<String>,
+    /// Columns of which no value stands at two stewards.
+    pub colocated: BTreeSet<String>,
     /// The columns of its protected view; for a federated table those that all stewards have, and `steward`.
     pub schema: SchemaRef,
 }
@@ -60,6 +66,14 @@ impl VisibleTables {
         match found {
             Some(table) => Ok(table),
             None => plan_err!("no table `{reference}`{}", self.suggestion(reference.table())),
+        }
+    }
+
+    /// A steward's own table.
+    pub fn of_site(&self, site: &SiteId, name: &TableName) -> Result<&VisibleTable> {
+        match self.tables.get(&(Some(site.clone()), name.clone())) {
+            Some(table) => Ok(table),
+            None => plan_err!("no table `{site}.{name}`"),
         }
     }
 

@@ -16,6 +16,8 @@ pub fn engine_state() -> SessionState {
 
 /// The same state with a site's own configuration and memory limits.
 pub fn engine_state_with(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> SessionState {
+    // Scalar subqueries become joins, which have a place; a subquery expression would hide one.
+    let config = config.set_bool("datafusion.optimizer.enable_physical_uncorrelated_scalar_subquery", false);
     let mut state =
         SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
     for function in [average_of(), minimum_met()] {

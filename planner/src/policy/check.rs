@@ -2,13 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use arrow::datatypes::SchemaRef;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::Expr;
 use dynamos_proto::ids::{FragmentId, SiteId};
 use thiserror::Error;
 
-use super::{AgreementSet, Hierarchy, Requester, UtcMillis};
-use crate::catalog::TableName;
-use crate::fragment::FragmentGraph;
+use super::flow::{Flow, Protected, Source};
+use super::matching::{Asked, shipped_partials};
+use super::{AgreementSet, Archetype, Clause, HeldAgreement, Hierarchy, PlaceRef, Requester, UtcMillis};
+use crate::candidate::place_matches;
+use crate::fragment::{Fragment, FragmentGraph, ReleaseInput, ReleasePoint};
 
 /// What `ROLE …` and `REGION …` of a SHIP clause match a place by.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -38,8 +42,8 @@ pub struct CheckInput<'a> {
     pub requester: Option<&'a Requester>,
     /// Roles and regions of the places, as the checking place knows them.
     pub places: &'a BTreeMap<SiteId, PlaceFacts>,
-    /// Raw schemas of the tables that the checking place can vouch for.
-    pub tables: &'a dyn Fn(&SiteId, &TableName) -> Option<SchemaRef>,
+    /// Resolves functions.
+    pub state: &'a SessionState,
     /// The present.
     pub now: UtcMillis,
     /// Hierarchy of purposes.
@@ -69,8 +73,339 @@ pub struct Refusal {
     pub reason: String,
 }
 
-/// Checks a graph; what is not understood is refused.
+impl Refusal {
+    pub(super) fn at(fragment: FragmentId, reason: impl Into<String>) -> Self {
+        Self { fragment: Some(fragment), reason: reason.into() }
+    }
+
+    fn whole(reason: impl Into<String>) -> Self {
+        Self { fragment: None, reason: reason.into() }
+    }
+}
+
+/// Checks a graph: derives from the plans, as they were read from the wire, what every fragment's output holds, and finds
+/// for each edge the clauses that allow it. What is not understood is refused.
 pub fn check_graph(graph: &FragmentGraph, input: &CheckInput<'_>) -> Result<Vec<EdgeVerdict>, Refusal> {
-    let _ = (graph, input);
-    Err(Refusal { fragment: None, reason: "no edge is known to be allowed".into() })
+    let check = Check { graph, input };
+    check.structure()?;
+    check.agreements()?;
+    let mut verdicts = Vec::new();
+    for fragment in &graph.fragments {
+        let flow = check.output(fragment, &mut Vec::new())?;
+        verdicts.extend(check.edge(fragment, &flow)?);
+    }
+    for point in &graph.releases {
+        check.release(point, &mut Vec::new())?;
+    }
+    Ok(verdicts)
+}
+
+pub(super) struct Check<'a> {
+    pub(super) graph: &'a FragmentGraph,
+    pub(super) input: &'a CheckInput<'a>,
+}
+
+impl Check<'_> {
+    /// Numbers are unique, there is one root, at the coordinator, and every reader and writer knows the other.
+    fn structure(&self) -> Result<(), Refusal> {
+        let mut seen = BTreeSet::new();
+        for fragment in &self.graph.fragments {
+            if !seen.insert(fragment.id) {
+                return Err(Refusal::at(fragment.id, "two fragments have this number"));
+            }
+            match fragment.consumer {
+                None if fragment.id == FragmentId(0) && fragment.place.is_coordinator() => {}
+                None => return Err(Refusal::at(fragment.id, "only fragment f0 at the coordinator gives the answer")),
+                Some(consumer) if self.graph.fragment(consumer).is_some() && fragment.id != FragmentId(0) => {}
+                Some(_) => return Err(Refusal::at(fragment.id, "its output has no reader")),
+            }
+        }
+        let mut seen = BTreeSet::new();
+        for point in &self.graph.releases {
+            if !seen.insert(point.id) {
+                return Err(Refusal::whole(format!("two release points are called {}", point.id)));
+            }
+            if self.graph.fragment(point.fragment).is_none() {
+                return Err(Refusal::whole(format!("release point {} belongs to no fragment", point.id)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every governing agreement that the checking place answers for is held in that version and applies.
+    fn agreements(&self) -> Result<(), Refusal> {
+        for steward in self.graph.governing.keys().filter(|steward| self.answers_for(steward)) {
+            self.governing(steward)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the checking place decides about a steward's data.
+    pub(super) fn answers_for(&self, steward: &SiteId) -> bool {
+        match &self.input.viewpoint {
+            Viewpoint::Planner => true,
+            Viewpoint::Site(me) => me == steward,
+        }
+    }
+
+    /// The agreement that governs a steward's data in this query, from the checking place's own copies.
+    pub(super) fn governing(&self, steward: &SiteId) -> Result<&HeldAgreement, Refusal> {
+        let Some(named) = self.graph.governing.get(steward) else {
+            return Err(Refusal::whole(format!("no agreement of `{steward}` governs the query")));
+        };
+        let held = self.input.agreements.get(steward, &named.agreement);
+        let Some(held) = held.filter(|held| held.epoch == named.epoch) else {
+            let text = format!("agreement `{}` of `{steward}` is not in force in epoch {}", named.agreement, named.epoch);
+            return Err(Refusal::whole(text));
+        };
+        let Some(requester) = self.input.requester else {
+            return Err(Refusal::whole("a steward's agreement needs to know who asks"));
+        };
+        held.agreement
+            .applies_to(requester, &self.graph.purpose, self.input.now, self.input.purposes)
+            .map_err(|reason| Refusal::whole(reason.to_string()))?;
+        Ok(held)
+    }
+
+    fn names(&self, targets: &[PlaceRef], place: &SiteId) -> bool {
+        let none = PlaceFacts::default();
+        let facts = self.input.places.get(place).unwrap_or(&none);
+        place_matches(targets, place, &facts.roles, &facts.regions)
+    }
+
+    /// What a fragment's output holds.
+    pub(super) fn output(&self, fragment: &Fragment, path: &mut Vec<FragmentId>) -> Result<Flow, Refusal> {
+        if path.contains(&fragment.id) {
+            return Err(Refusal::at(fragment.id, "fragments read each other in a circle"));
+        }
+        path.push(fragment.id);
+        let flow = self.derive(&fragment.plan, fragment, path)?;
+        path.pop();
+        if fragment.partial_of.is_none() {
+            return Ok(flow);
+        }
+        match flow.protected.as_slice() {
+            [only] if only.steward == fragment.place && flow.sources.is_empty() => Ok(flow),
+            [] if !self.answers_for(&fragment.place) && flow.sources.is_empty() => Ok(flow),
+            _ => Err(Refusal::at(fragment.id, "partials are made of one steward's protected rows and of nothing else")),
+        }
+    }
+
+    /// The clauses that let a fragment's output go to its reader.
+    fn edge(&self, fragment: &Fragment, flow: &Flow) -> Result<Vec<EdgeVerdict>, Refusal> {
+        let reader = fragment.consumer.and_then(|id| self.graph.fragment(id));
+        let Some(reader) = reader else {
+            return match flow.protected.first() {
+                Some(rows) => Err(Refusal::at(fragment.id, format!("protected rows of `{}` reach the requester", rows.steward))),
+                None => Ok(flow.sources.iter().map(|source| verdict(fragment, source.to_string(), self.basis(source))).collect()),
+            };
+        };
+        let mut verdicts = Vec::new();
+        for rows in &flow.protected {
+            let what = rows.to_string();
+            let clause = match fragment.partial_of {
+                Some(release) => {
+                    let point = self.graph.release(release).ok_or_else(|| Refusal::at(fragment.id, "no such release point"))?;
+                    if point.fragment != reader.id {
+                        return Err(Refusal::at(fragment.id, "partials go to another place than their release point"));
+                    }
+                    self.partials_may_go(point, rows, &reader.place).map_err(|reasons| Refusal::at(fragment.id, reasons))?
+                }
+                None => self.rows_may_go(rows, &reader.place).map_err(|reasons| Refusal::at(fragment.id, reasons))?,
+            };
+            verdicts.push(verdict(fragment, what, vec![clause]));
+        }
+        for source in &flow.sources {
+            let basis = self
+                .released_may_go(source, &reader.place)
+                .map_err(|reasons| Refusal::at(fragment.id, format!("{source} may not be at `{}`: {reasons}", reader.place)))?;
+            verdicts.push(verdict(fragment, source.to_string(), basis));
+        }
+        Ok(verdicts)
+    }
+
+    fn partials_may_go(&self, point: &ReleasePoint, rows: &Protected, place: &SiteId) -> Result<String, String> {
+        if rows.steward == *place {
+            return Ok(format!("{place}: its own"));
+        }
+        let held = self.governing(&rows.steward).map_err(|refusal| refusal.reason)?;
+        let Some(clause) = point.clauses.iter().find(|clause| clause.steward == rows.steward) else {
+            return Err(format!("release point {} names no clause of `{}`", point.id, rows.steward));
+        };
+        let number = shipped_partials(&held.agreement, clause.clause, &|targets| self.names(targets, place))
+            .map_err(|reasons| format!("partials may not go to `{place}`: {}", reasons.join("; ")))?;
+        Ok(cite(&rows.steward, held, number))
+    }
+
+    fn rows_may_go(&self, rows: &Protected, place: &SiteId) -> Result<String, String> {
+        if rows.steward == *place {
+            return Ok(format!("{place}: its own"));
+        }
+        let held = self.governing(&rows.steward).map_err(|refusal| refusal.reason)?;
+        let forbidden = held.agreement.clauses.iter().any(|clause| match &clause.clause {
+            Clause::Archetypes(allowed) => !allowed.contains(&Archetype::DataToCompute),
+            _ => false,
+        });
+        if forbidden {
+            return Err(format!("agreement `{}` of `{}` lets no rows leave", held.agreement.name, rows.steward));
+        }
+        let columns = rows.relation.disclosed(&rows.columns);
+        let at = |targets: &[PlaceRef]| self.names(targets, place);
+        let number = rows
+            .relation
+            .shipped_rows(&held.agreement, &columns, &at, self.input.state)
+            .map_err(|reasons| format!("rows may not go to `{place}`: {}", reasons.join("; ")))?;
+        Ok(cite(&rows.steward, held, number))
+    }
+
+    /// Released data may be at the coordinator, at their steward, and where SHIP lets the relation or its clause go.
+    fn released_may_go(&self, source: &Source, place: &SiteId) -> Result<Vec<String>, String> {
+        if place.is_coordinator() {
+            return Ok(self.basis(source));
+        }
+        match source {
+            Source::Rows(rows, _) => Ok(vec![self.rows_may_go(rows, place)?]),
+            Source::Groups(point) => {
+                let point = self.graph.release(*point).ok_or("no such release point")?;
+                let own = point.clauses.iter().all(|clause| clause.steward == *place);
+                let mut basis = Vec::new();
+                for clause in point.clauses.iter().filter(|clause| self.answers_for(&clause.steward) && !own) {
+                    let held = self.governing(&clause.steward).map_err(|refusal| refusal.reason)?;
+                    if clause.steward == *place {
+                        continue;
+                    }
+                    let partials = shipped_partials(&held.agreement, clause.clause, &|targets| self.names(targets, place));
+                    match partials {
+                        Ok(number) => basis.push(cite(&clause.steward, held, number)),
+                        Err(reasons) => match self.release_rows_at(point, &clause.steward, place) {
+                            Ok(by_rows) => basis.push(by_rows),
+                            Err(more) => return Err(format!("{}; {more}", reasons.join("; "))),
+                        },
+                    }
+                }
+                Ok(basis)
+            }
+        }
+    }
+
+    /// The clauses that released a source.
+    fn basis(&self, source: &Source) -> Vec<String> {
+        match source {
+            Source::Rows(_, clause) => vec![clause.clone()],
+            Source::Groups(id) => {
+                let clauses = self.graph.release(*id).map(|point| point.clauses.as_slice()).unwrap_or_default();
+                let cite = |one: &crate::fragment::ReleaseClauseRef| {
+                    let (agreement, epoch) = (&one.agreement.agreement, one.agreement.epoch);
+                    format!("{}: agreement `{agreement}` epoch {epoch}, clause {}", one.steward, one.clause)
+                };
+                clauses.iter().map(cite).collect()
+            }
+        }
+    }
+
+    fn release_rows_at(&self, point: &ReleasePoint, steward: &SiteId, place: &SiteId) -> Result<String, String> {
+        let rows = self.release_input(point, &mut Vec::new()).map_err(|refusal| refusal.reason)?;
+        let own = rows.into_iter().find(|rows| rows.steward == *steward).ok_or("its rows are not in the release point")?;
+        self.rows_may_go(&own, place)
+    }
+
+    /// The protected rows that a release point aggregates, by steward.
+    fn release_input(&self, point: &ReleasePoint, path: &mut Vec<FragmentId>) -> Result<Vec<Protected>, Refusal> {
+        let at = self.graph.fragment(point.fragment).ok_or_else(|| Refusal::whole("a release point without a place"))?;
+        let mut rows = Vec::new();
+        match &point.input {
+            ReleaseInput::Complete(plan) => {
+                let flow = self.derive(plan, at, path)?;
+                if !flow.sources.is_empty() {
+                    return Err(Refusal::at(at.id, "a release point aggregates protected rows only"));
+                }
+                rows = flow.protected;
+            }
+            ReleaseInput::Merge(senders) => {
+                for sender in senders {
+                    let sender = self
+                        .graph
+                        .fragment(*sender)
+                        .filter(|sender| sender.partial_of == Some(point.id) && sender.consumer == Some(point.fragment))
+                        .ok_or_else(|| Refusal::at(at.id, format!("{sender} does not send partials of {}", point.id)))?;
+                    rows.extend(self.output(sender, path)?.protected);
+                }
+            }
+        }
+        let stewards: BTreeSet<&SiteId> = rows.iter().map(|rows| &rows.steward).collect();
+        if stewards.len() != rows.len() {
+            return Err(Refusal::at(at.id, format!("a steward's rows enter release point {} twice", point.id)));
+        }
+        Ok(rows)
+    }
+
+    /// A release point computes, of each steward's rows, what that steward's clause releases.
+    fn release(&self, point: &ReleasePoint, path: &mut Vec<FragmentId>) -> Result<(), Refusal> {
+        let at = point.fragment;
+        for rows in self.release_input(point, path)? {
+            let held = self.governing(&rows.steward)?;
+            let clause = point.clauses.iter().find(|clause| clause.steward == rows.steward).ok_or_else(|| {
+                Refusal::at(at, format!("release point {} names no clause of `{}`", point.id, rows.steward))
+            })?;
+            if Some(&clause.agreement) != self.graph.governing.get(&rows.steward) {
+                return Err(Refusal::at(at, "the clause is of another agreement than the one that governs"));
+            }
+            self.shape(point, &rows, held, clause.clause).map_err(|reason| Refusal::at(at, reason))?;
+        }
+        Ok(())
+    }
+
+    fn shape(&self, point: &ReleasePoint, rows: &Protected, held: &HeldAgreement, clause: u32) -> Result<(), String> {
+        let column = |index: usize| {
+            rows.columns.get(index).cloned().ok_or_else(|| format!("release point {} has no column {index}", point.id))
+        };
+        let keys = (0..point.shape.keys).map(column).collect::<Result<Vec<Expr>, String>>()?;
+        let mut asked = Vec::new();
+        for value in &point.shape.aggregates {
+            let argument = value.argument.map(column).transpose()?;
+            let filter = value.filter.map(column).transpose()?;
+            let one = Asked { function: value.function.clone(), distinct: value.distinct, argument, filter };
+            asked.push(one.bare(&rows.relation));
+        }
+        rows.relation
+            .released_aggregates(&held.agreement, &keys, &asked, Some(clause), self.input.state)
+            .map_err(|reasons| format!("release point {}: {}", point.id, reasons.join("; ")))?;
+        let conditions = super::conditions(
+            &[crate::fragment::ReleaseClauseRef {
+                steward: rows.steward.clone(),
+                agreement: crate::fragment::AgreementRef { agreement: held.agreement.name.clone(), epoch: held.epoch },
+                clause,
+            }],
+            self.input.agreements,
+        )
+        .map_err(|error| error.strip_backtrace())?;
+        for entity in conditions.minimums.keys() {
+            let counted = point.shape.entities.iter().find(|have| have.name == *entity);
+            let counted = counted.map(|have| column(have.column)).transpose()?;
+            match counted {
+                Some(Expr::Column(column)) if column.name == *entity => {}
+                Some(_) | None => return Err(format!("release point {} does not count `{entity}`", point.id)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The flow of a plan's inputs.
+    pub(super) fn inputs(
+        &self,
+        plan: &LogicalPlan,
+        fragment: &Fragment,
+        path: &mut Vec<FragmentId>,
+    ) -> Result<Vec<Flow>, Refusal> {
+        plan.inputs().into_iter().map(|input| self.derive(input, fragment, path)).collect()
+    }
+}
+
+fn verdict(fragment: &Fragment, what: String, clauses: Vec<String>) -> EdgeVerdict {
+    EdgeVerdict { from: fragment.id, to: fragment.consumer, what, clauses }
+}
+
+/// A clause as reasons cite it.
+pub(super) fn cite(steward: &SiteId, held: &HeldAgreement, clause: u32) -> String {
+    format!("{steward}: agreement `{}` epoch {}, clause {clause}", held.agreement.name, held.epoch)
 }

@@ -41,6 +41,7 @@ pub struct ShipClause {
 
 /// The two forms of a SHIP.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "an agreement holds few; a box would burden every reader")]
 pub enum ShipWhat {
     /// Partial aggregates of a RELEASE clause of this agreement.
     Partials {

@@ -1,13 +1,16 @@
 //! Agreements and what follows from them: the clauses as values, which agreement governs a query, the protected views,
 //! the release points, and the check of every edge of a placed graph.
-//! Reading them from SQL text is [`crate::sql`]; deciding about a plan with them is not here.
 
 pub mod agreement;
 pub mod check;
 pub mod clause;
+pub mod comply;
+mod flow;
+pub mod govern;
 pub mod held;
 pub mod hierarchy;
 pub mod instant;
+pub mod matching;
 pub mod place;
 pub(crate) mod print;
 pub mod purpose;
@@ -24,9 +27,12 @@ pub use clause::{
     Archetype, BudgetClause, BudgetLimit, Clause, ClauseRef, Comparison, FilterClause, JoinClause, JoinPartner,
     MaskClause, Obligation, ObligeClause, Period, RowsClause, ShipClause, ShipWhat, TimeUnit,
 };
+pub use comply::{CompliantPlan, Denial, ProtectedPart, Reason, Stop, comply};
+pub use govern::{Governing, Policy};
 pub use held::{AgreementSet, HeldAgreement};
 pub use hierarchy::{Hierarchy, HierarchyError};
 pub use instant::UtcMillis;
+pub use matching::{Covered, RelationShape};
 pub use place::PlaceRef;
 pub use relation::{ColumnRef, Columns, FromRelation, JoinKey, JoinKind, JoinStep, TableRef};
 pub use release::{

@@ -18,7 +18,7 @@ use datafusion::logical_expr::{AggregateUDF, Expr, LogicalPlan, LogicalPlanBuild
 use datafusion::prelude::col;
 
 use super::{AgreementSet, Clause, ClauseRef, Outcome, ReleaseWhat};
-use crate::fragment::{ReleasePoint, ReleaseShape, ReleasedAggregate};
+use crate::fragment::{ReleaseClauseRef, ReleaseShape, ReleasedAggregate};
 use crate::function::{average_of, minimum_met};
 
 /// The conditions of all clauses of a release point together.
@@ -32,10 +32,10 @@ pub struct ReleaseConditions {
 
 /// The conditions that the clauses of a release point state, read from the executing place's own agreements. Fails if one
 /// of the clauses is not held in the version that the graph names.
-pub fn conditions(point: &ReleasePoint, agreements: &AgreementSet) -> Result<ReleaseConditions> {
+pub fn conditions(clauses: &[ReleaseClauseRef], agreements: &AgreementSet) -> Result<ReleaseConditions> {
     let mut minimums: BTreeMap<String, u32> = BTreeMap::new();
     let mut outcome = Outcome::Drop;
-    for reference in &point.clauses {
+    for reference in clauses {
         let held = agreements.get(&reference.steward, &reference.agreement.agreement);
         let Some(held) = held.filter(|held| held.epoch == reference.agreement.epoch) else {
             return plan_err!("agreement `{}` of `{}` is not held", reference.agreement.agreement, reference.steward);
@@ -105,7 +105,7 @@ pub fn merge_plan(
         }
         values.push(split.value(index, partials.schema())?);
     }
-    let counters = counters(shape, conditions);
+    let counters = counters(shape, conditions)?;
     for (index, _) in counters.iter().enumerate() {
         let name = format!("e{index}");
         aggregates.push(call(state, "sum", Some(col(&name)), None, Distinctness::All)?.alias(name));
@@ -133,7 +133,7 @@ pub fn complete_plan(
     let aggregated = LogicalPlanBuilder::from(input).aggregate(columns.keys.clone(), aggregates)?.build()?;
     let keys = aggregated.schema().columns().into_iter().take(shape.keys).map(Expr::from).collect();
     let values = (0..shape.aggregates.len()).map(|index| col(format!("v{index}"))).collect();
-    apply(aggregated, keys, values, &counters(shape, conditions), conditions)
+    apply(aggregated, keys, values, &counters(shape, conditions)?, conditions)
 }
 
 /// The minimums on top of finished groups: a keyed group below one is left out, a global aggregate becomes NULLs.
@@ -198,10 +198,14 @@ struct Counter {
     filter: Option<usize>,
 }
 
-fn counters(shape: &ReleaseShape, conditions: &ReleaseConditions) -> Vec<Counter> {
+/// The counters of a release point. A minimum whose entity the graph does not name is an error, never skipped.
+fn counters(shape: &ReleaseShape, conditions: &ReleaseConditions) -> Result<Vec<Counter>> {
     let mut counters = Vec::new();
-    for entity in &shape.entities {
-        let Some(minimum) = conditions.minimums.get(&entity.name).copied() else { continue };
+    for (name, minimum) in &conditions.minimums {
+        let Some(entity) = shape.entities.iter().find(|entity| entity.name == *name) else {
+            return plan_err!("the release point does not count `{name}`, of which the agreement demands a minimum");
+        };
+        let minimum = *minimum;
         let mut add = |argument, filter| {
             let counter = Counter { entity: entity.column, minimum, argument, filter };
             if !counters.contains(&counter) {
@@ -215,7 +219,7 @@ fn counters(shape: &ReleaseShape, conditions: &ReleaseConditions) -> Vec<Counter
             add(value.argument, value.filter);
         }
     }
-    counters
+    Ok(counters)
 }
 
 /// The input's columns by what they are for.
@@ -264,7 +268,7 @@ impl Columns {
         conditions: &ReleaseConditions,
         state: &SessionState,
     ) -> Result<Vec<Expr>> {
-        let counted = counters(shape, conditions).into_iter().enumerate().map(|(index, counter)| {
+        let counted = counters(shape, conditions)?.into_iter().enumerate().map(|(index, counter)| {
             let mut selected: Option<Expr> = counter.filter.map(|filter| self.at(filter)).transpose()?;
             if let Some(argument) = counter.argument {
                 let present = self.at(argument)?.is_not_null();

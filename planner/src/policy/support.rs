@@ -299,7 +299,7 @@ mod tests {
             ("CASE WHEN true THEN a + 1 END", "a + 1"),
             ("date_trunc(a, b)", "date_trunc(a, b)"),
             ("left(a, b)", "left(a, b)"),
-            ("substr(a, 1, -1)", "substr(a, 1, -1)"),
+            ("substr(a, 1, -1)", "SUBSTR(a, 1, -1)"),
             ("SUBSTRING(a FROM 1 FOR b)", "SUBSTRING(a FROM 1 FOR b)"),
             ("upper(a, b)", "upper(a, b)"),
             ("random()", "random()"),

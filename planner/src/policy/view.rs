@@ -8,13 +8,11 @@
 use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{JoinType, Result, TableReference, plan_err};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{ExprSchemable, LogicalPlan, LogicalPlanBuilder};
-use datafusion::prelude::{Expr, col};
-use datafusion::sql::sqlparser::ast;
+use datafusion::prelude::Expr;
 
 use super::{Agreement, Clause, TableRef};
 use crate::bind::scalar_expr;
@@ -214,26 +212,4 @@ fn masks_of(
 
 fn is_column(expr: &Expr, name: &str) -> Result<bool> {
     Ok(matches!(expr, Expr::Column(column) if column.name == name))
-}
-
-/// Whether `expr` mentions columns of this list only; for deciding which table an unqualified clause is about.
-pub(crate) fn mentions_only(expr: &Expr, known: &dyn Fn(&str) -> bool) -> Result<bool> {
-    let mut only = true;
-    expr.apply(|node| {
-        if let Expr::Column(column) = node {
-            only &= known(&column.name);
-        }
-        Ok(TreeNodeRecursion::Continue)
-    })?;
-    Ok(only)
-}
-
-/// The clause's expression as it would be written over one table, for messages.
-pub(crate) fn text_of(expr: &ast::Expr) -> String {
-    expr.to_string()
-}
-
-/// A column by name, unqualified.
-pub(crate) fn column(name: &str) -> Expr {
-    col(format!("\"{name}\""))
 }

@@ -1,5 +1,6 @@
 //! The parser of every clause but RELEASE. A comma ends a list inside a clause where the next clause begins: behind it
-//! stands a word that begins a clause, or a label (`c2:`, `7:`).
+//! stands a word that begins a clause, or a label (`c2:`, `7:`). A condition that ends in an interval needs parentheses
+//! before `TO`, because SQL reads `INTERVAL '1' DAY TO …` as a range of fields.
 
 use datafusion::sql::sqlparser::tokenizer::Token;
 

@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer, Word};
 use super::error::{Position, SqlError, SqlProblem};
 use super::limits::{MAX_BYTES, check_depth};
 use crate::policy::Decimal;
-use crate::policy::print::{RESERVED, is_plain};
+use crate::policy::print::{KINDS, RESERVED, is_plain};
 
 static DIALECT: GenericDialect = GenericDialect {};
 
@@ -130,6 +130,16 @@ impl<'a> Cursor<'a> {
         Ok(name)
     }
 
+    /// The part of a name behind a period, where every word is a name.
+    pub(super) fn part(&mut self, what: &str) -> Result<String, SqlError> {
+        let name = match self.nth_token(0) {
+            Token::Word(word) if !word.value.is_empty() => word.value.clone(),
+            _ => return self.expected(what),
+        };
+        self.parser.advance_token();
+        Ok(name)
+    }
+
     /// A string literal that is not empty.
     pub(super) fn string(&mut self, what: &str) -> Result<String, SqlError> {
         let text = match self.nth_token(0) {
@@ -185,7 +195,7 @@ impl<'a> Cursor<'a> {
     /// An expression of a clause: of the columns of one row, without subqueries, windows or placeholders.
     pub(super) fn expr(&mut self) -> Result<Expr, SqlError> {
         let start = self.position();
-        let expr = self.parser.parse_expr().map_err(|error| self.from_parser(error))?;
+        let expr = self.parser.parse_expr().map_err(|error| self.located(error))?;
         match expr.visit(&mut OfOneRow) {
             ControlFlow::Continue(()) => Ok(expr),
             ControlFlow::Break(what) => Err(start.error(SqlProblem::NotInClause { what })),
@@ -194,7 +204,7 @@ impl<'a> Cursor<'a> {
 
     /// Any query that the SQL parser reads.
     pub(super) fn query(&mut self) -> Result<Query, SqlError> {
-        self.parser.parse_query().map(|query| *query).map_err(|error| self.from_parser(error))
+        self.parser.parse_query().map(|query| *query).map_err(|error| self.located(error))
     }
 
     /// Steps over semicolons to the end of the text, which must come next.
@@ -204,7 +214,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The SQL parser's error, with the place that it writes at the end of its message.
-    fn from_parser(&self, error: ParserError) -> SqlError {
+    fn located(&self, error: ParserError) -> SqlError {
         let message = match error {
             ParserError::RecursionLimitExceeded => return self.position().error(SqlProblem::TooDeep),
             ParserError::ParserError(message) | ParserError::TokenizerError(message) => message,
@@ -249,7 +259,8 @@ fn normalise(word: &mut Word) {
         return;
     }
     word.quote_style = Some('"');
-    if is_plain(&word.value) && !RESERVED.contains(&word.value.as_str()) {
+    let has_meaning = |word: &str| RESERVED.contains(&word) || KINDS.contains(&word);
+    if is_plain(&word.value) && !has_meaning(&word.value) {
         let bare = Token::make_word(&word.value, None);
         if let Token::Word(bare) = bare
             && bare.keyword == Keyword::NoKeyword

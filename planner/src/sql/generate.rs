@@ -106,7 +106,7 @@ impl Random {
             "NULL",
             "TRUE",
             "DATE '2019-12-31'",
-            "INTERVAL '1' DAY",
+            "(INTERVAL '1' DAY)",
             "TIMESTAMP '2020-01-01 00:00:00'",
             "year(gebdat)",
             "Salaris",

@@ -11,7 +11,7 @@ use crate::policy::{ColumnRef, Columns, FromRelation, JoinKey, JoinKind, JoinSte
 pub(super) fn table_ref(cursor: &mut Cursor<'_>) -> Result<TableRef, SqlError> {
     let first = cursor.name("a table")?;
     if cursor.eat_token(&Token::Period) {
-        return Ok(TableRef { schema: Some(first), table: cursor.name("a table")? });
+        return Ok(TableRef { schema: Some(first), table: cursor.part("a table")? });
     }
     Ok(TableRef { schema: None, table: first })
 }
@@ -22,11 +22,11 @@ pub(super) fn column_ref(cursor: &mut Cursor<'_>) -> Result<ColumnRef, SqlError>
     if !cursor.eat_token(&Token::Period) {
         return Ok(ColumnRef { table: None, column: first });
     }
-    let second = cursor.name("a column")?;
+    let second = cursor.part("a column")?;
     if !cursor.eat_token(&Token::Period) {
         return Ok(ColumnRef { table: Some(TableRef { schema: None, table: first }), column: second });
     }
-    let column = cursor.name("a column")?;
+    let column = cursor.part("a column")?;
     Ok(ColumnRef { table: Some(TableRef { schema: Some(first), table: second }), column })
 }
 

@@ -212,7 +212,7 @@ fn setting(cursor: &mut Cursor<'_>) -> Result<String, SqlError> {
     }
     let mut name = cursor.name("a setting")?;
     while cursor.eat_token(&Token::Period) {
-        name = format!("{name}.{}", cursor.name("the rest of the setting's name")?);
+        name = format!("{name}.{}", cursor.part("the rest of the setting's name")?);
     }
     Ok(name)
 }

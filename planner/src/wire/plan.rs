@@ -10,7 +10,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DataFusionError, TableReference, plan_err};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::{FunctionRegistry, SessionState};
-use datafusion::logical_expr::{LogicalPlan, TableScan};
+use datafusion::logical_expr::{LogicalPlan, TableScanBuilder};
 use datafusion_substrait::extensions::Extensions;
 use datafusion_substrait::logical_plan::consumer::{
     SubstraitConsumer, from_read_rel, from_substrait_named_struct, from_substrait_plan_with_consumer,
@@ -135,13 +135,11 @@ pub fn bind_leaves(
         if !same_columns(&table.schema(), &scan.source.schema()) {
             return plan_err!("`{}` has another schema here than the plan was made for", scan.table_name);
         }
-        let rebound = TableScan::try_new(
-            scan.table_name.clone(),
-            provider_as_source(table),
-            scan.projection.clone(),
-            scan.filters.clone(),
-            scan.fetch,
-        )?;
+        let rebound = TableScanBuilder::new(scan.table_name.clone(), provider_as_source(table))
+            .with_projection(scan.projection.clone())
+            .with_filters(scan.filters.clone())
+            .with_fetch(scan.fetch)
+            .build()?;
         Ok(Transformed::yes(LogicalPlan::TableScan(rebound)))
     });
     bound.map(|bound| bound.data).map_err(|error| WireError::Decode(error.strip_backtrace()))

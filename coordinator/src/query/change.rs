@@ -1,0 +1,35 @@
+//! CREATE, ALTER and REVOKE AGREEMENT. The steward's own site decides, by the token of the person who asks, and signs;
+//! the coordinator carries the statement there and takes in what comes back.
+
+use dynamos_planner::catalog::SiteKind;
+use dynamos_proto::ids::SiteId;
+use dynamos_proto::status::{Code, ServiceError};
+
+use crate::dispatch::Channels;
+use crate::frontend::Outcome;
+use crate::registry::Registry;
+
+/// Has the steward's site carry out a statement.
+pub(super) async fn change_agreement(
+    steward: &SiteId,
+    sql: &str,
+    token: &str,
+    registry: &Registry,
+    channels: &Channels,
+) -> Result<Outcome, ServiceError> {
+    let snapshot = registry.snapshot();
+    let known = snapshot.catalog.sites.get(steward).filter(|site| site.kind == SiteKind::Steward);
+    if known.is_none() {
+        return Err(ServiceError::new(Code::UnknownName, format!("there is no steward `{steward}`"))
+            .with_hint("a steward's site must have registered before its agreements can change"));
+    }
+    if !snapshot.is_up(steward) {
+        return Err(ServiceError::new(Code::SiteUnavailable, format!("site `{steward}` is down; nothing was changed"))
+            .with_hint("try again when the site is back"));
+    }
+    let channel = channels.to(steward, &snapshot.catalog)?;
+    let changed = channel.change_agreement(sql, token).await?;
+    registry.update_agreements(steward, &changed)?;
+    tracing::info!(site_id = %steward, agreements = changed.len(), "agreements changed");
+    Ok(Outcome::Done { rows_affected: 0 })
+}

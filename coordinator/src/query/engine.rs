@@ -1,0 +1,253 @@
+//! [`QueryEngine`]: what stands behind the Flight SQL door. It reads a statement and hands it to whoever does that sort
+//! of thing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::common::ScalarValue;
+use dynamos_planner::policy::{Hierarchy, UtcMillis};
+use dynamos_planner::sql::{DynamosStatement, ExplainMode, parse_statement};
+use dynamos_proto::ids::SiteId;
+use dynamos_proto::sign::SigningKey;
+use dynamos_proto::status::{Code, ServiceError};
+use dynamos_proto::token::{self, Issuers};
+use futures::TryStreamExt;
+
+use super::admission::Admission;
+use super::change::change_agreement;
+use super::planner_door::{PlannerDoor, Verdict};
+use super::planning::Planning;
+use super::queries::Queries;
+use super::rows::shown;
+use super::run::{denial_record, refused};
+use super::settings::{self, requester};
+use super::{explain, show, text};
+use crate::background::Background;
+use crate::clock::Clock;
+use crate::config::LimitsSection;
+use crate::decision::DecisionLog;
+use crate::dispatch::Channels;
+use crate::frontend::{Caller, Engine, Identity, Outcome, Prepared, StatementKind, TableInfo, TableKind};
+use crate::registry::Registry;
+
+/// Longest time that planning one statement may take.
+const PLANNING_MAX: Duration = Duration::from_secs(10);
+/// How long places are told to stop after the coordinator itself was.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// What an engine is made of.
+pub struct EngineParts {
+    /// Who takes part.
+    pub registry: Arc<Registry>,
+    /// How places are reached.
+    pub channels: Channels,
+    /// The planner.
+    pub planner: Arc<dyn PlannerDoor>,
+    /// Where decisions are written down.
+    pub decisions: DecisionLog,
+    /// The key that signs permits.
+    pub key: SigningKey,
+    /// The keys that tokens are verified with.
+    pub issuers: Issuers,
+    /// Which purposes lie below which.
+    pub purposes: Arc<Hierarchy>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Time from a query's arrival to its last row.
+    pub deadline: Duration,
+}
+
+/// The engine.
+pub struct QueryEngine {
+    pub(super) parts: EngineParts,
+    pub(super) queries: Queries,
+    pub(super) admission: Admission,
+    pub(super) planning: Planning,
+    pub(super) background: Background,
+}
+
+impl QueryEngine {
+    /// An engine that runs nothing yet. Must be called from within a runtime.
+    pub fn new(parts: EngineParts, limits: &LimitsSection) -> Self {
+        Self {
+            queries: Queries::default(),
+            admission: Admission::new(limits.concurrent_queries, limits.queue),
+            planning: Planning::new(Arc::clone(&parts.planner), PLANNING_MAX),
+            background: Background::new(),
+            parts,
+        }
+    }
+
+    /// Running and recent queries.
+    pub fn queries(&self) -> &Queries {
+        &self.queries
+    }
+
+    /// Waits until places have been told to stop what nobody waits for.
+    pub async fn drain(&self) {
+        self.background.drain(DRAIN_MAX).await;
+    }
+
+    async fn explain(&self, caller: &Caller, sql: &str, policy: Asked) -> Result<Outcome, ServiceError> {
+        let request = self.request(caller)?;
+        let text = match (self.plan(sql, Vec::new(), &request).await?, policy) {
+            (Verdict::Permitted(plan), Asked::Plan) => plan.explain(),
+            (Verdict::Permitted(plan), Asked::Policy) => explain::permitted(plan.as_ref()),
+            (Verdict::Denied(refusal), asked) => {
+                self.parts.decisions.append(&denial_record(sql, &request, &refusal)).await?;
+                match asked {
+                    Asked::Plan => return Err(refused(refusal)),
+                    Asked::Policy => explain::denied(&refusal),
+                }
+            }
+        };
+        text::lines(explain::COLUMN, &text)
+    }
+
+    /// Runs a query for what is measured; its rows are dropped here.
+    async fn analyze(&self, caller: &Caller, sql: &str) -> Result<Outcome, ServiceError> {
+        let mut started = self.start(caller, sql, Vec::new()).await?;
+        let drained = async {
+            while started.stream.try_next().await?.is_some() {}
+            Ok(())
+        };
+        drained.await.map_err(|error| shown(&error))?;
+        let reports = self.queries.get(&started.query).map(|record| record.reports).unwrap_or_default();
+        let mut text = started.explanation;
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        text::lines(explain::COLUMN, &(text + &explain::measured(&reports)))
+    }
+
+    fn permissions(&self, caller: &Caller, purpose: Option<String>) -> Result<Outcome, ServiceError> {
+        let purposes = &self.parts.purposes;
+        let purpose = match purpose {
+            Some(asked) => Some(asked),
+            None => settings::purpose(&caller.settings, &caller.identity, purposes)?,
+        };
+        let Some(purpose) = purpose else {
+            return Err(ServiceError::new(Code::InvalidArgument, "no purpose is declared")
+                .with_hint("write `SHOW PERMISSIONS FOR PURPOSE …` or `SET dynamos.purpose = …`"));
+        };
+        settings::check_purpose(&purpose, &caller.identity, purposes)?;
+        let now = UtcMillis(self.parts.clock.utc_ms());
+        show::permissions(&self.parts.registry.snapshot(), &requester(&caller.identity), &purpose, now, purposes)
+    }
+
+    async fn change(&self, caller: &Caller, steward: &str, sql: &str) -> Result<Outcome, ServiceError> {
+        let (parts, token) = (&self.parts, &caller.identity.token);
+        change_agreement(&SiteId::new(steward), sql, token, &parts.registry, &parts.channels).await
+    }
+}
+
+/// What an explanation is to show.
+#[derive(Clone, Copy)]
+enum Asked {
+    Plan,
+    Policy,
+}
+
+#[async_trait]
+impl Engine for QueryEngine {
+    fn authenticate(&self, token: &str) -> Result<Identity, ServiceError> {
+        let seconds = self.parts.clock.utc_ms().div_euclid(1000);
+        let claims = token::verify(token, &self.parts.issuers, seconds)
+            .map_err(|error| ServiceError::new(Code::Unauthenticated, error.to_string()))?;
+        Ok(Identity {
+            user: claims.sub,
+            organisation: claims.iss,
+            roles: claims.roles,
+            purposes: claims.purposes,
+            token: token.to_owned(),
+        })
+    }
+
+    async fn prepare(&self, caller: &Caller, sql: &str) -> Result<Prepared, ServiceError> {
+        let rows = |schema| Ok(prepared(schema, Vec::new(), StatementKind::Query));
+        match parse(sql)? {
+            DynamosStatement::Query(query) => {
+                let request = self.request(caller)?;
+                let described = self.planning.ask(move |door| door.describe(&query, &request)).await?;
+                Ok(prepared(described.schema, described.parameters, StatementKind::Query))
+            }
+            DynamosStatement::Explain { .. } | DynamosStatement::ExplainPolicy { .. } => {
+                rows(text::schema(&[explain::COLUMN]))
+            }
+            DynamosStatement::ShowAgreements | DynamosStatement::ShowAgreement { .. } => {
+                rows(text::schema(&show::AGREEMENT_COLUMNS))
+            }
+            DynamosStatement::ShowPermissions { .. } => rows(text::schema(&show::PERMISSION_COLUMNS)),
+            DynamosStatement::SimulateAgreement { .. } => Err(no_simulation()),
+            DynamosStatement::Set { .. }
+            | DynamosStatement::CreateAgreement(_)
+            | DynamosStatement::AlterAgreement(_)
+            | DynamosStatement::RevokeAgreement { .. } => {
+                Ok(prepared(Arc::new(Schema::empty()), Vec::new(), StatementKind::Update))
+            }
+        }
+    }
+
+    async fn run(&self, caller: &Caller, sql: &str, parameters: Vec<ScalarValue>) -> Result<Outcome, ServiceError> {
+        let statement = parse(sql)?;
+        if !parameters.is_empty() && !matches!(statement, DynamosStatement::Query(_)) {
+            return Err(ServiceError::new(Code::InvalidArgument, "only queries take parameters"));
+        }
+        let identity = &caller.identity;
+        let snapshot = || self.parts.registry.snapshot();
+        match statement {
+            DynamosStatement::Query(query) => {
+                let started = self.start(caller, &query, parameters).await?;
+                let query_id = started.query.to_string();
+                Ok(Outcome::Rows { query_id, schema: started.schema, stream: started.stream })
+            }
+            DynamosStatement::Explain { mode: ExplainMode::Plan, sql } => self.explain(caller, &sql, Asked::Plan).await,
+            DynamosStatement::Explain { mode: ExplainMode::Analyze, sql } => self.analyze(caller, &sql).await,
+            DynamosStatement::ExplainPolicy { sql } => self.explain(caller, &sql, Asked::Policy).await,
+            DynamosStatement::Set { name, value } => {
+                settings::set(&name, value, identity, &self.parts.purposes, &snapshot())
+            }
+            DynamosStatement::ShowAgreements => show::agreements(&snapshot(), &requester(identity), None),
+            DynamosStatement::ShowAgreement { name, steward } => {
+                show::agreements(&snapshot(), &requester(identity), Some((&name, steward.as_deref())))
+            }
+            DynamosStatement::ShowPermissions { purpose } => self.permissions(caller, purpose),
+            DynamosStatement::CreateAgreement(agreement) | DynamosStatement::AlterAgreement(agreement) => {
+                self.change(caller, &agreement.steward, sql).await
+            }
+            DynamosStatement::RevokeAgreement { steward, .. } => self.change(caller, &steward, sql).await,
+            DynamosStatement::SimulateAgreement { .. } => Err(no_simulation()),
+        }
+    }
+
+    fn tables(&self, caller: &Caller) -> Result<Vec<TableInfo>, ServiceError> {
+        let request = self.request(caller)?;
+        let tables = self.planning.door().visible_tables(&request)?.into_iter().map(|table| TableInfo {
+            catalog: table.site.map(|site| site.to_string()),
+            schema: table.name.schema,
+            table: table.name.table,
+            kind: TableKind::Table,
+            columns: table.schema,
+        });
+        Ok(tables.collect())
+    }
+}
+
+fn parse(sql: &str) -> Result<DynamosStatement, ServiceError> {
+    parse_statement(sql).map_err(|error| ServiceError::new(Code::Syntax, error.to_string()))
+}
+
+fn no_simulation() -> ServiceError {
+    ServiceError::new(Code::Unsupported, "SIMULATE AGREEMENT is not available in this release")
+        .with_hint("create the agreement for a user of your own and use EXPLAIN POLICY")
+}
+
+fn prepared(schema: SchemaRef, parameters: Vec<Option<DataType>>, kind: StatementKind) -> Prepared {
+    let fields = parameters
+        .into_iter()
+        .enumerate()
+        .map(|(index, kind)| Field::new(format!("${}", index + 1), kind.unwrap_or(DataType::Null), true));
+    Prepared { schema, parameters: Arc::new(Schema::new(fields.collect::<Vec<_>>())), kind }
+}

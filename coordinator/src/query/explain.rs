@@ -1,0 +1,83 @@
+//! EXPLAIN, EXPLAIN POLICY and the report of EXPLAIN ANALYZE as text. Nothing of a row is in it, and of sizes only the
+//! buckets that sites report.
+
+use std::fmt::Write;
+
+use dynamos_planner::fragment::FragmentGraph;
+use dynamos_proto::v1;
+
+use super::planner_door::{PermittedPlan, Refusal};
+
+/// The column of an explanation.
+pub(super) const COLUMN: &str = "plan";
+
+/// The verdict on a query that may run: under which agreements, by which clauses, and the plan.
+pub(super) fn permitted(plan: &dyn PermittedPlan) -> String {
+    let mut text = String::from("permitted\n");
+    for (steward, governing) in &plan.graph().governing {
+        let _ = writeln!(text, "  under agreement {} of {steward}, epoch {}", governing.agreement, governing.epoch);
+    }
+    for verdict in plan.verdicts() {
+        let to = verdict.to.map_or_else(|| "requester".to_owned(), |id| id.to_string());
+        let _ = writeln!(text, "  {} → {to}  {}", verdict.from, verdict.what);
+        for clause in &verdict.clauses {
+            let _ = writeln!(text, "    by {clause}");
+        }
+    }
+    text + &plan.explain()
+}
+
+/// A placed query, fragment by fragment.
+pub(super) fn fragments(graph: &FragmentGraph) -> String {
+    let mut text = String::new();
+    for fragment in &graph.fragments {
+        let reader = fragment.consumer.map_or_else(|| "requester".to_owned(), |id| id.to_string());
+        let partial = fragment.partial_of.map(|id| format!("  partials of {id}")).unwrap_or_default();
+        let _ = writeln!(text, "{} @ {} → {reader}{partial}", fragment.id, fragment.place);
+        for line in fragment.plan.display_indent().to_string().lines() {
+            let _ = writeln!(text, "  {line}");
+        }
+    }
+    text + &clauses(graph).join("\n")
+}
+
+/// The verdict on a query that may not run.
+pub(super) fn denied(refusal: &Refusal) -> String {
+    let mut text = format!("denied\n  {}\n", refusal.reason);
+    if let Some(hint) = &refusal.hint {
+        let _ = writeln!(text, "  {hint}");
+    }
+    text
+}
+
+/// The clauses that release something, by release point.
+pub(super) fn clauses(graph: &FragmentGraph) -> Vec<String> {
+    let points = graph.releases.iter().flat_map(|point| {
+        point.clauses.iter().map(move |clause| {
+            let (agreement, epoch) = (&clause.agreement.agreement, clause.agreement.epoch);
+            format!("release {} by clause {} of {}.{agreement}, epoch {epoch}", point.id, clause.clause, clause.steward)
+        })
+    });
+    points.collect()
+}
+
+/// What places measured, one line a fragment.
+pub(super) fn measured(reports: &[v1::FragmentReport]) -> String {
+    let mut reports: Vec<&v1::FragmentReport> = reports.iter().collect();
+    reports.sort_by(|a, b| (a.fragment, &a.place).cmp(&(b.fragment, &b.place)));
+    let mut text = String::from("measured\n");
+    for report in reports {
+        let _ = writeln!(
+            text,
+            "  f{} {}  rows ≤ {}  bytes ≤ {}  queued {} µs  planned {} µs  ran {} µs",
+            report.fragment,
+            report.place,
+            report.rows_bucket,
+            report.bytes_bucket,
+            report.queued_us,
+            report.planned_us,
+            report.ran_us
+        );
+    }
+    text
+}

@@ -1,0 +1,31 @@
+//! The life of a query, from the statement's text to the last row, and the statements that are not queries.
+//!
+//! ```text
+//! engine ─┬─ Query, EXPLAIN ANALYZE   run: admission → planning → decision → dispatch → rows
+//!         ├─ EXPLAIN [POLICY]         explain
+//!         ├─ SET                      settings
+//!         ├─ SHOW …                   show
+//!         └─ CREATE/ALTER/REVOKE      change
+//! ```
+
+mod admission;
+mod change;
+mod engine;
+mod explain;
+mod federation_planner;
+mod planner_door;
+mod planning;
+mod queries;
+mod rows;
+mod run;
+mod settings;
+mod show;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+pub use engine::{EngineParts, QueryEngine};
+pub use federation_planner::FederationPlanner;
+pub use planner_door::{Description, Links, PermittedPlan, PlanRequest, PlannerDoor, Refusal, Verdict, VisibleTable};
+pub use queries::{Queries, QueryRecord, QueryState};

@@ -1,0 +1,115 @@
+//! [`PlannerDoor`]: the planner as the life of a query needs it. A seam, so that the life can be tested without plans:
+//! the planner itself is pure and knows neither tasks nor services.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::ScalarValue;
+use dynamos_planner::Placement;
+use dynamos_planner::catalog::TableName;
+use dynamos_planner::fragment::FragmentGraph;
+use dynamos_planner::policy::{EdgeVerdict, Hierarchy, Requester, UtcMillis};
+use dynamos_proto::ids::{QueryId, SiteId};
+use dynamos_proto::status::ServiceError;
+
+use crate::registry::Snapshot;
+
+/// What is assumed of links that were not measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Links {
+    /// Bandwidth, megabits per second.
+    pub bandwidth_mbit_per_s: u64,
+    /// Round-trip time.
+    pub latency: std::time::Duration,
+}
+
+/// Everything that a plan depends on besides the statement.
+#[derive(Clone, Debug)]
+pub struct PlanRequest {
+    /// Catalog and agreements.
+    pub snapshot: Snapshot,
+    /// Which purposes lie below which.
+    pub purposes: Arc<Hierarchy>,
+    /// Who asks.
+    pub requester: Requester,
+    /// The declared purpose.
+    pub purpose: Option<String>,
+    /// The agreement to plan under, where the requester insists on one.
+    pub agreement: Option<String>,
+    /// Where the requester wants the work to be done.
+    pub placement: Placement,
+    /// The schema of names without one.
+    pub default_schema: Option<String>,
+    /// The query's id.
+    pub query: QueryId,
+    /// The present.
+    pub now: UtcMillis,
+    /// SHA-256 of the requester's token.
+    pub token_hash: Vec<u8>,
+}
+
+/// A query that may run.
+pub trait PermittedPlan: Send + Sync + std::fmt::Debug + 'static {
+    /// The placed query.
+    fn graph(&self) -> &FragmentGraph;
+    /// Its canonical bytes, which are signed.
+    fn graph_bytes(&self) -> &[u8];
+    /// The columns of the result.
+    fn schema(&self) -> SchemaRef;
+    /// Agreements (steward, name) that a place needs from others to build its release points.
+    fn agreements_for(&self, site: &SiteId) -> Vec<(SiteId, String)>;
+    /// The clause beside every edge.
+    fn verdicts(&self) -> &[EdgeVerdict];
+    /// The plan for people.
+    fn explain(&self) -> String;
+}
+
+/// Why a query may not run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The reason, with agreement and clause.
+    pub reason: String,
+    /// The nearest query that is allowed, or the clause that would have to change.
+    pub hint: Option<String>,
+}
+
+/// What the planner says. A denial is an answer, not an error.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It may run.
+    Permitted(Box<dyn PermittedPlan>),
+    /// It may not.
+    Denied(Refusal),
+}
+
+/// A query's columns and parameters, from binding alone.
+#[derive(Clone, Debug)]
+pub struct Description {
+    /// The columns of the result.
+    pub schema: SchemaRef,
+    /// The type of each parameter, where it is known.
+    pub parameters: Vec<Option<DataType>>,
+}
+
+/// A table that the requester may know to exist.
+#[derive(Clone, Debug)]
+pub struct VisibleTable {
+    /// Whose it is; none for a federated table.
+    pub site: Option<SiteId>,
+    /// Its name.
+    pub name: TableName,
+    /// The columns that the requester may know of.
+    pub schema: SchemaRef,
+}
+
+/// The planner. Its functions compute and may take long; they are called on threads that may block.
+pub trait PlannerDoor: Send + Sync + 'static {
+    /// Plans a query.
+    fn plan(&self, sql: &str, parameters: &[ScalarValue], request: &PlanRequest) -> Result<Verdict, ServiceError>;
+
+    /// Binds a query without planning it.
+    fn describe(&self, sql: &str, request: &PlanRequest) -> Result<Description, ServiceError>;
+
+    /// The tables that the requester may know to exist.
+    fn visible_tables(&self, request: &PlanRequest) -> Result<Vec<VisibleTable>, ServiceError>;
+}

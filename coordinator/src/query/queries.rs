@@ -1,0 +1,165 @@
+//! [`Queries`]: the queries that run and those that ran recently. What is kept of a query is who asked, how it went and
+//! what sites measured; no row and no text of the statement.
+//!
+//! ```text
+//! Planning ──► Dispatching ──► Running ──► Finished
+//!     │             │             │
+//!     └─────────────┴─────────────┴──────► Failed | Cancelled
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use dynamos_proto::ids::QueryId;
+use dynamos_proto::status::Code;
+use dynamos_proto::v1;
+
+/// Ended queries that are remembered; beyond this the oldest is forgotten.
+const RECENT_MAX: usize = 1000;
+
+/// Where a query stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueryState {
+    /// Waits for its turn or is planned.
+    Planning,
+    /// Its permit is on the way to the places.
+    Dispatching,
+    /// Rows are being made.
+    Running,
+    /// All rows were given.
+    Finished,
+    /// It ended with an error.
+    Failed(Code),
+    /// The requester went away or said stop.
+    Cancelled,
+}
+
+impl QueryState {
+    /// Whether nothing more happens.
+    pub fn is_end(self) -> bool {
+        match self {
+            Self::Planning | Self::Dispatching | Self::Running => false,
+            Self::Finished | Self::Failed(_) | Self::Cancelled => true,
+        }
+    }
+}
+
+/// What is kept of a query.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueryRecord {
+    /// Its id.
+    pub query: QueryId,
+    /// Who asked.
+    pub user: String,
+    /// Where it stands.
+    pub state: QueryState,
+    /// Rows given to the requester.
+    pub rows: u64,
+    /// What places measured; filled at the end.
+    pub reports: Vec<v1::FragmentReport>,
+}
+
+/// Running and recent queries.
+#[derive(Clone, Default)]
+pub struct Queries {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    running: BTreeMap<QueryId, QueryRecord>,
+    recent: VecDeque<QueryRecord>,
+}
+
+/// A query that has not ended; dropping it before an end counts as cancelled.
+pub(super) struct LiveQuery {
+    query: QueryId,
+    queries: Queries,
+}
+
+impl Queries {
+    /// Running queries, then ended ones, the newest end last.
+    pub fn list(&self) -> Vec<QueryRecord> {
+        let state = self.lock();
+        state.running.values().chain(&state.recent).cloned().collect()
+    }
+
+    /// One query, if it is not forgotten.
+    pub fn get(&self, query: &QueryId) -> Option<QueryRecord> {
+        let state = self.lock();
+        state.running.get(query).or_else(|| state.recent.iter().find(|one| &one.query == query)).cloned()
+    }
+
+    pub(super) fn begin(&self, query: &QueryId, user: &str) -> LiveQuery {
+        let record = QueryRecord {
+            query: query.clone(),
+            user: user.to_owned(),
+            state: QueryState::Planning,
+            rows: 0,
+            reports: Vec::new(),
+        };
+        self.lock().running.insert(query.clone(), record);
+        LiveQuery { query: query.clone(), queries: self.clone() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LiveQuery {
+    /// Changes the record of the query; a change to an end moves it to the recent ones and is the last.
+    pub(super) fn update(&self, change: impl FnOnce(&mut QueryRecord)) {
+        let mut state = self.queries.lock();
+        let Some(record) = state.running.get_mut(&self.query) else { return };
+        change(record);
+        if !record.state.is_end() {
+            return;
+        }
+        if let Some(record) = state.running.remove(&self.query) {
+            tracing::info!(query_id = %self.query, state = ?record.state, rows = record.rows, "query ended");
+            if state.recent.len() >= RECENT_MAX {
+                state.recent.pop_front();
+            }
+            state.recent.push_back(record);
+        }
+    }
+
+    pub(super) fn enter(&self, next: QueryState) {
+        self.update(|record| record.state = next);
+    }
+}
+
+impl Drop for LiveQuery {
+    fn drop(&mut self) {
+        self.enter(QueryState::Cancelled);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_end_counts_and_a_dropped_query_is_cancelled() {
+        let queries = Queries::default();
+        let (one, two) = (QueryId::new("1"), QueryId::new("2"));
+        let live = queries.begin(&one, "a");
+        live.enter(QueryState::Failed(Code::SiteUnavailable));
+        live.enter(QueryState::Finished);
+        drop(live);
+        drop(queries.begin(&two, "a"));
+        assert_eq!(queries.get(&one).unwrap().state, QueryState::Failed(Code::SiteUnavailable));
+        assert_eq!(queries.get(&two).unwrap().state, QueryState::Cancelled);
+    }
+
+    #[test]
+    fn memory_of_ended_queries_is_bounded() {
+        let queries = Queries::default();
+        for number in 0..RECENT_MAX + 5 {
+            drop(queries.begin(&QueryId::new(number.to_string()), "a"));
+        }
+        assert_eq!(queries.list().len(), RECENT_MAX);
+        assert!(queries.get(&QueryId::new("4")).is_none() && queries.get(&QueryId::new("5")).is_some());
+    }
+}

@@ -1,0 +1,184 @@
+//! The rows of a running query on their way to the requester. Between two batches everything is watched that can end
+//! the query: a place that went down, an agreement that changed, the deadline. Dropping the stream cancels.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatchOptions;
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use arrow::record_batch::RecordBatch;
+use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use dynamos_planner::fragment::AgreementRef;
+use dynamos_proto::ids::SiteId;
+use dynamos_proto::status::{Code, ServiceError};
+use futures::StreamExt;
+use futures::stream;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::Instrument;
+
+use super::queries::{LiveQuery, QueryState};
+use crate::dispatch::Participants;
+use crate::registry::Snapshot;
+
+/// A running query.
+pub(super) struct RunningRows {
+    /// The rows of fragment 0.
+    pub(super) rows: SendableRecordBatchStream,
+    /// The columns that were promised.
+    pub(super) schema: SchemaRef,
+    /// Who takes part; tells them to stop when dropped.
+    pub(super) participants: Participants,
+    /// Under which agreements.
+    pub(super) governing: BTreeMap<SiteId, AgreementRef>,
+    /// The federation as it changes.
+    pub(super) snapshots: watch::Receiver<Snapshot>,
+    /// When the query's time is up.
+    pub(super) deadline: Instant,
+    /// Its record.
+    pub(super) live: LiveQuery,
+    /// Its place among the running ones.
+    pub(super) slot: OwnedSemaphorePermit,
+}
+
+impl RunningRows {
+    /// The rows as a stream.
+    pub(super) fn into_stream(self) -> SendableRecordBatchStream {
+        let schema = Arc::clone(&self.schema);
+        let span = tracing::Span::current();
+        let batches = stream::unfold(Some(self), move |running| step(running).instrument(span.clone()));
+        Box::pin(RecordBatchStreamAdapter::new(schema, batches))
+    }
+
+    async fn next(&mut self) -> Result<Option<RecordBatch>, DataFusionError> {
+        loop {
+            if let Some(problem) = self.problem() {
+                return Err(carried(problem));
+            }
+            let batch = tokio::select! {
+                biased;
+                changed = self.snapshots.changed() => match changed {
+                    Ok(()) => continue,
+                    Err(_) => return Err(carried(shutting_down())),
+                },
+                () = sleep_until(self.deadline) => {
+                    return Err(carried(time_is_up()));
+                }
+                batch = self.rows.next() => batch,
+            };
+            return match batch {
+                None => Ok(None),
+                Some(Ok(batch)) => promised(&batch, &self.schema).map(Some).map_err(carried),
+                // If a place is known to be gone, that is the better reason.
+                Some(Err(error)) => Err(self.problem().map_or(error, carried)),
+            };
+        }
+    }
+
+    /// What has happened to the federation that this query cannot outlive.
+    fn problem(&mut self) -> Option<ServiceError> {
+        let snapshot = self.snapshots.borrow_and_update();
+        if let Some(site) = self.participants.sites().find(|site| !snapshot.is_up(site)) {
+            let text = format!("site `{site}` went down while the query ran");
+            return Some(
+                ServiceError::new(Code::SiteUnavailable, text).with_hint("run the query again when it is back"),
+            );
+        }
+        let changed = self.governing.iter().find(|(steward, governing)| {
+            snapshot.agreements.get(steward, &governing.agreement).is_none_or(|held| held.epoch != governing.epoch)
+        });
+        changed.map(|(steward, governing)| {
+            let text = format!("agreement `{}` of `{steward}` changed while the query ran", governing.agreement);
+            ServiceError::new(Code::StaleBasis, text).with_hint("run the query again")
+        })
+    }
+
+    /// Collects the reports at the end. A fragment that failed makes the whole result one: what looked like the end of
+    /// the rows was not.
+    async fn finish(self) -> Result<(), ServiceError> {
+        let reports = self.participants.reports().await;
+        let failed = reports.iter().find(|report| !report.error_code.is_empty()).map(|report| {
+            let text = format!("fragment f{} failed at site `{}`: {}", report.fragment, report.place, report.error);
+            ServiceError::new(Code::from_text(&report.error_code).unwrap_or(Code::Internal), text)
+        });
+        let state = failed.as_ref().map_or(QueryState::Finished, |error| QueryState::Failed(error.code));
+        self.live.update(|record| {
+            record.reports = reports;
+            record.state = state;
+        });
+        drop(self.slot);
+        match failed {
+            Some(error) => Err(error),
+            None => {
+                self.participants.end();
+                Ok(())
+            }
+        }
+    }
+}
+
+type Item = Result<RecordBatch, DataFusionError>;
+
+async fn step(running: Option<RunningRows>) -> Option<(Item, Option<RunningRows>)> {
+    let mut running = running?;
+    match running.next().await {
+        Ok(Some(batch)) => {
+            running.live.update(|record| record.rows += batch.num_rows() as u64);
+            Some((Ok(batch), Some(running)))
+        }
+        Ok(None) => running.finish().await.err().map(|error| (Err(carried(error)), None)),
+        Err(error) => {
+            let code = shown(&error).code;
+            tracing::warn!(%code, "query failed while it ran");
+            running.live.enter(QueryState::Failed(code));
+            Some((Err(error), None))
+        }
+    }
+}
+
+/// A batch under the promised schema: names and types must be equal, metadata is the promised one's.
+fn promised(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ServiceError> {
+    let given = batch.schema();
+    let same = given.fields().len() == schema.fields().len()
+        && given.fields().iter().zip(schema.fields()).all(|(given, promised)| {
+            given.name() == promised.name() && given.data_type().equals_datatype(promised.data_type())
+        });
+    let other = || ServiceError::new(Code::Internal, "the rows are not of the columns that were promised");
+    if !same {
+        return Err(other());
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().to_vec(), &options).map_err(|_| other())
+}
+
+/// The error of a result stream as it may be shown: what was written to be shown, or only that it failed, because the
+/// text of a foreign error may hold a value.
+pub(super) fn shown(error: &DataFusionError) -> ServiceError {
+    let inner = match error.find_root() {
+        DataFusionError::External(inner) => inner.downcast_ref::<ServiceError>(),
+        DataFusionError::ArrowError(inner, _) => match inner.as_ref() {
+            ArrowError::ExternalError(inner) => inner.downcast_ref::<ServiceError>(),
+            _ => None,
+        },
+        _ => None,
+    };
+    inner
+        .cloned()
+        .unwrap_or_else(|| ServiceError::new(Code::DataError, "the query failed while its rows were being made"))
+}
+
+fn shutting_down() -> ServiceError {
+    ServiceError::new(Code::Cancelled, "the coordinator is shutting down")
+}
+
+pub(super) fn time_is_up() -> ServiceError {
+    ServiceError::new(Code::DeadlineExceeded, "the query's time is up")
+        .with_hint("ask for less at once, or ask the operator for a longer `query_deadline`")
+}
+
+fn carried(error: ServiceError) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}

@@ -1,0 +1,177 @@
+//! Running one query. What happens is in the order of the calls: its turn, its plan, the decision on the disk, the
+//! permit at every place, the root's rows.
+
+use arrow::datatypes::SchemaRef;
+use datafusion::common::ScalarValue;
+use datafusion::execution::SendableRecordBatchStream;
+use dynamos_planner::policy::UtcMillis;
+use dynamos_proto::ids::QueryId;
+use dynamos_proto::sign::sha256;
+use dynamos_proto::status::{Code, ServiceError};
+use tokio::time::{Instant, timeout_at};
+use tracing::{Instrument, info_span};
+use uuid::Uuid;
+
+use super::engine::QueryEngine;
+use super::explain::clauses;
+use super::planner_door::{PermittedPlan, PlanRequest, Refusal, Verdict};
+use super::queries::{LiveQuery, QueryState};
+use super::rows::{RunningRows, time_is_up};
+use super::settings::{placement, purpose, requester};
+use crate::decision::{AgreementBasis, DecisionRecord, Verdict as Decided, statement_hash};
+use crate::dispatch::dispatch;
+use crate::frontend::Caller;
+
+/// A query whose rows are coming.
+pub(super) struct Started {
+    pub(super) query: QueryId,
+    pub(super) schema: SchemaRef,
+    pub(super) stream: SendableRecordBatchStream,
+    /// The plan for people.
+    pub(super) explanation: String,
+}
+
+impl QueryEngine {
+    /// What a plan for this caller depends on, under a new query id.
+    pub(super) fn request(&self, caller: &Caller) -> Result<PlanRequest, ServiceError> {
+        let options = &caller.settings.options;
+        Ok(PlanRequest {
+            snapshot: self.parts.registry.snapshot(),
+            purposes: self.parts.purposes.clone(),
+            requester: requester(&caller.identity),
+            purpose: purpose(&caller.settings, &caller.identity, &self.parts.purposes)?,
+            agreement: options.get("agreement").cloned(),
+            placement: placement(options.get("placement"))?,
+            default_schema: options.get("schema").cloned(),
+            query: QueryId::new(Uuid::new_v4().to_string()),
+            now: UtcMillis(self.parts.clock.utc_ms()),
+            token_hash: sha256(caller.identity.token.as_bytes()),
+        })
+    }
+
+    /// Runs a query up to its first row.
+    pub(super) async fn start(
+        &self,
+        caller: &Caller,
+        sql: &str,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<Started, ServiceError> {
+        let request = self.request(caller)?;
+        let span = info_span!("query", query_id = %request.query);
+        let live = self.queries.begin(&request.query, &caller.identity.user);
+        let deadline = Instant::now() + self.parts.deadline;
+        self.admit_and_start(caller, sql, parameters, request, live, deadline).instrument(span).await
+    }
+
+    async fn admit_and_start(
+        &self,
+        caller: &Caller,
+        sql: &str,
+        parameters: Vec<ScalarValue>,
+        mut request: PlanRequest,
+        live: LiveQuery,
+        deadline: Instant,
+    ) -> Result<Started, ServiceError> {
+        let begun = async {
+            let slot = self.admission.enter(deadline).await?;
+            // The federation may have changed while the query waited.
+            let snapshots = self.parts.registry.watch();
+            request.snapshot = self.parts.registry.snapshot();
+            request.now = UtcMillis(self.parts.clock.utc_ms());
+            let plan = self.decide(sql, parameters, &request).await?;
+            live.enter(QueryState::Dispatching);
+            let parts = &self.parts;
+            let (token, snapshot) = (&caller.identity.token, &request.snapshot);
+            let participants =
+                dispatch(plan.as_ref(), token, snapshot, &parts.key, &parts.channels, &self.background).await?;
+            let root = parts.channels.root().open_root(&request.query);
+            let rows = timeout_at(deadline, root).await.unwrap_or_else(|_| Err(time_is_up()))?;
+            Ok((slot, snapshots, plan, participants, rows))
+        };
+        let (slot, snapshots, plan, participants, rows) = begun.await.inspect_err(|error: &ServiceError| {
+            tracing::info!(code = %error.code, "query did not start");
+            live.enter(QueryState::Failed(error.code));
+        })?;
+        live.enter(QueryState::Running);
+        let schema = plan.schema();
+        let governing = plan.graph().governing.clone();
+        let running =
+            RunningRows { rows, schema: schema.clone(), participants, governing, snapshots, deadline, live, slot };
+        let explanation = plan.explain();
+        Ok(Started { query: request.query, schema, stream: running.into_stream(), explanation })
+    }
+
+    /// Plans a query and writes the decision down. A denial is an error from here on.
+    async fn decide(
+        &self,
+        sql: &str,
+        parameters: Vec<ScalarValue>,
+        request: &PlanRequest,
+    ) -> Result<Box<dyn PermittedPlan>, ServiceError> {
+        match self.plan(sql, parameters, request).await? {
+            Verdict::Permitted(plan) => {
+                if plan.graph().query != request.query {
+                    return Err(ServiceError::new(Code::Internal, "the plan is not of this query"));
+                }
+                self.parts.decisions.append(&permit_record(sql, request, plan.as_ref())).await?;
+                Ok(plan)
+            }
+            Verdict::Denied(refusal) => {
+                self.parts.decisions.append(&denial_record(sql, request, &refusal)).await?;
+                Err(refused(refusal))
+            }
+        }
+    }
+
+    /// Plans a query.
+    pub(super) async fn plan(
+        &self,
+        sql: &str,
+        parameters: Vec<ScalarValue>,
+        request: &PlanRequest,
+    ) -> Result<Verdict, ServiceError> {
+        let (sql, request) = (sql.to_owned(), request.clone());
+        self.planning.ask(move |door| door.plan(&sql, &parameters, &request)).await
+    }
+}
+
+/// A denial as the requester sees it.
+pub(super) fn refused(refusal: Refusal) -> ServiceError {
+    ServiceError { code: Code::Denied, message: refusal.reason, hint: refusal.hint }
+}
+
+/// The record of a denial.
+pub(super) fn denial_record(sql: &str, request: &PlanRequest, refusal: &Refusal) -> DecisionRecord {
+    record(sql, request, Decided::Denied, Vec::new(), vec![refusal.reason.clone()])
+}
+
+fn permit_record(sql: &str, request: &PlanRequest, plan: &dyn PermittedPlan) -> DecisionRecord {
+    let graph = plan.graph();
+    let agreements = graph.governing.iter().map(|(steward, governing)| AgreementBasis {
+        steward: steward.to_string(),
+        agreement: governing.agreement.clone(),
+        epoch: governing.epoch,
+    });
+    record(sql, request, Decided::Permitted, agreements.collect(), clauses(graph))
+}
+
+fn record(
+    sql: &str,
+    request: &PlanRequest,
+    verdict: Decided,
+    agreements: Vec<AgreementBasis>,
+    clauses: Vec<String>,
+) -> DecisionRecord {
+    DecisionRecord {
+        at: request.now.to_string(),
+        query_id: request.query.to_string(),
+        verdict,
+        requester: request.requester.user.clone(),
+        organisation: request.requester.organisation.clone(),
+        purpose: request.purpose.clone(),
+        statement_sha256: statement_hash(sql),
+        catalog_version: request.snapshot.catalog.version,
+        agreements,
+        clauses,
+    }
+}

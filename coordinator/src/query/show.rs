@@ -1,0 +1,109 @@
+//! SHOW AGREEMENTS, SHOW AGREEMENT and SHOW PERMISSIONS. An agreement is shown to those whom it concerns and to its
+//! steward; to others it does not exist.
+
+use std::collections::BTreeSet;
+
+use dynamos_planner::policy::{Agreement, Clause, HeldAgreement, Hierarchy, Requester, ShipWhat, TableRef, UtcMillis};
+use dynamos_proto::status::{Code, ServiceError};
+
+use super::text;
+use crate::frontend::Outcome;
+use crate::registry::Snapshot;
+
+/// Columns of SHOW AGREEMENTS and SHOW AGREEMENT.
+pub(super) const AGREEMENT_COLUMNS: [&str; 6] = ["name", "steward", "epoch", "valid_from", "valid_until", "text"];
+/// Columns of SHOW PERMISSIONS.
+pub(super) const PERMISSION_COLUMNS: [&str; 2] = ["table", "clause"];
+/// The role that speaks for an organisation as the steward of its data.
+const STEWARD_ROLE: &str = "steward";
+
+/// Whether one of the agreement's grantees is this requester.
+pub(super) fn concerns(agreement: &Agreement, requester: &Requester) -> bool {
+    agreement.grantees.iter().any(|grantee| grantee.matches(requester))
+}
+
+/// Whether the requester acts as the agreement's steward.
+fn is_steward_of(requester: &Requester, agreement: &Agreement) -> bool {
+    requester.organisation == agreement.steward && requester.roles.iter().any(|role| role == STEWARD_ROLE)
+}
+
+/// The agreements that the requester may see; only those of a name, and of a steward, where one is given.
+pub(super) fn agreements(
+    snapshot: &Snapshot,
+    requester: &Requester,
+    wanted: Option<(&str, Option<&str>)>,
+) -> Result<Outcome, ServiceError> {
+    let visible = snapshot
+        .agreements
+        .all()
+        .filter(|held| concerns(&held.agreement, requester) || is_steward_of(requester, &held.agreement));
+    let chosen = visible.filter(|HeldAgreement { agreement, .. }| {
+        wanted.is_none_or(|(name, steward)| {
+            agreement.name == name && steward.is_none_or(|steward| agreement.steward == steward)
+        })
+    });
+    let rows: Vec<_> = chosen.map(agreement_row).collect();
+    match wanted {
+        Some((name, _)) if rows.is_empty() => {
+            Err(ServiceError::new(Code::UnknownName, format!("there is no agreement `{name}` that concerns you"))
+                .with_hint("`SHOW AGREEMENTS` lists those that do"))
+        }
+        _ => text::outcome(&AGREEMENT_COLUMNS, rows),
+    }
+}
+
+fn agreement_row(held: &HeldAgreement) -> Vec<Option<String>> {
+    let agreement = &held.agreement;
+    vec![
+        Some(agreement.name.clone()),
+        Some(agreement.steward.clone()),
+        Some(held.epoch.to_string()),
+        agreement.valid_from.map(|moment| moment.to_string()),
+        agreement.valid_until.map(|moment| moment.to_string()),
+        Some(agreement.to_string()),
+    ]
+}
+
+/// The clauses that hold for the requester and purpose now, by table. Clauses about no table of their own stand under
+/// every table of their agreement.
+pub(super) fn permissions(
+    snapshot: &Snapshot,
+    requester: &Requester,
+    purpose: &str,
+    now: UtcMillis,
+    purposes: &Hierarchy,
+) -> Result<Outcome, ServiceError> {
+    let mut rows = BTreeSet::new();
+    for held in snapshot.agreements.all() {
+        let agreement = &held.agreement;
+        if agreement.applies_to(requester, purpose, now, purposes).is_err() {
+            continue;
+        }
+        let all: BTreeSet<&TableRef> = agreement.clauses.iter().flat_map(|one| tables_of(&one.clause)).collect();
+        for numbered in &agreement.clauses {
+            let own: BTreeSet<&TableRef> = tables_of(&numbered.clause).into_iter().collect();
+            for table in if own.is_empty() { &all } else { &own } {
+                let table = format!("{}.{table}", agreement.steward);
+                rows.insert((table, agreement.name.clone(), numbered.number, numbered.to_string()));
+            }
+        }
+    }
+    let rows =
+        rows.into_iter().map(|(table, agreement, _, clause)| vec![Some(table), Some(format!("{agreement}: {clause}"))]);
+    text::outcome(&PERMISSION_COLUMNS, rows.collect())
+}
+
+fn tables_of(clause: &Clause) -> Vec<&TableRef> {
+    match clause {
+        Clause::Release(release) => release.from.tables().collect(),
+        Clause::Ship(ship) => match &ship.what {
+            ShipWhat::Rows { from, .. } => from.tables().collect(),
+            ShipWhat::Partials { .. } => Vec::new(),
+        },
+        Clause::Mask(mask) => mask.column.table.iter().collect(),
+        Clause::Rows(rows) => rows.table.iter().collect(),
+        Clause::Filter(_) | Clause::Join(_) | Clause::Budget(_) | Clause::Archetypes(_) | Clause::Oblige(_) => {
+            Vec::new()
+        }
+    }
+}

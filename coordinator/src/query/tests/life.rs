@@ -1,0 +1,199 @@
+//! From the permit to the last row, and everything that can end a query before.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow::record_batch::RecordBatch;
+use datafusion::error::DataFusionError;
+use dynamos_proto::status::{Code, ServiceError};
+use dynamos_proto::v1;
+use futures::{StreamExt, TryStreamExt};
+
+use super::fixture::{Answer, Fixture, batch, columns};
+use crate::query::rows::shown;
+use crate::query::{QueryState, Refusal};
+
+fn report(code: &str) -> v1::FragmentReport {
+    v1::FragmentReport { fragment: 2, place: "uva".into(), error_code: code.into(), ..Default::default() }
+}
+
+#[tokio::test]
+async fn gives_the_rows_after_the_permit_reached_every_place_and_the_disk() {
+    let federation = Fixture::new();
+    let feed = federation.root.feed(columns());
+    *federation.place("uva").reports.lock().unwrap() = vec![report("")];
+    let (query, stream) = federation.rows().await.unwrap();
+
+    let logged = federation.decisions();
+    assert!(logged.contains(query.as_str()) && logged.contains("\"permitted\""), "{logged}");
+    let token = &federation.caller("analyst").identity.token;
+    assert!(!logged.contains(token.as_str()));
+    let permits = |site: &str| federation.place(site).permits.lock().unwrap().clone();
+    let at_root = federation.root.permits.lock().unwrap().clone();
+    for permit in permits("uva").iter().chain(&permits("vu")) {
+        assert_eq!(&permit.token, token);
+    }
+    for permit in permits("surf").iter().chain(&at_root) {
+        assert_eq!(permit.token, "", "only stewards see a token");
+    }
+    let public = crate::registry::tests::key(9).public();
+    assert!(public.verify(&at_root[0].graph, &at_root[0].signature).is_ok());
+    assert_eq!(permits("surf")[0].agreements.len(), 1);
+    assert_eq!((permits("uva").len(), permits("vu").len(), permits("vu")[0].agreements.len()), (1, 1, 0));
+
+    feed.send(Ok(batch(&[1, 2]))).unwrap();
+    feed.send(Ok(batch(&[3]))).unwrap();
+    drop(feed);
+    let rows: Vec<RecordBatch> = stream.try_collect().await.unwrap();
+    assert_eq!(rows, vec![batch(&[1, 2]), batch(&[3])]);
+    let record = federation.engine.queries().get(&query).unwrap();
+    assert_eq!((record.state, record.rows, record.reports.len()), (QueryState::Finished, 3, 1));
+    federation.engine.drain().await;
+    assert_eq!(*federation.place("uva").cancelled.borrow(), 0);
+}
+
+#[tokio::test]
+async fn a_place_that_cannot_take_the_permit_is_named_and_the_others_are_told_to_stop() {
+    let federation = Fixture::new();
+    let _feed = federation.root.feed(columns());
+    *federation.place("vu").submit.lock().unwrap() =
+        Err(ServiceError::new(Code::SiteUnavailable, "no route to the host"));
+    let error = federation.rows().await.err().unwrap();
+    assert_eq!(error.code, Code::SiteUnavailable);
+    assert!(error.message.contains("`vu`"), "{error}");
+    for place in federation.places.values().chain([&federation.root]) {
+        place.until_cancelled().await;
+    }
+    assert_eq!(federation.engine.queries().list()[0].state, QueryState::Failed(Code::SiteUnavailable));
+}
+
+#[tokio::test]
+async fn a_refusal_of_a_site_keeps_its_code() {
+    let federation = Fixture::new();
+    *federation.place("uva").submit.lock().unwrap() = Err(ServiceError::new(Code::SiteRefused, "no clause"));
+    assert_eq!(federation.rows().await.err().unwrap().code, Code::SiteRefused);
+}
+
+#[tokio::test]
+async fn a_site_that_is_down_gets_no_permit_and_neither_does_any_other() {
+    let federation = Fixture::new();
+    federation.lose("vu");
+    let error = federation.rows().await.err().unwrap();
+    assert_eq!((error.code, error.message.contains("`vu`")), (Code::SiteUnavailable, true));
+    assert!(federation.place("uva").permits.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn dropping_the_rows_tells_every_place_to_stop() {
+    let federation = Fixture::new();
+    let feed = federation.root.feed(columns());
+    let (query, mut stream) = federation.rows().await.unwrap();
+    feed.send(Ok(batch(&[1]))).unwrap();
+    assert!(stream.next().await.unwrap().is_ok());
+    drop(stream);
+    for place in federation.places.values().chain([&federation.root]) {
+        place.until_cancelled().await;
+    }
+    assert_eq!(federation.engine.queries().get(&query).unwrap().state, QueryState::Cancelled);
+}
+
+#[tokio::test]
+async fn a_site_that_goes_down_ends_the_query_with_its_name() {
+    let federation = Fixture::new();
+    let _feed = federation.root.feed(columns());
+    let (query, mut stream) = federation.rows().await.unwrap();
+    federation.lose("vu");
+    let error = shown(&stream.next().await.unwrap().unwrap_err());
+    assert_eq!((error.code, error.message.contains("`vu`")), (Code::SiteUnavailable, true), "{error}");
+    assert!(stream.next().await.is_none());
+    federation.place("uva").until_cancelled().await;
+    let state = federation.engine.queries().get(&query).unwrap().state;
+    assert_eq!(state, QueryState::Failed(Code::SiteUnavailable));
+}
+
+#[tokio::test]
+async fn a_query_that_waits_for_rows_notices_a_loss_without_being_polled_again() {
+    let federation = Fixture::new();
+    let _feed = federation.root.feed(columns());
+    let (_, mut stream) = federation.rows().await.unwrap();
+    let (item, ()) = tokio::join!(stream.next(), async { federation.lose("surf") });
+    assert_eq!(shown(&item.unwrap().unwrap_err()).code, Code::SiteUnavailable);
+}
+
+#[tokio::test]
+async fn a_changed_agreement_ends_the_query() {
+    let federation = Fixture::new();
+    let feed = federation.root.feed(columns());
+    let (_, mut stream) = federation.rows().await.unwrap();
+    federation.change_agreement();
+    feed.send(Ok(batch(&[1]))).unwrap();
+    let error = shown(&stream.next().await.unwrap().unwrap_err());
+    assert_eq!((error.code, error.message.contains("agreement `a` of `uva`")), (Code::StaleBasis, true), "{error}");
+}
+
+#[tokio::test]
+async fn the_deadline_ends_the_query() {
+    let federation = Fixture::with_deadline(Duration::from_millis(200));
+    let _feed = federation.root.feed(columns());
+    let (_, mut stream) = federation.rows().await.unwrap();
+    assert_eq!(shown(&stream.next().await.unwrap().unwrap_err()).code, Code::DeadlineExceeded);
+    federation.place("vu").until_cancelled().await;
+}
+
+#[tokio::test]
+async fn an_end_of_rows_with_a_failed_fragment_is_a_failure() {
+    let federation = Fixture::new();
+    drop(federation.root.feed(columns()));
+    *federation.place("uva").reports.lock().unwrap() = vec![report("DATA_ERROR")];
+    let (query, mut stream) = federation.rows().await.unwrap();
+    let error = shown(&stream.next().await.unwrap().unwrap_err());
+    assert_eq!((error.code, error.message.contains("`uva`")), (Code::DataError, true));
+    assert_eq!(federation.engine.queries().get(&query).unwrap().state, QueryState::Failed(Code::DataError));
+}
+
+#[tokio::test]
+async fn rows_of_other_columns_than_promised_are_not_given() {
+    let federation = Fixture::new();
+    let other = Arc::new(Schema::new(vec![Field::new("secret", DataType::Int64, true)]));
+    let feed = federation.root.feed(Arc::clone(&other));
+    let (_, mut stream) = federation.rows().await.unwrap();
+    feed.send(Ok(RecordBatch::try_new(other, batch(&[1]).columns().to_vec()).unwrap())).unwrap();
+    assert_eq!(shown(&stream.next().await.unwrap().unwrap_err()).code, Code::Internal);
+}
+
+#[tokio::test]
+async fn an_error_of_the_root_keeps_its_code_and_a_foreign_one_its_text_to_itself() {
+    for (error, code) in [
+        (DataFusionError::External(Box::new(ServiceError::new(Code::SiteUnavailable, "x"))), Code::SiteUnavailable),
+        (DataFusionError::Execution("cannot cast secret".into()), Code::DataError),
+    ] {
+        let federation = Fixture::new();
+        let feed = federation.root.feed(columns());
+        let (_, mut stream) = federation.rows().await.unwrap();
+        feed.send(Err(error)).unwrap();
+        let error = shown(&stream.next().await.unwrap().unwrap_err());
+        assert_eq!(error.code, code);
+        assert!(!error.message.contains("secret"));
+    }
+}
+
+#[tokio::test]
+async fn a_denial_is_logged_and_reaches_no_place() {
+    let federation = Fixture::new();
+    let refusal = Refusal { reason: "clause 1 needs `unieknr`".into(), hint: Some("group by `geslacht`".into()) };
+    *federation.planner.answer.lock().unwrap() = Answer::Deny(refusal);
+    let error = federation.rows().await.err().unwrap();
+    assert_eq!((error.code, error.hint.as_deref()), (Code::Denied, Some("group by `geslacht`")));
+    let logged = federation.decisions();
+    assert!(logged.contains("\"denied\"") && logged.contains("clause 1"), "{logged}");
+    assert!(federation.place("uva").permits.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_plan_of_another_query_is_not_run() {
+    let federation = Fixture::new();
+    *federation.planner.answer.lock().unwrap() = Answer::PermitAnotherQuery;
+    assert_eq!(federation.rows().await.err().unwrap().code, Code::Internal);
+    assert_eq!(federation.decisions(), "");
+}

@@ -1,0 +1,5 @@
+//! The life of a query and the other statements, with a planner and places that do what a test tells them.
+
+mod fixture;
+mod life;
+mod statements;

@@ -1,0 +1,249 @@
+//! A running coordinator: both ports, the loop that looks for silent sites, and the orderly end of all of it.
+//!
+//! ```text
+//! listen        Flight SQL, TLS; a client certificate is checked if one is shown, users are known by their tokens
+//! sites_listen  registry, mTLS; sites are known by their certificates
+//! ```
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use dynamos_planner::policy::{HierarchyError, purpose};
+use dynamos_proto::ids::SiteId;
+use dynamos_proto::sign::{SignError, SigningKey};
+use dynamos_proto::v1::registry_server::RegistryServer;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::{Router, TcpIncoming};
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::CoordinatorConfig;
+use crate::decision::{DecisionError, DecisionLog};
+use crate::dispatch::{Channels, GrpcConnector, MutualTls, RootExecutor};
+use crate::frontend;
+use crate::query::{EngineParts, FederationPlanner, Links, PlannerDoor, QueryEngine};
+use crate::registry::{KnownPlaces, KnownSite, Registry, RegistryService, watch_liveness};
+
+/// A peer that does not finish its TLS handshake within this time is dropped.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// How long calls may go on after the coordinator was told to stop.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// HTTP/2 flow control: enough for 1 Gbit/s over 30 ms, bytes.
+const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+/// The largest announcement that is read, bytes; federations have sites with thousands of tables.
+const ANNOUNCEMENT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Why a coordinator does not start.
+#[derive(Debug, Error)]
+pub enum CoordinatorError {
+    /// A port cannot be had.
+    #[error("cannot listen for {whom} at `{address}`; stop what listens there or configure another port")]
+    Bind {
+        /// For whom: clients or sites.
+        whom: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file that the configuration names cannot be read.
+    #[error("cannot read {what} `{path}`")]
+    Read {
+        /// What it should hold.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The signing key is not one.
+    #[error("the signing key in `{path}` cannot be used")]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: SignError,
+    },
+    /// The certificates do not make a TLS server.
+    #[error("the certificates in `tls` cannot be used")]
+    Tls(#[source] tonic::transport::Error),
+    /// The decision log cannot be opened.
+    #[error(transparent)]
+    Decisions(#[from] DecisionError),
+    /// The shipped purposes are not a hierarchy.
+    #[error("the hierarchy of purposes is broken")]
+    Purposes(#[from] HierarchyError),
+    /// The front door cannot be built.
+    #[error("the front door cannot be built: {0}")]
+    Door(String),
+}
+
+/// A coordinator that serves.
+pub struct RunningCoordinator {
+    clients: SocketAddr,
+    sites: SocketAddr,
+    registry: Arc<Registry>,
+    engine: Arc<QueryEngine>,
+    tasks: JoinSet<()>,
+    pub(super) shutdown: CancellationToken,
+}
+
+impl RunningCoordinator {
+    /// Where clients reach it.
+    pub fn clients_address(&self) -> SocketAddr {
+        self.clients
+    }
+
+    /// Where sites reach it.
+    pub fn sites_address(&self) -> SocketAddr {
+        self.sites
+    }
+
+    /// Who takes part.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// The engine behind the front door.
+    pub fn engine(&self) -> &Arc<QueryEngine> {
+        &self.engine
+    }
+
+    /// Serves until the shutdown token fires, or a server stops by itself; then lets calls end and tells places to stop.
+    pub async fn wait(mut self) {
+        tokio::select! {
+            () = self.shutdown.cancelled() => {}
+            _ = self.tasks.join_next() => tracing::error!("a server stopped; the coordinator shuts down"),
+        }
+        self.shutdown.cancel();
+        let rest = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN_MAX, rest).await.is_err() {
+            tracing::warn!("calls are cut off at shutdown");
+            self.tasks.shutdown().await;
+        }
+        self.engine.drain().await;
+    }
+}
+
+/// Starts a coordinator whose fragments run at `root`. It serves when this returns, until `shutdown`.
+pub async fn start(
+    config: &CoordinatorConfig,
+    root: Arc<dyn RootExecutor>,
+    shutdown: CancellationToken,
+) -> Result<RunningCoordinator, CoordinatorError> {
+    let links = Links { bandwidth_mbit_per_s: config.links.bandwidth_mbit_per_s, latency: config.links.latency.0 };
+    start_with_planner(config, root, Arc::new(FederationPlanner::new(links)), shutdown).await
+}
+
+/// The same with another planner.
+pub async fn start_with_planner(
+    config: &CoordinatorConfig,
+    root: Arc<dyn RootExecutor>,
+    planner: Arc<dyn PlannerDoor>,
+    shutdown: CancellationToken,
+) -> Result<RunningCoordinator, CoordinatorError> {
+    let tls = MutualTls {
+        cert: read("the certificate", &config.tls.cert)?,
+        key: read("the private key", &config.tls.key)?,
+        ca: read("the authority's certificates", &config.tls.ca)?,
+    };
+    let seed = read("the signing key", &config.keys.signing)?;
+    let key = SigningKey::from_text(&String::from_utf8_lossy(&seed))
+        .map_err(|source| CoordinatorError::Key { path: config.keys.signing.clone(), source })?;
+    let clients = bind("clients", config.coordinator.listen).await?;
+    let sites = bind("sites", config.coordinator.sites_listen).await?;
+    let (clients_at, sites_at) = (clients.1, sites.1);
+
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let registry = Arc::new(Registry::new(known_places(config), Arc::clone(&clock)));
+    // The key of seals is derived inside the door, so the same secret may serve for both.
+    let seal = frontend::SigningKey::from_secret(&seed).map_err(|error| CoordinatorError::Door(error.to_string()))?;
+    let parts = EngineParts {
+        registry: Arc::clone(&registry),
+        channels: Channels::new(root, Box::new(GrpcConnector::new(tls.clone()))),
+        planner,
+        decisions: DecisionLog::open(&config.state_dir)?,
+        key,
+        issuers: config.issuers(),
+        purposes: Arc::new(purpose::shipped()?),
+        clock,
+        deadline: config.limits.query_deadline.0,
+    };
+    let engine = Arc::new(QueryEngine::new(parts, &config.limits));
+
+    let door = frontend::service(Arc::clone(&engine) as Arc<dyn frontend::Engine>, &seal);
+    let for_clients = server(&tls, ClientCertificate::Optional)?.add_service(door);
+    let announcements = RegistryServer::new(RegistryService::new(Arc::clone(&registry)))
+        .max_decoding_message_size(ANNOUNCEMENT_BYTES_MAX);
+    let for_sites = server(&tls, ClientCertificate::Required)?.add_service(announcements);
+
+    let mut tasks = JoinSet::new();
+    tasks.spawn(serve("clients", for_clients, clients.0, shutdown.clone()));
+    tasks.spawn(serve("sites", for_sites, sites.0, shutdown.clone()));
+    tasks.spawn(watch_liveness(Arc::clone(&registry), shutdown.clone()));
+    tracing::info!(name = %config.coordinator.name, clients = %clients_at, sites = %sites_at, "coordinator serves");
+    Ok(RunningCoordinator { clients: clients_at, sites: sites_at, registry, engine, tasks, shutdown })
+}
+
+/// Whether a peer must show a certificate.
+#[derive(Clone, Copy)]
+enum ClientCertificate {
+    Optional,
+    Required,
+}
+
+fn server(tls: &MutualTls, certificate: ClientCertificate) -> Result<Server, CoordinatorError> {
+    let secure = ServerTlsConfig::new()
+        .identity(Identity::from_pem(&tls.cert, &tls.key))
+        .client_ca_root(Certificate::from_pem(&tls.ca))
+        .client_auth_optional(matches!(certificate, ClientCertificate::Optional))
+        .timeout(HANDSHAKE_MAX);
+    let server = Server::builder().tls_config(secure).map_err(CoordinatorError::Tls)?;
+    Ok(server
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .http2_keepalive_interval(Some(Duration::from_secs(10)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10))))
+}
+
+async fn serve(whom: &'static str, router: Router, listener: TcpListener, shutdown: CancellationToken) {
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    if let Err(error) = router.serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned()).await {
+        tracing::error!(whom, %error, "server failed");
+    }
+}
+
+async fn bind(whom: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), CoordinatorError> {
+    let failed = |source| CoordinatorError::Bind { whom, address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, CoordinatorError> {
+    std::fs::read(path).map_err(|source| CoordinatorError::Read { what, path: path.to_owned(), source })
+}
+
+fn known_places(config: &CoordinatorConfig) -> KnownPlaces {
+    let sites = config.sites.iter().map(|site| KnownSite {
+        site: SiteId::new(&site.name),
+        kind: site.kind.into(),
+        roles: site.roles.clone(),
+        regions: site.regions.clone(),
+        public_key: site.public_key.clone().map(|key| key.0),
+    });
+    KnownPlaces {
+        sites: sites.collect(),
+        coordinator_roles: config.coordinator.roles.clone(),
+        coordinator_regions: config.coordinator.regions.clone(),
+        federated: config.federated_tables(),
+    }
+}

@@ -1,0 +1,162 @@
+//! Where rows may be: for each leaf of the released part and each way of computing a release point, the places that the
+//! governing agreements allow.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use datafusion::common::{Column, DFSchema, TableReference};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::TableScan;
+use datafusion::prelude::Expr;
+use dynamos_proto::ids::SiteId;
+
+use super::placed::{Placement, ReleaseHow};
+use crate::catalog::{Availability, Catalog, SiteKind};
+use crate::policy::matching::shipped_partials;
+use crate::policy::{Archetype, Clause, Governing, PlaceRef, ProtectedPart, RelationShape};
+use crate::wire::LeafTable;
+
+/// What the agreements allow to be where.
+pub struct Legal<'a> {
+    /// The places.
+    pub catalog: &'a Catalog,
+    /// The agreement that governs at each steward.
+    pub governing: &'a Governing<'a>,
+    /// Resolves functions in clauses.
+    pub state: &'a SessionState,
+}
+
+/// Whether a list of SHIP targets names a place.
+pub fn place_matches(
+    targets: &[PlaceRef],
+    place: &SiteId,
+    roles: &BTreeSet<String>,
+    regions: &BTreeSet<String>,
+) -> bool {
+    targets.iter().any(|target| match target {
+        PlaceRef::Site(name) => name == place.as_str(),
+        PlaceRef::Role(role) => roles.contains(role),
+        PlaceRef::Region(region) => regions.contains(region),
+        PlaceRef::Coordinator => place.is_coordinator(),
+        PlaceRef::Any => true,
+    })
+}
+
+impl Legal<'_> {
+    /// Places that are up and can compute.
+    pub fn candidates(&self) -> impl Iterator<Item = &SiteId> {
+        self.catalog.sites.iter().filter(|(_, site)| site.availability == Availability::Up).map(|(name, _)| name)
+    }
+
+    /// Whether a place is a compute provider.
+    pub fn is_provider(&self, place: &SiteId) -> bool {
+        self.catalog.sites.get(place).is_some_and(|site| site.kind == SiteKind::Provider)
+    }
+
+    fn names(&self, targets: &[PlaceRef], place: &SiteId) -> bool {
+        let Some(site) = self.catalog.sites.get(place) else { return false };
+        place_matches(targets, place, &site.roles, &site.regions)
+    }
+
+    /// Where the released rows of a table may be: at the coordinator, at their own steward, and where SHIP ROWS lets them go.
+    pub fn rows(&self, scan: &TableScan) -> BTreeSet<SiteId> {
+        let mut places = BTreeSet::from([SiteId::coordinator()]);
+        let Some(table) = LeafTable::bound_to(scan) else { return places };
+        let reference = TableReference::partial(table.name.schema.clone(), table.name.table.clone());
+        let Ok(schema) = DFSchema::try_from_qualified_schema(reference.clone(), &table.schema) else { return places };
+        let relation =
+            RelationShape { tables: BTreeMap::from([(table.name.clone(), schema)]), ..RelationShape::default() };
+        let fields = scan.projected_schema.fields();
+        let column = |name: &String| Expr::Column(Column::new(Some(reference.clone()), name));
+        let columns: Vec<Expr> = fields.iter().map(|field| column(field.name())).collect();
+        for place in self.candidates() {
+            let everywhere = table.stewards.iter().all(|steward| {
+                let Some(held) = self.governing.get(steward) else { return false };
+                let at = |targets: &[PlaceRef]| self.names(targets, place);
+                steward == place || relation.shipped_rows(&held.agreement, &columns, &at, self.state).is_ok()
+            });
+            if everywhere {
+                places.insert(place.clone());
+            }
+        }
+        places
+    }
+
+    /// The ways to compute a release point: how, where, and where the released groups may go from there.
+    pub fn releases(&self, part: &ProtectedPart) -> Vec<(ReleaseHow, SiteId, BTreeSet<SiteId>)> {
+        let mut ways = Vec::new();
+        for place in self.candidates() {
+            let own = part.stewards.len() == 1 && part.stewards.contains(place);
+            if own {
+                ways.push((ReleaseHow::Beside, place.clone(), self.released(part)));
+                continue;
+            }
+            if self.may_merge(part, place) {
+                ways.push((ReleaseHow::Merge, place.clone(), self.released(part)));
+            }
+            if self.may_ship_rows(part, place) {
+                ways.push((ReleaseHow::Rows, place.clone(), self.released(part)));
+            }
+        }
+        ways
+    }
+
+    /// Where released groups may be: the coordinator, the one steward, and places that may have the clause's partials or
+    /// the relation's rows.
+    fn released(&self, part: &ProtectedPart) -> BTreeSet<SiteId> {
+        let mut places = BTreeSet::from([SiteId::coordinator()]);
+        if part.stewards.len() == 1 {
+            places.extend(part.stewards.iter().cloned());
+        }
+        for place in self.candidates() {
+            let partials = part.clauses.iter().all(|clause| self.partials_at(part, &clause.steward, place));
+            if partials || self.may_ship_rows(part, place) {
+                places.insert(place.clone());
+            }
+        }
+        places
+    }
+
+    fn partials_at(&self, part: &ProtectedPart, steward: &SiteId, place: &SiteId) -> bool {
+        if steward == place {
+            return true;
+        }
+        let (Some(held), Some(clause)) =
+            (self.governing.get(steward), part.clauses.iter().find(|clause| clause.steward == *steward))
+        else {
+            return false;
+        };
+        shipped_partials(&held.agreement, clause.clause, &|targets| self.names(targets, place)).is_ok()
+    }
+
+    fn may_merge(&self, part: &ProtectedPart, place: &SiteId) -> bool {
+        part.shape.aggregates.iter().all(crate::policy::release_plan::is_mergeable)
+            && part.stewards.iter().all(|steward| self.partials_at(part, steward, place))
+    }
+
+    /// Rows may go to a place if each steward's SHIP ROWS covers every column that the part gives or touches, and its
+    /// ARCHETYPES allow rows to leave.
+    fn may_ship_rows(&self, part: &ProtectedPart, place: &SiteId) -> bool {
+        let columns = part.disclosed();
+        part.stewards.iter().all(|steward| {
+            if steward == place {
+                return true;
+            }
+            let Some(held) = self.governing.get(steward) else { return false };
+            let archetype = held.agreement.clauses.iter().all(|clause| match &clause.clause {
+                Clause::Archetypes(allowed) => allowed.contains(&Archetype::DataToCompute),
+                _ => true,
+            });
+            let at = |targets: &[PlaceRef]| self.names(targets, place);
+            archetype && part.relation.shipped_rows(&held.agreement, &columns, &at, self.state).is_ok()
+        })
+    }
+
+    /// Whether a way of computing a release point belongs to a family of placements.
+    pub fn in_family(&self, how: ReleaseHow, place: &SiteId, family: Placement) -> bool {
+        match family {
+            Placement::Auto => true,
+            Placement::ComputeToData => how != ReleaseHow::Rows,
+            Placement::DataToCompute => how == ReleaseHow::Rows && (self.is_provider(place) || place.is_coordinator()),
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! The planner's door: SQL and a snapshot of everything that matters in, a permitted query or a denial out.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::{DFSchema, DataFusionError, ScalarValue, TableReference};
+use datafusion::execution::SessionState;
+use dynamos_proto::ids::{QueryId, SiteId};
+use dynamos_proto::status::Code;
+use thiserror::Error;
+
+use crate::bind::{
+    self, ParsedQuery, VisibleTable, VisibleTables, bind, localize, normalize, parameter_types, restrict_stewards,
+    stewards_in,
+};
+use crate::candidate::{Candidates, Legal, Placement, enumerate};
+use crate::catalog::{Availability, Catalog, SiteKind};
+use crate::fragment::{FragmentGraph, cut};
+use crate::knowledge::Knowledge;
+use crate::permit::{PermittedQuery, permit};
+use crate::policy::{
+    AgreementSet, CompliantPlan, Denial, Governing, Hierarchy, Policy, Reason, Requester, Stop, UtcMillis, comply,
+    conditions,
+};
+use crate::wire::WireError;
+
+/// Choices of governing agreements that are tried, at most.
+const CHOICES_MAX: usize = 64;
+/// A site acts on a graph for this long (milliseconds).
+const GRAPH_VALID_MS: i64 = 60_000;
+
+/// Everything that a plan depends on.
+#[derive(Clone, Debug)]
+pub struct PlanningInput<'a> {
+    /// What the federation consists of.
+    pub catalog: &'a Catalog,
+    /// Every agreement in force.
+    pub agreements: &'a AgreementSet,
+    /// Hierarchy of purposes.
+    pub purposes: &'a Hierarchy,
+    /// Who asks.
+    pub requester: &'a Requester,
+    /// The declared purpose.
+    pub purpose: Option<&'a str>,
+    /// The agreement that the requester wants, by name.
+    pub agreement: Option<&'a str>,
+    /// The family of placements that is forced.
+    pub placement: Placement,
+    /// Schema of federated tables that are named without one.
+    pub default_schema: Option<&'a str>,
+    /// Costs as they are believed.
+    pub knowledge: &'a Knowledge,
+    /// The query's id.
+    pub query: QueryId,
+    /// The present.
+    pub now: UtcMillis,
+    /// SHA-256 of the requester's token.
+    pub token_hash: Vec<u8>,
+}
+
+/// What planning gives.
+#[derive(Debug)]
+pub enum Planned {
+    /// A query that may run.
+    Permitted(Box<PermittedQuery>),
+    /// A query that the agreements do not allow.
+    Denied(Denial),
+}
+
+/// What is known of a query before it runs.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// The answer's columns.
+    pub schema: SchemaRef,
+    /// The types of the parameters `$1…`, in order; none where unknown.
+    pub parameters: Vec<Option<DataType>>,
+}
+
+/// Why a query cannot be planned.
+#[derive(Debug, Error)]
+pub enum PlanError {
+    /// The text is not SQL.
+    #[error("{0}")]
+    Syntax(String),
+    /// A name does not exist, or may not be known to exist.
+    #[error("{0}")]
+    UnknownName(String),
+    /// Understood, but not done here.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The plan cannot be sent to the sites.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// A fault of the planner.
+    #[error("the planner failed: {0}")]
+    Internal(String),
+}
+
+impl PlanError {
+    /// The stable code.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Syntax(_) => Code::Syntax,
+            Self::UnknownName(_) => Code::UnknownName,
+            Self::Unsupported(_) | Self::Wire(_) => Code::Unsupported,
+            Self::Internal(_) => Code::Internal,
+        }
+    }
+}
+
+impl From<DataFusionError> for PlanError {
+    fn from(error: DataFusionError) -> Self {
+        let text = error.strip_backtrace();
+        match error.find_root() {
+            DataFusionError::SQL(..) => Self::Syntax(text),
+            DataFusionError::NotImplemented(_) => Self::Unsupported(text),
+            DataFusionError::Internal(_) => Self::Internal(text),
+            _ => Self::UnknownName(text),
+        }
+    }
+}
+
+/// The tables that the requester may know to exist.
+pub fn visible_tables(input: &PlanningInput<'_>) -> Result<Vec<VisibleTable>, PlanError> {
+    let state = crate::function::engine_state();
+    let policy = policy(input);
+    let stewards = stewards(input.catalog);
+    let governing = policy.choices(&stewards, 1).into_iter().next().unwrap_or_default();
+    Ok(policy.visible(&governing, &state)?)
+}
+
+/// What a query's answer and parameters look like, without deciding whether it is allowed.
+pub fn describe_query(sql: &str, input: &PlanningInput<'_>) -> Result<Described, PlanError> {
+    let state = crate::function::engine_state();
+    let tables = VisibleTables::new(visible_tables(input)?, input.default_schema);
+    let bound = bind(&bind::parse(sql)?, &[], &tables, &state)?;
+    Ok(Described { schema: answer_schema(bound.output()), parameters: parameter_types(bound.plan())? })
+}
+
+/// Plans a query: the whole path, in order.
+pub fn plan_query(sql: &str, parameters: &[ScalarValue], input: &PlanningInput<'_>) -> Result<Planned, PlanError> {
+    let state = crate::function::engine_state();
+    let parsed = bind::parse(sql)?;
+    let policy = policy(input);
+    let stewards = named_stewards(&parsed, input.catalog);
+    let mut denials: Vec<Denial> = Vec::new();
+    for governing in policy.choices(&stewards, CHOICES_MAX) {
+        let attempt = Attempt { policy: &policy, governing: &governing, input, state: &state };
+        match attempt.plan(&parsed, parameters)? {
+            Planned::Permitted(query) => return Ok(Planned::Permitted(query)),
+            Planned::Denied(denial) => denials.push(denial),
+        }
+    }
+    let mut reasons: Vec<Reason> = denials.into_iter().flat_map(|denial| denial.reasons).collect();
+    reasons.sort();
+    reasons.dedup();
+    Ok(Planned::Denied(Denial { reasons }))
+}
+
+fn policy<'a>(input: &PlanningInput<'a>) -> Policy<'a> {
+    Policy {
+        catalog: input.catalog,
+        agreements: input.agreements,
+        purposes: input.purposes,
+        requester: input.requester,
+        purpose: input.purpose.unwrap_or_default(),
+        agreement: input.agreement,
+        now: input.now,
+    }
+}
+
+fn stewards(catalog: &Catalog) -> BTreeSet<SiteId> {
+    let stewards = catalog.sites.iter().filter(|(_, site)| site.kind == SiteKind::Steward);
+    stewards.map(|(name, _)| name.clone()).collect()
+}
+
+/// The stewards of all tables that a query names; all stewards if it names a table without its schema.
+fn named_stewards(parsed: &ParsedQuery, catalog: &Catalog) -> BTreeSet<SiteId> {
+    let mut named = BTreeSet::new();
+    for table in &parsed.tables {
+        match table {
+            TableReference::Full { catalog, .. } => {
+                named.insert(SiteId::new(catalog.as_ref()));
+            }
+            TableReference::Partial { schema, table } => {
+                let name = crate::catalog::TableName::new(schema.as_ref(), table.as_ref());
+                named.extend(catalog.federated.get(&name).into_iter().flat_map(|table| table.stewards.clone()));
+            }
+            TableReference::Bare { .. } => return stewards(catalog),
+        }
+    }
+    named.intersection(&stewards(catalog)).cloned().collect()
+}
+
+/// Planning under one choice of governing agreements.
+struct Attempt<'a> {
+    policy: &'a Policy<'a>,
+    governing: &'a Governing<'a>,
+    input: &'a PlanningInput<'a>,
+    state: &'a SessionState,
+}
+
+impl Attempt<'_> {
+    fn plan(&self, parsed: &ParsedQuery, parameters: &[ScalarValue]) -> Result<Planned, PlanError> {
+        let tables = VisibleTables::new(self.policy.visible(self.governing, self.state)?, self.input.default_schema);
+        let bound = bind(parsed, parameters, &tables, self.state)?;
+        let normal = localize(restrict_stewards(normalize(bound.plan().clone(), self.state)?)?, self.state)?;
+        if let Some(denial) = self.unavailable(&stewards_in(&normal)?) {
+            return Ok(Planned::Denied(denial));
+        }
+        let compliant = match comply(normal, Arc::clone(bound.output()), self.governing, self.state) {
+            Ok(compliant) => compliant,
+            Err(Stop::Denied(denial)) => return Ok(Planned::Denied(self.explain_absence(denial))),
+            Err(Stop::Failed(error)) => return Err(error.into()),
+        };
+        let optimized =
+            bind::optimize(compliant.plan().clone(), self.state.optimizers().to_vec(), self.state)?;
+        let legal = Legal { catalog: self.input.catalog, governing: self.governing, state: self.state };
+        let families = [Placement::Auto, Placement::ComputeToData, Placement::DataToCompute];
+        let candidates = families
+            .into_iter()
+            .map(|family| enumerate(&compliant, &optimized, family, &legal, self.input.knowledge))
+            .collect::<Result<Vec<_>, _>>()?;
+        self.choose(&compliant, &candidates, &tables)
+    }
+
+    fn choose(
+        &self,
+        compliant: &CompliantPlan,
+        candidates: &[Candidates],
+        tables: &VisibleTables,
+    ) -> Result<Planned, PlanError> {
+        let wanted = candidates.iter().find(|candidate| candidate.family == self.input.placement);
+        let Some(chosen) = wanted.and_then(|candidate| candidate.best.as_ref()) else {
+            let text = match self.input.placement {
+                Placement::Auto => "no place may do this: the agreements release the answer, but let neither rows nor partials of it go where they could be brought together".to_owned(),
+                forced => format!("placement `{}` has no legal plan", forced.as_str()),
+            };
+            return Ok(Planned::Denied(Denial { reasons: vec![Reason { steward: None, text }] }));
+        };
+        let parts = compliant.parts();
+        let conditions = parts
+            .iter()
+            .map(|part| conditions(&part.clauses, self.input.agreements))
+            .collect::<Result<Vec<_>, _>>()?;
+        let cut = cut(&chosen.placed, compliant.output(), parts, &conditions, tables, self.state)?;
+        let places: BTreeSet<SiteId> = cut.fragments.iter().map(|fragment| fragment.place.clone()).collect();
+        let endpoints = places.into_iter().filter_map(|place| {
+            let uri = self.input.catalog.sites.get(&place)?.uri.clone();
+            Some((place, uri))
+        });
+        let graph = FragmentGraph {
+            query: self.input.query.clone(),
+            attempt: 0,
+            purpose: self.policy.purpose.to_owned(),
+            catalog_version: self.input.catalog.version,
+            fragments: cut.fragments,
+            releases: cut.releases,
+            endpoints: endpoints.collect(),
+            governing: compliant.governing().clone(),
+            planned_at_ms: self.input.now.0,
+            expires_at_ms: self.input.now.0.saturating_add(GRAPH_VALID_MS),
+            token_hash: self.input.token_hash.clone(),
+        };
+        let schema = answer_schema(compliant.output());
+        let query = permit(graph, schema, candidates, self.input, self.state)?;
+        Ok(query)
+    }
+
+    /// A steward that does not answer refuses by name, before anything is planned for it.
+    fn unavailable(&self, stewards: &BTreeSet<SiteId>) -> Option<Denial> {
+        let down = stewards.iter().filter(|steward| {
+            self.input.catalog.sites.get(*steward).is_none_or(|site| site.availability == Availability::Down)
+        });
+        let reasons: Vec<Reason> = down
+            .map(|steward| Reason {
+                steward: Some(steward.clone()),
+                text: format!("site `{steward}` does not answer now; ask later, or leave it out by a condition on `steward`"),
+            })
+            .collect();
+        (!reasons.is_empty()).then_some(Denial { reasons })
+    }
+
+    /// Says for stewards without an agreement why each of their agreements does not apply.
+    fn explain_absence(&self, mut denial: Denial) -> Denial {
+        let without: BTreeSet<SiteId> =
+            denial.reasons.iter().filter_map(|reason| reason.steward.clone()).collect();
+        for steward in without.into_iter().filter(|steward| !self.governing.contains_key(steward)) {
+            let more = self.policy.why_none(&steward).into_iter();
+            denial.reasons.extend(more.map(|text| Reason { steward: Some(steward.clone()), text }));
+        }
+        if self.input.purpose.is_none() {
+            let text = "no purpose is declared; say SET dynamos.purpose = '…'".to_owned();
+            denial.reasons.insert(0, Reason { steward: None, text });
+        }
+        denial
+    }
+}
+
+/// The answer's columns as clients see them: the names of the query, every column nullable.
+fn answer_schema(output: &DFSchema) -> SchemaRef {
+    let fields = output.fields().iter().map(|field| Field::new(field.name(), field.data_type().clone(), true));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}

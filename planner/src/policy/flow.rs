@@ -1,0 +1,301 @@
+//! What a plan's output holds, derived from the plan as it was read from the wire: protected rows of which stewards, with
+//! every output column written over the stewards' own columns, and released data from which sources. This is the reading
+//! side of the policy; it shares no decision with the rewrite that made the plan, only the matching of clauses.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema, JoinType, TableReference};
+use datafusion::logical_expr::{Join, LogicalPlan, TableScan};
+use datafusion::prelude::Expr;
+use dynamos_proto::ids::{FragmentId, ReleaseId, SiteId};
+
+use super::RelationShape;
+use super::check::{Check, Refusal, cite};
+use super::matching::{columns_of, is_steward, ordered, split};
+use crate::bind::unalias;
+use crate::catalog::TableName;
+use crate::fragment::Fragment;
+use crate::wire::Leaf;
+
+/// What a relation holds.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Flow {
+    /// Protected rows, at most once for each steward; together they are all rows of the relation.
+    pub(super) protected: Vec<Protected>,
+    /// Released data in it.
+    pub(super) sources: BTreeSet<Source>,
+    /// It holds rows of stewards for whom the checking place does not decide.
+    pub(super) foreign: bool,
+}
+
+/// Protected rows of one steward.
+#[derive(Clone, Debug)]
+pub(super) struct Protected {
+    /// Whose.
+    pub(super) steward: SiteId,
+    /// Tables, joins and predicates below.
+    pub(super) relation: RelationShape,
+    /// Each output column over the tables' columns.
+    pub(super) columns: Vec<Expr>,
+}
+
+/// Where released data come from.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    /// Rows that a RELEASE ROWS clause covers, and the clause.
+    Rows(Box<Protected>, String),
+    /// Groups of a release point.
+    Groups(ReleaseId),
+}
+
+impl Source {
+    fn key(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl PartialEq for Source {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Source {}
+
+impl PartialOrd for Source {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Source {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rows(rows, _) => write!(out, "released {rows}"),
+            Self::Groups(id) => write!(out, "released groups of {id}"),
+        }
+    }
+}
+
+impl fmt::Display for Protected {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tables: Vec<String> = self.relation.tables.keys().map(ToString::to_string).collect();
+        let columns: Vec<String> = self.base_columns().into_iter().map(|column| column.name).collect();
+        write!(out, "rows of {}.{} ({})", self.steward, tables.join(" ⋈ "), columns.join(", "))
+    }
+}
+
+impl Protected {
+    /// Base columns that the rows give or that predicates touched, each once.
+    pub(super) fn base_columns(&self) -> Vec<Column> {
+        let mut columns: BTreeSet<Column> = self.columns.iter().flat_map(columns_of).collect();
+        columns.extend(self.relation.touched());
+        columns.into_iter().filter(|column| !is_steward(column)).collect()
+    }
+
+    /// An expression over the rows written over the tables' columns.
+    fn written(&self, expr: &Expr, schema: &DFSchema) -> Result<Expr, String> {
+        let written = unalias(expr).clone().transform_up(|node| match node {
+            Expr::Column(column) => {
+                let index = schema.index_of_column(&column)?;
+                match self.columns.get(index) {
+                    Some(definition) => Ok(Transformed::yes(definition.clone())),
+                    None => datafusion::common::plan_err!("no column {index}"),
+                }
+            }
+            Expr::Alias(alias) => Ok(Transformed::yes(*alias.expr)),
+            other => Ok(Transformed::no(other)),
+        });
+        let written = written.map_err(|error| error.strip_backtrace())?.data;
+        Ok(self.relation.without_widening(&written))
+    }
+}
+
+impl Check<'_> {
+    /// What a plan of a fragment gives.
+    pub(super) fn derive(
+        &self,
+        plan: &LogicalPlan,
+        fragment: &Fragment,
+        path: &mut Vec<FragmentId>,
+    ) -> Result<Flow, Refusal> {
+        if let LogicalPlan::TableScan(scan) = plan {
+            return self.leaf(scan, fragment, path);
+        }
+        let mut inputs = self.inputs(plan, fragment, path)?;
+        if inputs.iter().all(|input| input.protected.is_empty() && !input.foreign) {
+            let sources = inputs.into_iter().flat_map(|input| input.sources).collect();
+            return Ok(Flow { sources, ..Flow::default() });
+        }
+        let refuse = |reason: String| Refusal::at(fragment.id, reason);
+        if inputs.iter().all(|input| input.protected.is_empty()) {
+            // Rows of others, for whom others decide, and perhaps released ones.
+            let sources = inputs.into_iter().flat_map(|input| input.sources).collect();
+            return Ok(Flow { sources, foreign: true, ..Flow::default() });
+        }
+        if inputs.iter().any(|input| !input.sources.is_empty()) {
+            return Err(refuse("protected rows meet released data".into()));
+        }
+        match plan {
+            LogicalPlan::Projection(projection) => {
+                let mut flow = single(&mut inputs, fragment)?;
+                for rows in &mut flow.protected {
+                    let columns = projection.expr.iter().map(|expr| rows.written(expr, projection.input.schema()));
+                    rows.columns = columns.collect::<Result<_, _>>().map_err(refuse)?;
+                }
+                Ok(flow)
+            }
+            LogicalPlan::Filter(filter) => {
+                let mut flow = single(&mut inputs, fragment)?;
+                for rows in &mut flow.protected {
+                    let predicate = rows.written(&filter.predicate, filter.input.schema()).map_err(refuse)?;
+                    rows.relation.predicates.extend(split(&predicate));
+                }
+                Ok(flow)
+            }
+            LogicalPlan::SubqueryAlias(_) => single(&mut inputs, fragment),
+            LogicalPlan::Union(_) => Ok(united(inputs)),
+            LogicalPlan::Join(join) => joined(join, inputs, fragment),
+            other => {
+                let text = other.display().to_string();
+                let operator = text.split([':', '(', ' ']).next().unwrap_or_default().to_owned();
+                Err(refuse(format!("`{operator}` may not work on protected rows")))
+            }
+        }
+    }
+
+    fn leaf(&self, scan: &TableScan, fragment: &Fragment, path: &mut Vec<FragmentId>) -> Result<Flow, Refusal> {
+        let refuse = |reason: String| Refusal::at(fragment.id, reason);
+        match Leaf::from_reference(&scan.table_name) {
+            None => Err(refuse(format!("`{}` is no leaf of a fragment", scan.table_name))),
+            Some(Leaf::Release(id)) => {
+                let point = self.graph.release(id).filter(|point| point.fragment == fragment.id);
+                if point.is_none() {
+                    return Err(refuse(format!("release point {id} is not executed here")));
+                }
+                Ok(Flow { sources: BTreeSet::from([Source::Groups(id)]), ..Flow::default() })
+            }
+            Some(Leaf::Exchange(id)) => {
+                let sender = self
+                    .graph
+                    .fragment(id)
+                    .filter(|sender| sender.consumer == Some(fragment.id) && sender.partial_of.is_none())
+                    .ok_or_else(|| refuse(format!("{id} does not send rows here")))?;
+                let mut flow = self.output(sender, path)?;
+                // The scan may read fewer columns, or in another order.
+                if let Some(projection) = &scan.projection {
+                    for rows in &mut flow.protected {
+                        let picked = projection.iter().map(|index| rows.columns.get(*index).cloned());
+                        rows.columns =
+                            picked.collect::<Option<_>>().ok_or_else(|| refuse("it reads columns that are not sent".into()))?;
+                    }
+                }
+                Ok(flow)
+            }
+            Some(Leaf::Table { site, schema, table }) => {
+                if site != fragment.place {
+                    return Err(refuse(format!("a table of `{site}` cannot be read at `{}`", fragment.place)));
+                }
+                self.table(scan, site, TableName::new(schema, table)).map_err(|refusal| match refusal.fragment {
+                    Some(_) => refusal,
+                    None => Refusal::at(fragment.id, refusal.reason),
+                })
+            }
+        }
+    }
+
+    fn table(&self, scan: &TableScan, steward: SiteId, name: TableName) -> Result<Flow, Refusal> {
+        if !self.answers_for(&steward) {
+            return Ok(Flow { foreign: true, ..Flow::default() });
+        }
+        let held = self.governing(&steward)?;
+        let whole = |error: datafusion::common::DataFusionError| Refusal { fragment: None, reason: error.strip_backtrace() };
+        let reference = TableReference::partial(name.schema.clone(), name.table.clone());
+        let schema = DFSchema::try_from_qualified_schema(reference.clone(), &scan.source.schema()).map_err(whole)?;
+        if !scan.filters.is_empty() || scan.fetch.is_some() {
+            return Err(Refusal { fragment: None, reason: format!("a scan of `{name}` carries a condition") });
+        }
+        let columns: Vec<Expr> = scan
+            .projected_schema
+            .fields()
+            .iter()
+            .map(|field| Expr::Column(Column::new(Some(reference.clone()), field.name())))
+            .collect();
+        let relation = RelationShape { tables: BTreeMap::from([(name, schema)]), ..RelationShape::default() };
+        let released = relation.released_rows(&held.agreement, &columns, self.input.state);
+        let rows = Protected { steward: steward.clone(), relation, columns };
+        Ok(match released {
+            Ok(clause) => {
+                let source = Source::Rows(Box::new(rows), cite(&steward, held, clause));
+                Flow { sources: BTreeSet::from([source]), ..Flow::default() }
+            }
+            Err(_) => Flow { protected: vec![rows], ..Flow::default() },
+        })
+    }
+}
+
+fn single(inputs: &mut Vec<Flow>, fragment: &Fragment) -> Result<Flow, Refusal> {
+    match (inputs.pop(), inputs.is_empty()) {
+        (Some(flow), true) => Ok(flow),
+        _ => Err(Refusal::at(fragment.id, "an operator has another number of inputs than it should")),
+    }
+}
+
+/// The same columns of several stewards one after the other.
+fn united(inputs: Vec<Flow>) -> Flow {
+    let mut all = Flow::default();
+    for input in inputs {
+        all.protected.extend(input.protected);
+        all.foreign |= input.foreign;
+    }
+    all
+}
+
+fn joined(join: &Join, mut inputs: Vec<Flow>, fragment: &Fragment) -> Result<Flow, Refusal> {
+    let refuse = |reason: &str| Refusal::at(fragment.id, reason);
+    let (Some(mut right), Some(mut left), true) = (inputs.pop(), inputs.pop(), inputs.is_empty()) else {
+        return Err(refuse("a join has two inputs"));
+    };
+    let (Some(right), Some(mut rows)) = (right.protected.pop(), left.protected.pop()) else {
+        return Err(refuse("protected rows are joined with rows of others"));
+    };
+    if !left.protected.is_empty() || left.foreign || right.steward != rows.steward {
+        return Err(refuse("protected rows of different stewards are joined"));
+    }
+    if join.join_type != JoinType::Inner {
+        return Err(Refusal::at(fragment.id, format!("a {} join works on protected rows", join.join_type)));
+    }
+    if right.relation.tables.keys().any(|table| rows.relation.tables.contains_key(table)) {
+        return Err(refuse("a table with protected rows is joined with itself"));
+    }
+    let fail = |reason: String| Refusal::at(fragment.id, reason);
+    for (one, other) in &join.on {
+        let one = rows.written(one, join.left.schema()).map_err(fail)?;
+        let other = right.written(other, join.right.schema()).map_err(fail)?;
+        match (one, other) {
+            // The steward's own name on both sides.
+            (Expr::Literal(one, _), Expr::Literal(other, _)) if one == other => {}
+            (Expr::Column(one), Expr::Column(other)) => {
+                rows.relation.joins.insert(ordered(one, other));
+            }
+            (one, other) => rows.relation.predicates.push(one.eq(other)),
+        }
+    }
+    rows.columns.extend(right.columns);
+    rows.relation.tables.extend(right.relation.tables);
+    rows.relation.joins.extend(right.relation.joins);
+    rows.relation.predicates.extend(right.relation.predicates);
+    if let Some(filter) = &join.filter {
+        let predicate = rows.written(filter, &join.schema).map_err(fail)?;
+        rows.relation.predicates.extend(split(&predicate));
+    }
+    Ok(Flow { protected: vec![rows], ..Flow::default() })
+}

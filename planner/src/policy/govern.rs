@@ -1,0 +1,175 @@
+//! Which agreement governs a query at each steward, and what it makes of that steward's tables. Clauses of different
+//! agreements never combine: for each steward one agreement governs the whole query.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::Result;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
+use dynamos_proto::ids::SiteId;
+
+use super::view::relation_tables;
+use super::{AgreementSet, HeldAgreement, Hierarchy, ProtectedView, RawTable, Requester, UtcMillis, protected_view};
+use crate::bind::VisibleTable;
+use crate::catalog::{Catalog, EntityScope, STEWARD, TableName};
+use crate::wire::LeafTable;
+
+/// The agreement that governs a query at each steward that has one.
+pub type Governing<'a> = BTreeMap<SiteId, &'a HeldAgreement>;
+
+/// Catalog, agreements, requester and purpose of one query, together.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy<'a> {
+    /// What the federation consists of.
+    pub catalog: &'a Catalog,
+    /// Every agreement in force.
+    pub agreements: &'a AgreementSet,
+    /// Hierarchy of purposes.
+    pub purposes: &'a Hierarchy,
+    /// Who asks.
+    pub requester: &'a Requester,
+    /// The declared purpose.
+    pub purpose: &'a str,
+    /// The agreement that the requester wants, by name.
+    pub agreement: Option<&'a str>,
+    /// The present.
+    pub now: UtcMillis,
+}
+
+impl<'a> Policy<'a> {
+    /// The agreements of a steward that allow this requester something for this purpose now, in order of name; the one
+    /// that the requester named comes first.
+    pub fn applicable(&self, steward: &SiteId) -> Vec<&'a HeldAgreement> {
+        let mut found: Vec<&HeldAgreement> = self
+            .agreements
+            .of(steward)
+            .filter(|held| held.agreement.applies_to(self.requester, self.purpose, self.now, self.purposes).is_ok())
+            .collect();
+        found.sort_by_key(|held| Some(held.agreement.name.as_str()) != self.agreement);
+        found
+    }
+
+    /// The reasons why a steward's agreements allow this requester nothing.
+    pub fn why_none(&self, steward: &SiteId) -> Vec<String> {
+        let reasons: Vec<String> = self
+            .agreements
+            .of(steward)
+            .filter_map(|held| held.agreement.applies_to(self.requester, self.purpose, self.now, self.purposes).err())
+            .map(|reason| reason.to_string())
+            .collect();
+        if reasons.is_empty() { vec![format!("`{steward}` has no agreement with you")] } else { reasons }
+    }
+
+    /// The choices of governing agreements to try, in order: each is one agreement for each steward that has any.
+    pub fn choices(&self, stewards: &BTreeSet<SiteId>, most: usize) -> Vec<Governing<'a>> {
+        let mut choices: Vec<Governing<'a>> = vec![Governing::new()];
+        for steward in stewards {
+            let applicable = self.applicable(steward);
+            if applicable.is_empty() {
+                continue;
+            }
+            choices = choices
+                .into_iter()
+                .flat_map(|choice| {
+                    applicable.iter().map(move |held| {
+                        let mut choice = choice.clone();
+                        choice.insert(steward.clone(), held);
+                        choice
+                    })
+                })
+                .take(most)
+                .collect();
+        }
+        choices
+    }
+
+    /// The tables that exist for the requester under these agreements.
+    pub fn visible(&self, governing: &Governing<'_>, state: &SessionState) -> Result<Vec<VisibleTable>> {
+        let mut visible = Vec::new();
+        let mut views: BTreeMap<(SiteId, TableName), SchemaRef> = BTreeMap::new();
+        for (steward, held) in governing {
+            let Some(site) = self.catalog.sites.get(steward) else { continue };
+            for (name, table) in &site.tables {
+                if !relation_tables(&held.agreement, name).contains(name) {
+                    continue;
+                }
+                let tables = |name: &TableName| raw_table(self.catalog, steward, name);
+                let schema = match protected_view(&held.agreement, name, &tables, state)? {
+                    ProtectedView::Whole => Arc::clone(&table.schema),
+                    ProtectedView::Derived(plan) => plain(plan.schema().as_arrow()),
+                };
+                views.insert((steward.clone(), name.clone()), Arc::clone(&schema));
+                visible.push(VisibleTable {
+                    site: Some(steward.clone()),
+                    name: name.clone(),
+                    stewards: BTreeSet::from([steward.clone()]),
+                    local: local_key(table),
+                    colocated: BTreeSet::new(),
+                    schema,
+                });
+            }
+        }
+        for (name, federated) in &self.catalog.federated {
+            visible.extend(self.federated(name, &federated.stewards, &views));
+        }
+        Ok(visible)
+    }
+
+    /// A federated table over the views of its stewards; not there if no steward shows its part. A steward that shows
+    /// nothing is left out of the schema, not out of the table: a query that needs it is refused by name.
+    fn federated(
+        &self,
+        name: &TableName,
+        stewards: &BTreeSet<SiteId>,
+        views: &BTreeMap<(SiteId, TableName), SchemaRef>,
+    ) -> Option<VisibleTable> {
+        let parts: Vec<&SchemaRef> =
+            stewards.iter().filter_map(|steward| views.get(&(steward.clone(), name.clone()))).collect();
+        let (first, rest) = parts.split_first()?;
+        let mut fields = Vec::new();
+        for field in first.fields() {
+            let mut kind = Some(field.data_type().clone());
+            let mut nullable = field.is_nullable();
+            for part in rest {
+                let other = part.field_with_name(field.name()).ok();
+                nullable |= other.is_none_or(Field::is_nullable);
+                kind = kind.zip(other).and_then(|(kind, other)| union_type(&kind, other.data_type()));
+            }
+            fields.extend(kind.map(|kind| Field::new(field.name(), kind, nullable)));
+        }
+        fields.push(Field::new(STEWARD, DataType::Utf8, false));
+        let tables: Vec<_> = stewards.iter().filter_map(|steward| self.catalog.table(steward, name)).collect();
+        let colocated = tables.iter().map(|table| table.colocated.clone());
+        Some(VisibleTable {
+            site: None,
+            name: name.clone(),
+            stewards: stewards.clone(),
+            local: tables.iter().find_map(|table| local_key(table)),
+            colocated: colocated.reduce(|one, other| one.intersection(&other).cloned().collect()).unwrap_or_default(),
+            schema: Arc::new(Schema::new(fields)),
+        })
+    }
+}
+
+/// A catalog table as the derivation of views needs it: its schema and entity.
+pub(crate) fn raw_table(catalog: &Catalog, steward: &SiteId, name: &TableName) -> Option<RawTable> {
+    let table = catalog.table(steward, name)?;
+    let entity = table.entity.as_ref().map(|entity| entity.column.clone());
+    Some(RawTable { provider: LeafTable::new(Arc::clone(&table.schema)), entity })
+}
+
+fn local_key(table: &crate::catalog::Table) -> Option<String> {
+    let entity = table.entity.as_ref()?;
+    (entity.scope == EntityScope::Local).then(|| entity.column.clone())
+}
+
+/// Types that differ between stewards are reconciled as comparisons reconcile them; what cannot be is not a column.
+fn union_type(one: &DataType, other: &DataType) -> Option<DataType> {
+    if one == other { Some(one.clone()) } else { comparison_coercion(one, other) }
+}
+
+fn plain(schema: &Schema) -> SchemaRef {
+    Arc::new(Schema::new(schema.fields().clone()))
+}

@@ -1,0 +1,441 @@
+//! Whether clauses cover what a query does to protected rows. Matching is syntactic on the normal form: tables, joins,
+//! predicates, keys and arguments, each written over the columns of the steward's tables.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use arrow::datatypes::DataType;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema, TableReference};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::expr::InList;
+use datafusion::logical_expr::{Between, BinaryExpr, Operator};
+use datafusion::prelude::Expr;
+use datafusion::sql::sqlparser::ast;
+
+use super::view::concerns;
+use super::{
+    Agreement, Argument, Clause, Columns, Comparison, DistinctInput, FromRelation, JoinKey, JoinKind, NumberedClause,
+    PlaceRef, ReleaseWhat, ReleasedAggregates, ShipWhat, TableRef,
+};
+use crate::bind::scalar_expr;
+use crate::catalog::{STEWARD, TableName};
+
+/// What a query does to protected rows below one point, written over the tables' own columns.
+#[derive(Clone, Debug, Default)]
+pub struct RelationShape {
+    /// The tables, each once, with the columns that their views have.
+    pub tables: BTreeMap<TableName, DFSchema>,
+    /// Equalities that join them, without those of stewards.
+    pub joins: BTreeSet<(Column, Column)>,
+    /// Predicates.
+    pub predicates: Vec<Expr>,
+}
+
+/// A clause that covers something, by number.
+pub type Covered = Result<u32, Vec<String>>;
+
+/// One aggregate that a query asks for, written over the tables' own columns.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Function name.
+    pub function: String,
+    /// Whether equal arguments count once.
+    pub distinct: bool,
+    /// Its argument; none for `count(*)`.
+    pub argument: Option<Expr>,
+    /// Its FILTER predicate.
+    pub filter: Option<Expr>,
+}
+
+impl RelationShape {
+    /// A column by its pair of table and name.
+    fn column(table: &TableName, name: &str) -> Column {
+        Column::new(Some(TableReference::partial(table.schema.clone(), table.table.clone())), name)
+    }
+
+    /// The one table with this name that the shape has.
+    fn table(&self, named: &TableRef) -> Option<&TableName> {
+        self.tables.keys().find(|table| concerns(Some(named), table))
+    }
+
+    /// All the tables' columns as one schema, to resolve a clause's expressions in.
+    fn schema(&self) -> datafusion::common::Result<DFSchema> {
+        self.tables.values().try_fold(DFSchema::empty(), |all, schema| all.join(schema))
+    }
+
+    /// Whether a clause's relation is this one: the same tables joined on the same keys.
+    pub fn is(&self, from: &FromRelation) -> bool {
+        let mut tables = BTreeSet::new();
+        let mut joins = BTreeSet::new();
+        for (index, named) in from.tables().enumerate() {
+            let Some(table) = self.table(named) else { return false };
+            let Some(step) = index.checked_sub(1).and_then(|step| from.joins.get(step)) else {
+                tables.insert(table.clone());
+                continue;
+            };
+            if step.kind != JoinKind::Inner {
+                return false;
+            }
+            for key in &step.on {
+                let Some(pair) = self.pair(key, table, &tables) else { return false };
+                joins.insert(pair);
+            }
+            tables.insert(table.clone());
+        }
+        tables.len() == self.tables.len() && joins == self.joins
+    }
+
+    fn pair(&self, key: &JoinKey, joined: &TableName, before: &BTreeSet<TableName>) -> Option<(Column, Column)> {
+        let (left, right) = match key {
+            JoinKey::Same(name) => {
+                let mut having = before.iter().filter(|table| {
+                    self.tables.get(*table).is_some_and(|schema| schema.has_column_with_unqualified_name(name))
+                });
+                (Self::column(having.next()?, name), Self::column(joined, name))
+            }
+            JoinKey::Pair { left, right } => {
+                let resolve = |column: &super::ColumnRef| match &column.table {
+                    Some(table) => Some(Self::column(self.table(table)?, &column.column)),
+                    None => {
+                        let mut having = self.tables.iter().filter(|(_, schema)| {
+                            schema.has_column_with_unqualified_name(&column.column)
+                        });
+                        Some(Self::column(having.next()?.0, &column.column))
+                    }
+                };
+                (resolve(left)?, resolve(right)?)
+            }
+        };
+        Some(ordered(left, right))
+    }
+
+    /// A clause's expression over the tables' columns; none if it names something else.
+    fn resolve(&self, expr: &ast::Expr, state: &SessionState) -> Option<Expr> {
+        let schema = self.schema().ok()?;
+        let expr = scalar_expr(expr, &schema, state).ok()?;
+        let coerced = crate::bind::coerce(expr, &schema, state).ok()?;
+        Some(crate::bind::unalias(&coerced).clone())
+    }
+
+    /// Whether every predicate is one that the agreement's FILTER clauses allow, or one that the relation's own WHERE
+    /// states. Gives those that are not.
+    fn refused_predicates(&self, agreement: &Agreement, own: Option<&ast::Expr>, state: &SessionState) -> Vec<String> {
+        let own: Vec<Expr> = own
+            .and_then(|own| self.resolve(own, state))
+            .map(|own| split(&own))
+            .unwrap_or_default();
+        let allowed = |predicate: &Expr| own.contains(predicate) || self.filter_allows(agreement, predicate, state);
+        self.predicates
+            .iter()
+            .filter(|predicate| !allowed(predicate))
+            .map(|predicate| format!("no FILTER clause allows the predicate `{predicate}`"))
+            .collect()
+    }
+
+    fn filter_allows(&self, agreement: &Agreement, predicate: &Expr, state: &SessionState) -> bool {
+        let listed = |with: &[Comparison]| -> BTreeSet<String> {
+            let mut columns = BTreeSet::new();
+            for clause in &agreement.clauses {
+                let Clause::Filter(filter) = &clause.clause else { continue };
+                if !with.contains(&filter.with) {
+                    continue;
+                }
+                let resolved = filter.columns.iter().filter_map(|column| self.resolve(column, state));
+                columns.extend(resolved.map(|column| column.to_string()));
+            }
+            columns
+        };
+        let literals = listed(&[Comparison::Literals, Comparison::Both]);
+        let columns = listed(&[Comparison::Columns, Comparison::Both]);
+        is_leak_proof(predicate, &|column| is_steward(column) || literals.contains(&column.to_string()), &|column| {
+            columns.contains(&column.to_string())
+        })
+    }
+
+    /// The RELEASE ROWS clause of an agreement that lets these columns of this relation go to the requester.
+    pub fn released_rows(&self, agreement: &Agreement, columns: &[Expr], state: &SessionState) -> Covered {
+        let mut reasons = Vec::new();
+        for numbered in &agreement.clauses {
+            let Clause::Release(release) = &numbered.clause else { continue };
+            let ReleaseWhat::Rows(listed) = &release.what else { continue };
+            match self.rows_covered(listed, &release.from, release.filter.as_ref(), columns, state) {
+                Ok(()) => return Ok(numbered.number),
+                Err(more) => reasons.extend(named(agreement, numbered, more)),
+            }
+        }
+        Err(reasons)
+    }
+
+    /// Whether a list over `from` covers these expressions of this relation: a bare column is covered by `*`, anything
+    /// else only if it is listed as written.
+    fn rows_covered(
+        &self,
+        listed: &Columns,
+        from: &FromRelation,
+        own: Option<&ast::Expr>,
+        columns: &[Expr],
+        state: &SessionState,
+    ) -> Result<(), Vec<String>> {
+        if !self.is(from) {
+            return Err(vec!["it is about another relation".into()]);
+        }
+        let mut reasons = self.missing_conditions(own, state);
+        let all = *listed == Columns::All;
+        let listed: Vec<Expr> = match listed {
+            Columns::All => Vec::new(),
+            Columns::Listed(listed) => listed.iter().filter_map(|column| self.resolve(column, state)).collect(),
+        };
+        for expr in columns {
+            let covered = match expr {
+                Expr::Literal(..) => true,
+                Expr::Column(column) if is_steward(column) || all => true,
+                other => listed.contains(other),
+            };
+            if !covered {
+                reasons.push(format!("it does not list `{expr}`"));
+            }
+        }
+        if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+    }
+
+    /// The conditions of a clause's own WHERE that the query does not state.
+    fn missing_conditions(&self, own: Option<&ast::Expr>, state: &SessionState) -> Vec<String> {
+        let Some(own) = own else { return Vec::new() };
+        let Some(resolved) = self.resolve(own, state) else {
+            return vec![format!("its condition `{own}` is not about this relation")];
+        };
+        let missing = split(&resolved).into_iter().filter(|condition| !self.predicates.contains(condition));
+        missing.map(|condition| format!("it needs the condition `{condition}`")).collect()
+    }
+
+    /// The RELEASE clause of an agreement that covers these keys and aggregates of this relation; if `only` is given, no
+    /// other clause will do.
+    pub fn released_aggregates(
+        &self,
+        agreement: &Agreement,
+        keys: &[Expr],
+        asked: &[Asked],
+        only: Option<u32>,
+        state: &SessionState,
+    ) -> Covered {
+        let mut reasons = Vec::new();
+        for numbered in agreement.clauses.iter().filter(|clause| only.is_none_or(|only| clause.number == only)) {
+            let Clause::Release(release) = &numbered.clause else { continue };
+            let ReleaseWhat::Aggregates(released) = &release.what else { continue };
+            if !self.is(&release.from) {
+                reasons.extend(named(agreement, numbered, vec!["it is about another relation".into()]));
+                continue;
+            }
+            let mut refused = self.missing_conditions(release.filter.as_ref(), state);
+            refused.extend(self.refused_predicates(agreement, release.filter.as_ref(), state));
+            refused.extend(self.refused_keys(released, keys, state));
+            refused.extend(asked.iter().filter_map(|value| self.refused_value(agreement, released, value, state)));
+            if refused.is_empty() {
+                return Ok(numbered.number);
+            }
+            reasons.extend(named(agreement, numbered, refused));
+        }
+        if reasons.is_empty() {
+            reasons.push(format!("agreement `{}` has no RELEASE of aggregates", agreement.name));
+        }
+        Err(reasons)
+    }
+
+    fn refused_keys(&self, released: &ReleasedAggregates, keys: &[Expr], state: &SessionState) -> Vec<String> {
+        let listed: Vec<Expr> = released.by.iter().filter_map(|key| self.resolve(key, state)).collect();
+        // A steward's name is no property of a person; at the steward itself it is a constant.
+        let steward = |key: &Expr| match key {
+            Expr::Column(column) => is_steward(column),
+            Expr::Literal(..) => true,
+            _ => false,
+        };
+        let refused = keys.iter().filter(|key| !steward(key) && !listed.contains(key));
+        refused.map(|key| format!("it does not list the grouping `{key}`")).collect()
+    }
+
+    fn refused_value(
+        &self,
+        agreement: &Agreement,
+        released: &ReleasedAggregates,
+        asked: &Asked,
+        state: &SessionState,
+    ) -> Option<String> {
+        let distinct = if asked.distinct { DistinctInput::Distinct } else { DistinctInput::All };
+        let function = released.functions.iter().any(|one| one.name == asked.function && one.distinct == distinct);
+        let argument = released.arguments.iter().any(|argument| match (argument, &asked.argument) {
+            (Argument::Star, None) => true,
+            (Argument::Expr(listed), Some(asked)) => self.resolve(listed, state).as_ref() == Some(asked),
+            (Argument::Star, Some(_)) | (Argument::Expr(_), None) => false,
+        });
+        let filter = asked.filter.iter().flat_map(split).all(|part| self.filter_allows(agreement, &part, state));
+        let what = asked.argument.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string);
+        if !function || !argument {
+            Some(format!("it does not list `{}` of `{what}`", asked.function))
+        } else if !filter {
+            Some(format!("no FILTER clause allows the condition of `{}`", asked.function))
+        } else {
+            None
+        }
+    }
+
+    /// The SHIP ROWS clause of an agreement that lets these columns of this relation be at a place.
+    pub fn shipped_rows(
+        &self,
+        agreement: &Agreement,
+        columns: &[Expr],
+        at: &dyn Fn(&[PlaceRef]) -> bool,
+        state: &SessionState,
+    ) -> Covered {
+        let mut reasons = Vec::new();
+        for numbered in &agreement.clauses {
+            let Clause::Ship(ship) = &numbered.clause else { continue };
+            let ShipWhat::Rows { columns: listed, from, filter } = &ship.what else { continue };
+            if !at(&ship.to) {
+                reasons.extend(named(agreement, numbered, vec!["it names another place".into()]));
+                continue;
+            }
+            match self.rows_covered(listed, from, filter.as_ref(), columns, state) {
+                Ok(()) => return Ok(numbered.number),
+                Err(more) => reasons.extend(named(agreement, numbered, more)),
+            }
+        }
+        if reasons.is_empty() {
+            reasons.push(format!("agreement `{}` has no SHIP ROWS", agreement.name));
+        }
+        Err(reasons)
+    }
+
+    /// What leaves if rows with these expressions are sent: the expressions, without a widening of number types that the
+    /// engine put in itself, and every column that a predicate touched; each once.
+    pub fn disclosed<'a>(&self, exprs: impl IntoIterator<Item = &'a Expr>) -> Vec<Expr> {
+        let mut disclosed: Vec<Expr> = Vec::new();
+        let touched = self.touched().into_iter().map(Expr::Column);
+        for expr in exprs.into_iter().map(|expr| self.without_widening(expr)).chain(touched) {
+            if !disclosed.contains(&expr) {
+                disclosed.push(expr);
+            }
+        }
+        disclosed
+    }
+
+    /// A cast between number types or between text types, put in by the engine so that a function or several stewards'
+    /// columns have one type, is the column itself.
+    pub fn without_widening(&self, expr: &Expr) -> Expr {
+        if let Expr::Cast(cast) = crate::bind::unalias(expr)
+            && let Expr::Column(column) = cast.expr.as_ref()
+            && let Some(kind) = self.column_type(column)
+        {
+            let target = cast.field.data_type();
+            if (kind.is_numeric() && target.is_numeric()) || (kind.is_string() && target.is_string()) {
+                return Expr::Column(column.clone());
+            }
+        }
+        crate::bind::unalias(expr).clone()
+    }
+
+    /// The type of a table's column.
+    fn column_type(&self, column: &Column) -> Option<DataType> {
+        self.tables.values().find_map(|schema| {
+            let index = schema.index_of_column(column).ok()?;
+            Some(schema.field(index).data_type().clone())
+        })
+    }
+
+    /// Every column that predicates and joins touched.
+    pub fn touched(&self) -> Vec<Column> {
+        let mut columns: BTreeSet<Column> = BTreeSet::new();
+        for predicate in &self.predicates {
+            columns.extend(predicate.column_refs().into_iter().cloned());
+        }
+        columns.into_iter().filter(|column| !is_steward(column)).collect()
+    }
+}
+
+/// The SHIP PARTIALS clause of an agreement that lets partials of a RELEASE clause be at a place.
+pub fn shipped_partials(agreement: &Agreement, of: u32, at: &dyn Fn(&[PlaceRef]) -> bool) -> Covered {
+    let mut reasons = Vec::new();
+    for numbered in &agreement.clauses {
+        let Clause::Ship(ship) = &numbered.clause else { continue };
+        let ShipWhat::Partials { of: reference } = &ship.what else { continue };
+        let covered = agreement.clause(reference).is_some_and(|clause| clause.number == of);
+        if covered && at(&ship.to) {
+            return Ok(numbered.number);
+        }
+        let reason = if covered { "it names another place" } else { "it is about another clause" };
+        reasons.extend(named(agreement, numbered, vec![reason.into()]));
+    }
+    if reasons.is_empty() {
+        reasons.push(format!("agreement `{}` has no SHIP PARTIALS", agreement.name));
+    }
+    Err(reasons)
+}
+
+fn named(agreement: &Agreement, clause: &NumberedClause, reasons: Vec<String>) -> Vec<String> {
+    let number = clause.number;
+    reasons.into_iter().map(|reason| format!("agreement `{}`, clause {number}: {reason}", agreement.name)).collect()
+}
+
+/// The pair in a fixed order, so that `a = b` and `b = a` are one.
+pub fn ordered(one: Column, other: Column) -> (Column, Column) {
+    if one <= other { (one, other) } else { (other, one) }
+}
+
+/// Whether a column says whose row it is.
+pub fn is_steward(column: &Column) -> bool {
+    column.name == STEWARD
+}
+
+/// The conjuncts of a predicate.
+pub fn split(predicate: &Expr) -> Vec<Expr> {
+    datafusion::logical_expr::utils::split_conjunction(predicate).into_iter().map(crate::bind::unalias).cloned().collect()
+}
+
+/// Whether a predicate is made only of comparisons that cannot fail or tell more than their outcome: allowed columns with
+/// literals, with each other, IN, BETWEEN, IS [NOT] NULL, and AND, OR, NOT of these.
+pub fn is_leak_proof(
+    predicate: &Expr,
+    with_literal: &dyn Fn(&Column) -> bool,
+    with_column: &dyn Fn(&Column) -> bool,
+) -> bool {
+    let again = |part: &Expr| is_leak_proof(part, with_literal, with_column);
+    let column = |expr: &Expr| matches!(expr, Expr::Column(column) if with_literal(column));
+    let literal = |expr: &Expr| matches!(expr, Expr::Literal(..));
+    match predicate {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And | Operator::Or, right }) => again(left) && again(right),
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_comparison(*op) => {
+            match (left.as_ref(), right.as_ref()) {
+                (Expr::Column(one), Expr::Column(other)) => with_column(one) && with_column(other),
+                (one, other) => {
+                    (column(one) || literal(one)) && (column(other) || literal(other))
+                }
+            }
+        }
+        Expr::InList(InList { expr, list, .. }) => column(expr) && list.iter().all(literal),
+        Expr::Between(Between { expr, low, high, .. }) => column(expr) && literal(low) && literal(high),
+        Expr::IsNull(expr) | Expr::IsNotNull(expr) => column(expr),
+        Expr::Not(expr) => again(expr),
+        Expr::Column(one) => with_literal(one),
+        Expr::Literal(..) => true,
+        _ => false,
+    }
+}
+
+fn is_comparison(op: Operator) -> bool {
+    matches!(
+        op,
+        Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq
+    )
+}
+
+/// The columns that an expression depends on.
+pub fn columns_of(expr: &Expr) -> Vec<Column> {
+    let mut columns = Vec::new();
+    let visited = expr.apply(|node| {
+        if let Expr::Column(column) = node {
+            columns.push(column.clone());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    debug_assert!(visited.is_ok(), "the visitor does not fail");
+    columns
+}
