@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema};
 use arrow::ipc::writer::IpcWriteOptions;
 use arrow::util::display::array_value_to_string;
 use arrow_flight::{IpcMessage, SchemaAsIpc};
@@ -54,11 +54,6 @@ impl SiteTables {
     pub(crate) fn raw(&self, name: &TableName) -> Option<RawTable> {
         let table = self.tables.get(name)?;
         Some(RawTable { provider: Arc::clone(&table.provider), entity: table.entity.clone() })
-    }
-
-    /// The columns of a table.
-    pub(crate) fn schema(&self, name: &TableName) -> Option<SchemaRef> {
-        self.tables.get(name).map(|table| table.provider.schema())
     }
 
     /// What the federation is told.
