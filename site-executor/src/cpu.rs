@@ -7,6 +7,9 @@ use dynamos_proto::status::{Code, ServiceError};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinSet;
 
+/// Plans are trees that the engine walks by recursion; reading and optimising one needs more than a usual stack.
+const STACK_BYTES: usize = 16 << 20;
+
 /// A thread pool for the engine.
 #[derive(Debug)]
 pub(crate) struct CpuPool {
@@ -17,7 +20,12 @@ pub(crate) struct CpuPool {
 
 impl CpuPool {
     pub(crate) fn new(threads: usize) -> std::io::Result<Self> {
-        let runtime = Builder::new_multi_thread().worker_threads(threads).thread_name("engine").enable_all().build()?;
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("engine")
+            .thread_stack_size(STACK_BYTES)
+            .enable_all()
+            .build()?;
         let handle = runtime.handle().clone();
         Ok(Self { runtime: Some(runtime), handle })
     }
