@@ -178,8 +178,10 @@ impl Federation {
 
     /// Submits a graph to every place that takes part.
     pub(crate) async fn submit(&self, graph: &FragmentGraph) {
+        // Encoded once: the order of a plan's functions in Substrait differs from one encoding to the next.
+        let permit = self.permit(graph);
         for place in graph.places() {
-            self.executor(place.as_str()).submit(self.permit(graph)).await.unwrap();
+            self.executor(place.as_str()).submit(permit.clone()).await.unwrap();
         }
     }
 
