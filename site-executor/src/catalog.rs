@@ -56,11 +56,6 @@ impl SiteTables {
         Some(RawTable { provider: Arc::clone(&table.provider), entity: table.entity.clone() })
     }
 
-    /// The columns of a table.
-    pub(crate) fn schema(&self, name: &TableName) -> Option<SchemaRef> {
-        self.tables.get(name).map(|table| table.provider.schema())
-    }
-
     /// What the federation is told.
     pub(crate) fn published(&self) -> Vec<v1::Table> {
         self.tables.values().map(|table| table.published.clone()).collect()

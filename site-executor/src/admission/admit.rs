@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use arrow::datatypes::SchemaRef;
 use datafusion::execution::SessionState;
-use dynamos_planner::catalog::TableName;
 use dynamos_planner::fragment::FragmentGraph;
 use dynamos_planner::policy::{
     AgreementSet, CheckInput, Hierarchy, PlaceFacts, Requester, UtcMillis, Viewpoint, purpose,
@@ -43,8 +41,6 @@ pub(crate) struct Admission {
 pub(crate) struct PermitContext<'a> {
     /// The agreements that this place holds.
     pub(crate) agreements: &'a AgreementSet,
-    /// Columns of its own tables.
-    pub(crate) tables: &'a dyn Fn(&TableName) -> Option<SchemaRef>,
     /// In which functions are resolved.
     pub(crate) state: &'a SessionState,
     /// Milliseconds since 1970-01-01 UTC.
@@ -170,15 +166,12 @@ impl Admission {
         requester: Option<&Requester>,
         context: &PermitContext<'_>,
     ) -> Result<(), ServiceError> {
-        let tables = |site: &SiteId, name: &TableName| {
-            if site == &self.place { (context.tables)(name) } else { None }
-        };
         let input = CheckInput {
             viewpoint: Viewpoint::Site(self.place.clone()),
             agreements: context.agreements,
             requester,
             places: &self.places,
-            tables: &tables,
+            state: context.state,
             now: UtcMillis(context.now_ms),
             purposes: &self.purposes,
         };

@@ -119,7 +119,7 @@ impl Query {
 
     /// The largest minimum that stands in any of the clauses of its release points.
     pub(crate) fn largest_minimum(&self) -> u32 {
-        let points = self.graph.releases.iter().filter_map(|point| conditions(point, &self.agreements).ok());
+        let points = self.graph.releases.iter().filter_map(|point| conditions(&point.clauses, &self.agreements).ok());
         points.flat_map(|point| point.minimums.into_values()).max().unwrap_or(0)
     }
 }
@@ -151,7 +151,7 @@ pub(crate) fn output_schema(
     let Some(point) = graph.release(id) else {
         return datafusion::common::plan_err!("fragment {} makes partials of {id}, which does not exist", fragment.id);
     };
-    let conditions = conditions(point, agreements)?;
+    let conditions = conditions(&point.clauses, agreements)?;
     let plan = partial_plan(fragment.plan.clone(), &point.shape, &conditions, state)?;
     Ok(Arc::clone(plan.schema().inner()))
 }

@@ -53,7 +53,7 @@ impl FragmentPlanner<'_> {
         let rows = self.bound(&self.fragment.plan)?;
         let Some(id) = self.fragment.partial_of else { return Ok(rows) };
         let point = self.point(id)?;
-        partial_plan(rows, &point.shape, &conditions(point, &self.query.agreements)?, &self.query.state)
+        partial_plan(rows, &point.shape, &conditions(&point.clauses, &self.query.agreements)?, &self.query.state)
     }
 
     /// The plan with this place's tables in place of its leaves.
@@ -105,7 +105,7 @@ impl FragmentPlanner<'_> {
         if point.fragment != self.fragment.id {
             return plan_err!("{id} is not a release point of fragment {}", self.fragment.id);
         }
-        let conditions = conditions(point, &self.query.agreements)?;
+        let conditions = conditions(&point.clauses, &self.query.agreements)?;
         let state = &self.query.state;
         let released = match &point.input {
             ReleaseInput::Complete(rows) => complete_plan(self.bound(rows)?, &point.shape, &conditions, state)?,
