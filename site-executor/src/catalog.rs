@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema};
 use arrow::ipc::writer::IpcWriteOptions;
 use arrow::util::display::array_value_to_string;
 use arrow_flight::{IpcMessage, SchemaAsIpc};

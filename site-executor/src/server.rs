@@ -21,6 +21,8 @@ use crate::service::ControlService;
 
 /// A request, permit and agreements included, may be this large (bytes).
 const REQUEST_BYTES_MAX: usize = 16 << 20;
+/// Streams that one other place may have open at once; as many exchanges of large graphs as could ever wait for each other.
+const STREAMS_MAX: u32 = 4096;
 /// How long queries that run when the place is told to stop may go on.
 const DRAIN: Duration = Duration::from_secs(10);
 /// How often a draining place looks whether its queries have ended.
@@ -94,7 +96,8 @@ fn router(config: &SiteConfig, executor: &Executor, closing: &CancellationToken)
     let control = SiteServer::new(control).max_decoding_message_size(REQUEST_BYTES_MAX);
     let exchange = FlightServiceServer::new(ExchangeService(executor.clone()));
     let server = Server::builder().tls_config(tls).map_err(SiteError::Tls)?;
-    Ok(server.http2_keepalive_interval(Some(DRAIN)).add_service(control).add_service(exchange))
+    let mut server = server.http2_keepalive_interval(Some(DRAIN)).max_concurrent_streams(Some(STREAMS_MAX));
+    Ok(server.add_service(control).add_service(exchange))
 }
 
 /// Waits until the place is told to stop, and then for its queries, but not for ever.

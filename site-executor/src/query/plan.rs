@@ -20,6 +20,7 @@ use dynamos_planner::wire::{Leaf, bind_leaves};
 use dynamos_proto::ids::{FragmentId, ReleaseId};
 
 use super::accepted::{Query, output_schema};
+use super::yielding::yielding;
 use crate::exchange::exchange_table;
 use crate::place::Place;
 use crate::protected::{ProtectedTable, PushDown};
@@ -35,7 +36,7 @@ impl FragmentPlanner<'_> {
     /// The fragment as the engine runs it, with one output partition, ordered if the plan says so.
     pub(super) async fn physical(&self) -> Result<Arc<dyn ExecutionPlan>> {
         let logical = self.logical()?;
-        let physical = self.query.state.create_physical_plan(&logical).await?;
+        let physical = yielding(self.query.state.create_physical_plan(&logical).await?)?;
         let declared = self.query.output(self.fragment.id);
         if !declared.is_some_and(|declared| same_types(declared, &physical.schema())) {
             return plan_err!("fragment {} gives other columns than the graph declares", self.fragment.id);

@@ -3,3 +3,4 @@
 mod agreement;
 mod exchange;
 mod partials;
+mod registration;
