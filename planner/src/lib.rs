@@ -12,6 +12,7 @@ pub mod bind;
 pub mod candidate;
 pub mod catalog;
 pub mod cost;
+pub mod explain;
 pub mod fragment;
 pub mod function;
 pub mod knowledge;
@@ -22,7 +23,6 @@ pub mod sql;
 pub mod wire;
 
 pub use candidate::Placement;
+pub use explain::explain;
 pub use permit::PermittedQuery;
 pub use plan::{Described, PlanError, Planned, PlanningInput, describe_query, plan_query, visible_tables};
-#[cfg(test)]
-mod smoke;

@@ -202,7 +202,10 @@ impl Check<'_> {
         };
         let mut verdicts = Vec::new();
         for rows in &flow.protected {
-            let what = rows.to_string();
+            let what = match fragment.partial_of {
+                Some(release) => format!("partials of {release} over {rows}"),
+                None => rows.to_string(),
+            };
             let clause = match fragment.partial_of {
                 Some(release) => {
                     let point = self.graph.release(release).ok_or_else(|| Refusal::at(fragment.id, "no such release point"))?;
