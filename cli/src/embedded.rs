@@ -38,16 +38,9 @@ impl EmbeddedExecutor {
                 state_dir: config.state_dir.join("executor"),
                 agreements_dir: None,
             },
-            tls: TlsSection {
-                cert: config.tls.cert.clone(),
-                key: config.tls.key.clone(),
-                ca: config.tls.ca.clone(),
-            },
+            tls: TlsSection { cert: config.tls.cert.clone(), key: config.tls.key.clone(), ca: config.tls.ca.clone() },
             keys: KeysSection { signing: None },
-            coordinator: CoordinatorSection {
-                uri: format!("https://{}", config.coordinator.sites_listen),
-                public_key,
-            },
+            coordinator: CoordinatorSection { uri: format!("https://{}", config.coordinator.sites_listen), public_key },
             peers: config
                 .sites
                 .iter()

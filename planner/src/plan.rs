@@ -214,8 +214,7 @@ impl Attempt<'_> {
             Err(Stop::Denied(denial)) => return Ok(Planned::Denied(self.explain_absence(denial))),
             Err(Stop::Failed(error)) => return Err(error.into()),
         };
-        let optimized =
-            bind::optimize(compliant.plan().clone(), self.state.optimizers().to_vec(), self.state)?;
+        let optimized = bind::optimize(compliant.plan().clone(), self.state.optimizers().to_vec(), self.state)?;
         let legal = Legal { catalog: self.input.catalog, governing: self.governing, state: self.state };
         let families = [Placement::Auto, Placement::ComputeToData, Placement::DataToCompute];
         let candidates = families
@@ -240,10 +239,8 @@ impl Attempt<'_> {
             return Ok(Planned::Denied(Denial { reasons: vec![Reason { steward: None, text }] }));
         };
         let parts = compliant.parts();
-        let conditions = parts
-            .iter()
-            .map(|part| conditions(&part.clauses, self.input.agreements))
-            .collect::<Result<Vec<_>, _>>()?;
+        let conditions =
+            parts.iter().map(|part| conditions(&part.clauses, self.input.agreements)).collect::<Result<Vec<_>, _>>()?;
         let cut = cut(&chosen.placed, compliant.output(), parts, &conditions, tables, self.state)?;
         let places: BTreeSet<SiteId> = cut.fragments.iter().map(|fragment| fragment.place.clone()).collect();
         let endpoints = places.into_iter().filter_map(|place| {
@@ -276,7 +273,9 @@ impl Attempt<'_> {
         let reasons: Vec<Reason> = down
             .map(|steward| Reason {
                 steward: Some(steward.clone()),
-                text: format!("site `{steward}` does not answer now; ask later, or leave it out by a condition on `steward`"),
+                text: format!(
+                    "site `{steward}` does not answer now; ask later, or leave it out by a condition on `steward`"
+                ),
             })
             .collect();
         (!reasons.is_empty()).then_some(Denial { reasons })
@@ -284,8 +283,7 @@ impl Attempt<'_> {
 
     /// Says for stewards without an agreement why each of their agreements does not apply.
     fn explain_absence(&self, mut denial: Denial) -> Denial {
-        let without: BTreeSet<SiteId> =
-            denial.reasons.iter().filter_map(|reason| reason.steward.clone()).collect();
+        let without: BTreeSet<SiteId> = denial.reasons.iter().filter_map(|reason| reason.steward.clone()).collect();
         for steward in without.into_iter().filter(|steward| !self.governing.contains_key(steward)) {
             let more = self.policy.why_none(&steward).into_iter();
             denial.reasons.extend(more.map(|text| Reason { steward: Some(steward.clone()), text }));

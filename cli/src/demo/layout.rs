@@ -158,7 +158,8 @@ fn coordinator_toml(keys: &Keys, clients: SocketAddr, sites: SocketAddr) -> Stri
          [links]\nbandwidth_mbit_per_s = 1000\nlatency = \"1ms\"\n"
     );
     for name in STEWARDS {
-        write!(text, "\n[[organisations]]\nname = \"{name}\"\npublic_key = \"{}\"\n", keys.public(name)).unwrap_or_default();
+        write!(text, "\n[[organisations]]\nname = \"{name}\"\npublic_key = \"{}\"\n", keys.public(name))
+            .unwrap_or_default();
         write!(
             text,
             "\n[[sites]]\nname = \"{name}\"\nkind = \"steward\"\npublic_key = \"{}\"\nregions = [\"nl\", \"eu\"]\n",
@@ -168,7 +169,8 @@ fn coordinator_toml(keys: &Keys, clients: SocketAddr, sites: SocketAddr) -> Stri
     }
     text.push_str("\n[[sites]]\nname = \"surf\"\nkind = \"provider\"\nroles = [\"compute_provider\"]\nregions = [\"nl\", \"eu\"]\n");
     for (schema, table, stewards) in FEDERATED {
-        write!(text, "\n[[federated]]\nschema = \"{schema}\"\ntable = \"{table}\"\nstewards = {stewards}\n").unwrap_or_default();
+        write!(text, "\n[[federated]]\nschema = \"{schema}\"\ntable = \"{table}\"\nstewards = {stewards}\n")
+            .unwrap_or_default();
     }
     text
 }
@@ -201,7 +203,8 @@ fn site_toml(keys: &Keys, name: &str, sites: SocketAddr, tables: &str) -> String
             )
             .unwrap_or_default();
         }
-        write!(text, "\n[[organisations]]\nname = \"{peer}\"\npublic_key = \"{}\"\n", keys.public(peer)).unwrap_or_default();
+        write!(text, "\n[[organisations]]\nname = \"{peer}\"\npublic_key = \"{}\"\n", keys.public(peer))
+            .unwrap_or_default();
     }
     if steward {
         text.push_str("\n[[peers]]\nname = \"surf\"\nroles = [\"compute_provider\"]\nregions = [\"nl\", \"eu\"]\n");

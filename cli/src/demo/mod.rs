@@ -2,6 +2,7 @@
 //! role. The files that it writes are those of a real federation, so that each role can also be run by itself.
 
 mod args;
+mod client;
 mod federation;
 mod layout;
 mod pki;
@@ -10,7 +11,9 @@ mod run;
 mod truth;
 
 pub use args::DemoArgs;
+pub use client::{Client, connect, query, ready};
 pub use federation::{Federation, Processes, Running};
 pub use layout::{Layout, User};
 pub use questions::{Question, questions};
 pub use run::run;
+pub use truth::{Truth, compare, rows};

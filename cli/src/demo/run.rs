@@ -3,26 +3,18 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context;
-use arrow::array::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
-use arrow_flight::sql::client::FlightSqlServiceClient;
-use futures::TryStreamExt;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
 use super::args::DemoArgs;
+use super::client::{query, ready};
 use super::federation::{Federation, Processes};
-use super::layout::{Layout, User};
-use super::questions::{Question, questions};
+use super::layout::Layout;
+use super::questions::questions;
 use super::truth::{Truth, compare, rows};
 use crate::role::stop_signal;
-
-/// Sites have this long to start and to register.
-const START_MAX: Duration = Duration::from_secs(60);
-/// How often it is asked whether all sites have registered.
-const START_CHECK: Duration = Duration::from_millis(100);
 
 /// Runs `dynamos demo`.
 pub async fn run(arguments: DemoArgs) -> anyhow::Result<ExitCode> {
@@ -59,7 +51,7 @@ async fn ask_all(layout: &Layout, out: &mut impl Write) -> anyhow::Result<bool> 
     let mut right = true;
     for question in questions() {
         let user = layout.user(question.user)?;
-        let mut client = ready(layout, user, &question).await?;
+        let mut client = ready(layout, user, question.placement, question.sql).await?;
         writeln!(out, "\n## {} ({}, {})\n{}", question.title, question.user, question.placement, question.sql)?;
         let began = Instant::now();
         let batches = query(&mut client, question.sql).await.with_context(|| question.title)?;
@@ -78,49 +70,6 @@ async fn ask_all(layout: &Layout, out: &mut impl Write) -> anyhow::Result<bool> 
         }
     }
     Ok(right)
-}
-
-/// A connection with purpose and placement set, once the sites that the question needs have registered.
-async fn ready(layout: &Layout, user: &User, question: &Question) -> anyhow::Result<FlightSqlServiceClient<Channel>> {
-    let deadline = Instant::now() + START_MAX;
-    loop {
-        let tried = async {
-            let mut client = connect(layout, user).await?;
-            if let Some(purpose) = user.purposes.first() {
-                query(&mut client, &format!("SET dynamos.purpose = '{purpose}'")).await?;
-            }
-            query(&mut client, &format!("SET dynamos.placement = '{}'", question.placement)).await?;
-            query(&mut client, &format!("EXPLAIN {}", question.sql)).await?;
-            anyhow::Ok(client)
-        };
-        match tried.await {
-            Ok(client) => return Ok(client),
-            Err(error) if Instant::now() > deadline => return Err(error).context("the federation does not come up"),
-            Err(_) => tokio::time::sleep(START_CHECK).await,
-        }
-    }
-}
-
-/// A Flight SQL connection of a user.
-async fn connect(layout: &Layout, user: &User) -> anyhow::Result<FlightSqlServiceClient<Channel>> {
-    let authority = Certificate::from_pem(std::fs::read(layout.ca_file())?);
-    let tls = ClientTlsConfig::new().ca_certificate(authority).domain_name("localhost");
-    let endpoint = Endpoint::from_shared(format!("https://{}", layout.clients))?.tls_config(tls)?;
-    let mut client = FlightSqlServiceClient::new(endpoint.connect().await?);
-    client.set_token(user.token.clone());
-    Ok(client)
-}
-
-/// Runs a statement and gives all its rows.
-async fn query(client: &mut FlightSqlServiceClient<Channel>, sql: &str) -> anyhow::Result<Vec<RecordBatch>> {
-    let info = client.execute(sql.to_owned(), None).await?;
-    let mut batches = Vec::new();
-    for endpoint in info.endpoint {
-        let ticket = endpoint.ticket.context("an endpoint without a ticket")?;
-        let stream = client.do_get(ticket).await?;
-        batches.extend(stream.try_collect::<Vec<_>>().await?);
-    }
-    Ok(batches)
 }
 
 fn how_to_connect(layout: &Layout, info: Option<&Path>, out: &mut impl Write) -> anyhow::Result<()> {

@@ -54,8 +54,11 @@ pub fn rows(batches: &[RecordBatch]) -> anyhow::Result<Vec<Vec<String>>> {
     let mut rows = Vec::new();
     for batch in batches {
         let options = FormatOptions::default().with_null("NULL");
-        let columns =
-            batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options)).collect::<Result<Vec<_>, _>>()?;
+        let columns = batch
+            .columns()
+            .iter()
+            .map(|column| ArrayFormatter::try_new(column, &options))
+            .collect::<Result<Vec<_>, _>>()?;
         for row in 0..batch.num_rows() {
             let cells = columns.iter().map(|column| rounded(&column.value(row).to_string()));
             rows.push(cells.collect());

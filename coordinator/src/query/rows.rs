@@ -143,9 +143,11 @@ async fn step(running: Option<RunningRows>) -> Option<(Item, Option<RunningRows>
 fn promised(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ServiceError> {
     let given = batch.schema();
     let same = given.fields().len() == schema.fields().len()
-        && given.fields().iter().zip(schema.fields()).all(|(given, promised)| {
-            given.data_type().equals_datatype(promised.data_type())
-        });
+        && given
+            .fields()
+            .iter()
+            .zip(schema.fields())
+            .all(|(given, promised)| given.data_type().equals_datatype(promised.data_type()));
     let other = || ServiceError::new(Code::Internal, "the rows are not of the columns that were promised");
     if !same {
         return Err(other());

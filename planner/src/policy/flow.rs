@@ -194,8 +194,9 @@ impl Check<'_> {
                 if let Some(projection) = &scan.projection {
                     for rows in &mut flow.protected {
                         let picked = projection.iter().map(|index| rows.columns.get(*index).cloned());
-                        rows.columns =
-                            picked.collect::<Option<_>>().ok_or_else(|| refuse("it reads columns that are not sent".into()))?;
+                        rows.columns = picked
+                            .collect::<Option<_>>()
+                            .ok_or_else(|| refuse("it reads columns that are not sent".into()))?;
                     }
                 }
                 Ok(flow)
@@ -217,7 +218,8 @@ impl Check<'_> {
             return Ok(Flow { foreign: true, ..Flow::default() });
         }
         let held = self.governing(&steward)?;
-        let whole = |error: datafusion::common::DataFusionError| Refusal { fragment: None, reason: error.strip_backtrace() };
+        let whole =
+            |error: datafusion::common::DataFusionError| Refusal { fragment: None, reason: error.strip_backtrace() };
         let reference = TableReference::partial(name.schema.clone(), name.table.clone());
         let schema = DFSchema::try_from_qualified_schema(reference.clone(), &scan.source.schema()).map_err(whole)?;
         if !scan.filters.is_empty() || scan.fetch.is_some() {

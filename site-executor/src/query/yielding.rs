@@ -14,6 +14,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, internal_err};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::joins::NestedLoopJoinExec;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::{Stream, StreamExt};
@@ -32,7 +33,8 @@ pub(super) fn yielding(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn Execution
         let rows_max = if node.is::<NestedLoopJoinExec>() { NESTED_LOOP_ROWS } else { usize::MAX };
         let inputs = node.children().into_iter().map(|input| YieldExec::around(Arc::clone(input), rows_max));
         let inputs = inputs.collect();
-        Ok(Transformed::yes(YieldExec::around(node.with_new_children(inputs)?, usize::MAX)))
+        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+        Ok(Transformed::yes(YieldExec::around(node.replace_children(inputs, options)?, usize::MAX)))
     });
     Ok(wrapped?.data)
 }
