@@ -4,8 +4,8 @@
 //! A query is a value that changes type:
 //!
 //! ```text
-//! Statement → BoundPlan → CompliantPlan → CandidatePlan → CostedPlan → FragmentGraph → PermittedQuery
-//!    sql        bind         policy         candidate       cost/choose   fragment        policy::permit
+//! DynamosStatement → BoundPlan → CompliantPlan → Alternatives of Placed → FragmentGraph → PermittedQuery
+//!       sql            bind          policy         candidate, cost          fragment         permit
 //! ```
 
 pub mod bind;

@@ -145,12 +145,18 @@ pub fn plan_query(sql: &str, parameters: &[ScalarValue], input: &PlanningInput<'
     let policy = policy(input);
     let stewards = named_stewards(&parsed, input.catalog);
     let mut denials: Vec<Denial> = Vec::new();
+    let mut failed: Option<PlanError> = None;
     for governing in policy.choices(&stewards, CHOICES_MAX) {
         let attempt = Attempt { policy: &policy, governing: &governing, input, state: &state };
-        match attempt.plan(&parsed, parameters)? {
-            Planned::Permitted(query) => return Ok(Planned::Permitted(query)),
-            Planned::Denied(denial) => denials.push(denial),
+        match attempt.plan(&parsed, parameters) {
+            Ok(Planned::Permitted(query)) => return Ok(Planned::Permitted(query)),
+            Ok(Planned::Denied(denial)) => denials.push(denial),
+            // Another agreement may show the column that this one hides.
+            Err(error) => failed = failed.or(Some(error)),
         }
+    }
+    if let Some(error) = failed.filter(|_| denials.is_empty()) {
+        return Err(error);
     }
     let mut reasons: Vec<Reason> = denials.into_iter().flat_map(|denial| denial.reasons).collect();
     reasons.sort();
@@ -205,7 +211,7 @@ impl Attempt<'_> {
     fn plan(&self, parsed: &ParsedQuery, parameters: &[ScalarValue]) -> Result<Planned, PlanError> {
         let tables = VisibleTables::new(self.policy.visible(self.governing, self.state)?, self.input.default_schema);
         let bound = bind(parsed, parameters, &tables, self.state)?;
-        let normal = localize(restrict_stewards(normalize(bound.plan().clone(), self.state)?)?, self.state)?;
+        let normal = restrict_stewards(localize(normalize(bound.plan().clone(), self.state)?, self.state)?)?;
         if let Some(denial) = self.unavailable(&stewards_in(&normal)?) {
             return Ok(Planned::Denied(denial));
         }

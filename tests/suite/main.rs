@@ -1,6 +1,6 @@
 //! Tests of the whole system: SQL over a federation in one process and real sockets, and the order of the code itself.
 
-#![expect(clippy::print_stdout, reason = "tests say what they do with real data")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod federation;
 mod tidy;
