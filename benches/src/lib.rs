@@ -1,1 +1,1 @@
-//! placeholder
+//! Measurements come with the next step; nothing is measured here yet.

@@ -1,4 +1,9 @@
 //! The `dynamos` binary's subcommands, one module each.
 
+pub mod command;
+pub mod demo;
+pub mod embedded;
+pub mod role;
 pub mod sample;
 pub mod shell;
+pub mod telemetry;

@@ -4,14 +4,15 @@
 //! A query is a value that changes type:
 //!
 //! ```text
-//! Statement → BoundPlan → CompliantPlan → CandidatePlan → CostedPlan → FragmentGraph → PermittedQuery
-//!    sql        bind         policy         candidate       cost/choose   fragment        policy::permit
+//! DynamosStatement → BoundPlan → CompliantPlan → Alternatives of Placed → FragmentGraph → PermittedQuery
+//!       sql            bind          policy         candidate, cost          fragment         permit
 //! ```
 
 pub mod bind;
 pub mod candidate;
 pub mod catalog;
 pub mod cost;
+pub mod explain;
 pub mod fragment;
 pub mod function;
 pub mod knowledge;
@@ -22,7 +23,6 @@ pub mod sql;
 pub mod wire;
 
 pub use candidate::Placement;
+pub use explain::explain;
 pub use permit::PermittedQuery;
 pub use plan::{Described, PlanError, Planned, PlanningInput, describe_query, plan_query, visible_tables};
-#[cfg(test)]
-mod smoke;

@@ -145,12 +145,18 @@ pub fn plan_query(sql: &str, parameters: &[ScalarValue], input: &PlanningInput<'
     let policy = policy(input);
     let stewards = named_stewards(&parsed, input.catalog);
     let mut denials: Vec<Denial> = Vec::new();
+    let mut failed: Option<PlanError> = None;
     for governing in policy.choices(&stewards, CHOICES_MAX) {
         let attempt = Attempt { policy: &policy, governing: &governing, input, state: &state };
-        match attempt.plan(&parsed, parameters)? {
-            Planned::Permitted(query) => return Ok(Planned::Permitted(query)),
-            Planned::Denied(denial) => denials.push(denial),
+        match attempt.plan(&parsed, parameters) {
+            Ok(Planned::Permitted(query)) => return Ok(Planned::Permitted(query)),
+            Ok(Planned::Denied(denial)) => denials.push(denial),
+            // Another agreement may show the column that this one hides.
+            Err(error) => failed = failed.or(Some(error)),
         }
+    }
+    if let Some(error) = failed.filter(|_| denials.is_empty()) {
+        return Err(error);
     }
     let mut reasons: Vec<Reason> = denials.into_iter().flat_map(|denial| denial.reasons).collect();
     reasons.sort();
@@ -205,7 +211,7 @@ impl Attempt<'_> {
     fn plan(&self, parsed: &ParsedQuery, parameters: &[ScalarValue]) -> Result<Planned, PlanError> {
         let tables = VisibleTables::new(self.policy.visible(self.governing, self.state)?, self.input.default_schema);
         let bound = bind(parsed, parameters, &tables, self.state)?;
-        let normal = localize(restrict_stewards(normalize(bound.plan().clone(), self.state)?)?, self.state)?;
+        let normal = restrict_stewards(localize(normalize(bound.plan().clone(), self.state)?, self.state)?)?;
         if let Some(denial) = self.unavailable(&stewards_in(&normal)?) {
             return Ok(Planned::Denied(denial));
         }
@@ -214,8 +220,7 @@ impl Attempt<'_> {
             Err(Stop::Denied(denial)) => return Ok(Planned::Denied(self.explain_absence(denial))),
             Err(Stop::Failed(error)) => return Err(error.into()),
         };
-        let optimized =
-            bind::optimize(compliant.plan().clone(), self.state.optimizers().to_vec(), self.state)?;
+        let optimized = bind::optimize(compliant.plan().clone(), self.state.optimizers().to_vec(), self.state)?;
         let legal = Legal { catalog: self.input.catalog, governing: self.governing, state: self.state };
         let families = [Placement::Auto, Placement::ComputeToData, Placement::DataToCompute];
         let candidates = families
@@ -240,10 +245,8 @@ impl Attempt<'_> {
             return Ok(Planned::Denied(Denial { reasons: vec![Reason { steward: None, text }] }));
         };
         let parts = compliant.parts();
-        let conditions = parts
-            .iter()
-            .map(|part| conditions(&part.clauses, self.input.agreements))
-            .collect::<Result<Vec<_>, _>>()?;
+        let conditions =
+            parts.iter().map(|part| conditions(&part.clauses, self.input.agreements)).collect::<Result<Vec<_>, _>>()?;
         let cut = cut(&chosen.placed, compliant.output(), parts, &conditions, tables, self.state)?;
         let places: BTreeSet<SiteId> = cut.fragments.iter().map(|fragment| fragment.place.clone()).collect();
         let endpoints = places.into_iter().filter_map(|place| {
@@ -276,7 +279,9 @@ impl Attempt<'_> {
         let reasons: Vec<Reason> = down
             .map(|steward| Reason {
                 steward: Some(steward.clone()),
-                text: format!("site `{steward}` does not answer now; ask later, or leave it out by a condition on `steward`"),
+                text: format!(
+                    "site `{steward}` does not answer now; ask later, or leave it out by a condition on `steward`"
+                ),
             })
             .collect();
         (!reasons.is_empty()).then_some(Denial { reasons })
@@ -284,8 +289,7 @@ impl Attempt<'_> {
 
     /// Says for stewards without an agreement why each of their agreements does not apply.
     fn explain_absence(&self, mut denial: Denial) -> Denial {
-        let without: BTreeSet<SiteId> =
-            denial.reasons.iter().filter_map(|reason| reason.steward.clone()).collect();
+        let without: BTreeSet<SiteId> = denial.reasons.iter().filter_map(|reason| reason.steward.clone()).collect();
         for steward in without.into_iter().filter(|steward| !self.governing.contains_key(steward)) {
             let more = self.policy.why_none(&steward).into_iter();
             denial.reasons.extend(more.map(|text| Reason { steward: Some(steward.clone()), text }));

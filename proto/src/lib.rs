@@ -7,7 +7,7 @@ pub mod status;
 pub mod token;
 
 /// The generated messages and services of `proto/dynamos.proto`.
-#[expect(missing_docs, clippy::all, reason = "generated code; the comments are in the .proto file")]
+#[expect(missing_docs, reason = "generated code; the comments are in the .proto file")]
 pub mod v1 {
     include!("generated/dynamos.v1.rs");
 }

@@ -1,10 +1,12 @@
 //! Runs cargo with what the build needs beyond a Rust toolchain: a protobuf compiler for the build scripts of
 //! third-party crates. `cargo xtask <cargo arguments>` is cargo with `PROTOC` set; `cargo xtask generate` writes the
-//! message types of `proto` anew, and `cargo xtask generate --check` fails if that would change them.
+//! message types of `proto` anew, `cargo xtask generate --check` fails if that would change them, and `cargo xtask verify`
+//! runs every check.
 //!
 //! Not part of the system: nothing depends on this crate.
 
 mod generate;
+mod verify;
 
 use std::process::{Command, ExitCode};
 
@@ -16,6 +18,7 @@ fn main() -> anyhow::Result<ExitCode> {
     match arguments.first().map(String::as_str) {
         Some("generate") if arguments.iter().any(|argument| argument == "--check") => generate::check(&protoc),
         Some("generate") => generate::write(&protoc),
+        Some("verify") => verify::run(&protoc),
         _ => {
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
             let status = Command::new(cargo).args(&arguments).env("PROTOC", protoc).status()?;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use arrow_flight::{BasicAuth, HandshakeRequest, HandshakeResponse};
 use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use dynamos_proto::status::{Code, ServiceError};
 use futures::stream::{self, BoxStream};
@@ -22,6 +23,12 @@ use super::session::{COOKIE, SessionKey};
 
 const AUTHORIZATION: &str = "authorization";
 const LEGACY_TOKEN: &str = "auth-token-bin";
+
+/// Base64 as clients write it: the Go client leaves the padding out, others do not.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// What a request shows for itself.
 enum Credentials {
@@ -120,7 +127,7 @@ fn credentials(metadata: &MetadataMap) -> Result<Credentials, ServiceError> {
     if !scheme.eq_ignore_ascii_case("basic") {
         return Err(unreadable());
     }
-    let decoded = BASE64_STANDARD.decode(value).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let decoded = BASE64.decode(value).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let (user, token) = decoded.as_deref().and_then(|text| text.split_once(':')).ok_or_else(wrong_login)?;
     Ok(Credentials::Password { user: user.to_owned(), token: token.to_owned() })
 }
@@ -152,6 +159,16 @@ mod tests {
         for header in ["Bearer None", "Bearer ", "Bearer", "Digest x", "Basic !", ""] {
             metadata.insert(AUTHORIZATION, header.parse().unwrap());
             assert_eq!(credentials(&metadata).err().map(|error| error.code), Some(Code::Unauthenticated), "{header}");
+        }
+    }
+
+    #[test]
+    fn reads_a_password_with_and_without_padding() {
+        let mut metadata = MetadataMap::new();
+        for header in ["Basic YWxpY2U6dG9rZW4tYQ==", "basic YWxpY2U6dG9rZW4tYQ"] {
+            metadata.insert(AUTHORIZATION, header.parse().unwrap());
+            let read = credentials(&metadata).unwrap();
+            assert!(matches!(read, Credentials::Password { user, token } if user == "alice" && token == "token-a"));
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Rewrites the `?` parameters of JDBC and ODBC to the `$1`, `$2`, … of the engine. It works on tokens, so a `?` in a
 //! string, a quoted name or a comment stays as it is, and all other text reaches the engine byte for byte.
 
+use std::collections::BTreeMap;
+
 use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
 use dynamos_proto::status::{Code, ServiceError};
@@ -31,26 +33,32 @@ impl Dialect for ParameterDialect {
 /// The statement with `$n` parameters. Text that does not even split into tokens is returned unchanged, so that the
 /// engine's parser is the one to explain what is wrong with it.
 pub(super) fn number_placeholders(sql: &str) -> Result<String, ServiceError> {
-    let Ok(tokens) = Tokenizer::new(&ParameterDialect, sql).tokenize_with_location() else {
-        return Ok(sql.to_owned());
-    };
     let mut style = None;
-    let mut places = Vec::new();
-    for token in &tokens {
-        let Token::Placeholder(text) = &token.token else { continue };
-        let found = match text.strip_prefix('?') {
-            Some("") => Style::Positional,
-            Some(_) | None => Style::Numbered,
+    let mut replacements = Vec::new();
+    for (start, text) in placeholders(sql) {
+        let (found, number) = match text.strip_prefix('?') {
+            Some("") => (Style::Positional, (replacements.len() + 1).to_string()),
+            Some(number) => (Style::Numbered, number.to_owned()),
+            None => (Style::Numbered, text.trim_start_matches('$').to_owned()),
         };
         if *style.get_or_insert(found) != found {
             return Err(ServiceError::new(Code::Syntax, "the statement mixes `?` with numbered parameters")
                 .with_hint("use either `?` or `$1`, `$2`, … throughout"));
         }
         if text.starts_with('?') {
-            places.push((token.span.start, text.as_str()));
+            replacements.push(Replacement { start, length: text.chars().count(), text: format!("${number}") });
         }
     }
-    Ok(replace(sql, &places))
+    Ok(replace(sql, replacements))
+}
+
+/// The statement with a cast around each `$n` that has an SQL type in `types`.
+pub(super) fn cast_placeholders(sql: &str, types: &BTreeMap<String, String>) -> String {
+    let cast = |(start, text): (Location, String)| {
+        let name = types.get(&text)?;
+        Some(Replacement { start, length: text.chars().count(), text: format!("CAST({text} AS {name})") })
+    };
+    replace(sql, placeholders(sql).into_iter().filter_map(cast).collect())
 }
 
 /// How a statement writes its parameters.
@@ -62,19 +70,34 @@ enum Style {
     Numbered,
 }
 
-/// Replaces the tokens at `places`, which are in order, by `$n`.
-fn replace(sql: &str, places: &[(Location, &str)]) -> String {
-    let mut rewritten = String::with_capacity(sql.len() + places.len() * 2);
-    let mut pending = places.iter().enumerate().peekable();
+/// Text to put in the place of a token.
+struct Replacement {
+    start: Location,
+    /// Characters of the token.
+    length: usize,
+    text: String,
+}
+
+/// The parameters of a statement in order of appearance; none for text that is not made of tokens.
+fn placeholders(sql: &str) -> Vec<(Location, String)> {
+    let tokens = Tokenizer::new(&ParameterDialect, sql).tokenize_with_location().unwrap_or_default();
+    let found = tokens.into_iter().filter_map(|token| match token.token {
+        Token::Placeholder(text) => Some((token.span.start, text)),
+        _ => None,
+    });
+    found.collect()
+}
+
+/// Makes the replacements, which are in order.
+fn replace(sql: &str, replacements: Vec<Replacement>) -> String {
+    let mut rewritten = String::with_capacity(sql.len() + replacements.len() * 2);
+    let mut pending = replacements.into_iter().peekable();
     let mut here = Location { line: 1, column: 1 };
     let mut skip = 0;
     for ch in sql.chars() {
-        if let Some((index, (_, text))) = pending.next_if(|(_, (place, _))| *place == here) {
-            match text.strip_prefix('?') {
-                Some("") | None => rewritten.push_str(&format!("${}", index + 1)),
-                Some(number) => rewritten.push_str(&format!("${number}")),
-            }
-            skip = text.chars().count();
+        if let Some(replacement) = pending.next_if(|replacement| replacement.start == here) {
+            rewritten.push_str(&replacement.text);
+            skip = replacement.length;
         }
         if skip > 0 {
             skip -= 1;
@@ -119,6 +142,13 @@ mod tests {
     #[test]
     fn keeps_explicit_numbers() {
         check("SELECT ?2, ?1", "SELECT $2, $1");
+    }
+
+    #[test]
+    fn casts_only_the_parameters_that_have_a_type() {
+        let types = BTreeMap::from([("$1".to_owned(), "BIGINT".to_owned())]);
+        let cast = cast_placeholders("SELECT $1, $10, '$1' -- $1\n, $2 + $1", &types);
+        assert_eq!(cast, "SELECT CAST($1 AS BIGINT), $10, '$1' -- $1\n, $2 + CAST($1 AS BIGINT)");
     }
 
     #[test]

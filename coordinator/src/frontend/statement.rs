@@ -1,11 +1,12 @@
 //! Statements: describing one as a FlightInfo, and redeeming the ticket in it. A query runs when its ticket is
 //! redeemed; a statement with an effect runs when it is described, exactly once, and its ticket gives no rows.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::{ProstMessageExt, TicketStatementQuery};
@@ -24,9 +25,11 @@ use super::door::{Call, Door};
 use super::engine::{Caller, Engine, Outcome, Prepared, StatementKind};
 use super::errors::{cancelled, encoding, from_stream, invalid, undecodable};
 use super::parameters::{self, ParameterRow};
+use super::placeholder::cast_placeholders;
 use super::plain_types::{client_schema, conform};
 use super::running::RunningQuery;
 use super::ticket::TicketContent;
+use super::type_info::cast_name;
 use super::wire::{TicketBody, TicketKind};
 
 /// The size, in bytes, that messages of a result aim at; a batch is split by rows to stay near it.
@@ -63,7 +66,7 @@ impl Door {
                 (TicketKind::Done, Bytes::new())
             }
         };
-        let schema = result_schema(&prepared);
+        let schema = self.bound_schema(call, &work.sql, &prepared, &typed).await;
         let content = TicketContent {
             kind,
             sql: if kind == TicketKind::Run { work.sql } else { String::new() },
@@ -79,6 +82,31 @@ impl Door {
             .with_ordered(true)
             .with_endpoint(endpoint(sealed, expires_at));
         Ok(if kind == TicketKind::Done { info.with_total_records(0) } else { info })
+    }
+
+    /// The schema of a result when parameters of unknown type have been bound: the columns under the names they had
+    /// before, in the types they get when those parameters have the types of the bound values.
+    async fn bound_schema(&self, call: &Call, sql: &str, prepared: &Prepared, typed: &[RecordBatch]) -> SchemaRef {
+        let described = result_schema(prepared);
+        let Some(bound) = typed.first().filter(|_| prepared.kind == StatementKind::Query) else { return described };
+        let unknown = prepared.parameters.fields().iter().zip(bound.schema_ref().fields());
+        let unknown = unknown.filter(|(declared, _)| *declared.data_type() == DataType::Null);
+        let types = unknown.filter_map(|(_, given)| Some((given.name().clone(), cast_name(given.data_type())?)));
+        let types = types.collect::<BTreeMap<_, _>>();
+        if types.is_empty() {
+            return described;
+        }
+        // A place where SQL allows no cast is no place for another type either, so the description stands.
+        let Ok(typed) = self.engine.prepare(&call.caller, &cast_placeholders(sql, &types)).await else {
+            return described;
+        };
+        let typed = result_schema(&typed);
+        if typed.fields().len() != described.fields().len() {
+            return described;
+        }
+        let named = described.fields().iter().zip(typed.fields());
+        let named = named.map(|(named, typed)| typed.as_ref().clone().with_name(named.name()));
+        Arc::new(Schema::new_with_metadata(named.collect::<Vec<_>>(), described.metadata().clone()))
     }
 
     /// The schema of a statement's result, without running it.

@@ -84,6 +84,31 @@ pub(super) fn sql_name(data_type: &DataType) -> &'static str {
     }
 }
 
+/// The type's name for a CAST in a statement, where there is one.
+pub(super) fn cast_name(data_type: &DataType) -> Option<String> {
+    Some(match data_type {
+        DataType::Decimal128(precision, scale) => format!("DECIMAL({precision}, {scale})"),
+        DataType::Binary | DataType::LargeBinary => "BYTEA".to_owned(),
+        DataType::Boolean
+        | DataType::Int8
+        | DataType::Int16
+        | DataType::Int32
+        | DataType::Int64
+        | DataType::UInt8
+        | DataType::UInt16
+        | DataType::UInt32
+        | DataType::UInt64
+        | DataType::Float32
+        | DataType::Float64
+        | DataType::Utf8
+        | DataType::LargeUtf8
+        | DataType::Date32
+        | DataType::Time64(_)
+        | DataType::Timestamp(..) => sql_name(data_type).to_owned(),
+        _ => return None,
+    })
+}
+
 /// Precision and scale, in decimal digits, of a number or time.
 fn precision(data_type: &DataType) -> Option<(u8, i8)> {
     let fraction = |unit: &TimeUnit| match unit {

@@ -17,28 +17,7 @@ pub(super) fn permitted(plan: &dyn PermittedPlan) -> String {
     for (steward, governing) in &plan.graph().governing {
         let _ = writeln!(text, "  under agreement {} of {steward}, epoch {}", governing.agreement, governing.epoch);
     }
-    for verdict in plan.verdicts() {
-        let to = verdict.to.map_or_else(|| "requester".to_owned(), |id| id.to_string());
-        let _ = writeln!(text, "  {} → {to}  {}", verdict.from, verdict.what);
-        for clause in &verdict.clauses {
-            let _ = writeln!(text, "    by {clause}");
-        }
-    }
     text + &plan.explain()
-}
-
-/// A placed query, fragment by fragment.
-pub(super) fn fragments(graph: &FragmentGraph) -> String {
-    let mut text = String::new();
-    for fragment in &graph.fragments {
-        let reader = fragment.consumer.map_or_else(|| "requester".to_owned(), |id| id.to_string());
-        let partial = fragment.partial_of.map(|id| format!("  partials of {id}")).unwrap_or_default();
-        let _ = writeln!(text, "{} @ {} → {reader}{partial}", fragment.id, fragment.place);
-        for line in fragment.plan.display_indent().to_string().lines() {
-            let _ = writeln!(text, "  {line}");
-        }
-    }
-    text + &clauses(graph).join("\n")
 }
 
 /// The verdict on a query that may not run.

@@ -9,7 +9,6 @@ use dynamos_planner::{PermittedQuery, PlanError, Planned, PlanningInput, describ
 use dynamos_proto::ids::SiteId;
 use dynamos_proto::status::{Code, ServiceError};
 
-use super::explain::fragments;
 use super::planner_door::{
     Description, Links, PermittedPlan, PlanRequest, PlannerDoor, Refusal, Verdict, VisibleTable,
 };
@@ -94,7 +93,7 @@ impl PermittedPlan for PermittedQuery {
     }
 
     fn explain(&self) -> String {
-        fragments(self.graph())
+        dynamos_planner::explain(self)
     }
 }
 

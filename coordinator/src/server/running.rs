@@ -120,6 +120,7 @@ impl RunningCoordinator {
     /// Serves until the shutdown token fires, or a server stops by itself; then lets calls end and tells places to stop.
     pub async fn wait(mut self) {
         tokio::select! {
+            biased;
             () = self.shutdown.cancelled() => {}
             _ = self.tasks.join_next() => tracing::error!("a server stopped; the coordinator shuts down"),
         }

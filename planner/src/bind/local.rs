@@ -71,7 +71,8 @@ fn rewrite(plan: LogicalPlan, state: &SessionState) -> Result<Local> {
         LogicalPlan::Union(union) => unite(union, state),
         LogicalPlan::Window(window) => {
             let input = rewrite(Arc::unwrap_or_clone(window.input), state)?;
-            let exprs = window.window_expr.into_iter().map(|expr| partition(expr, &input)).collect::<Result<Vec<_>>>()?;
+            let exprs =
+                window.window_expr.into_iter().map(|expr| partition(expr, &input)).collect::<Result<Vec<_>>>()?;
             let added = exprs.len();
             let names = window.schema.columns();
             let computed = names.iter().skip(names.len().saturating_sub(added)).map(Some);
@@ -89,7 +90,8 @@ fn rewrite(plan: LogicalPlan, state: &SessionState) -> Result<Local> {
             };
             let same = input.schema().fields().len() == other.schema().fields().len();
             let input = rewrite((*input).clone(), state)?;
-            let exprs = other.expressions().into_iter().map(|expr| compare(expr, &input)).collect::<Result<Vec<_>>>()?;
+            let exprs =
+                other.expressions().into_iter().map(|expr| compare(expr, &input)).collect::<Result<Vec<_>>>()?;
             let plan = other.with_new_exprs(exprs, vec![input.plan])?;
             let companions = if same { input.companions } else { vec![None; plan.schema().fields().len()] };
             Ok(Local { plan, companions })
@@ -199,7 +201,8 @@ fn group(input: Local, aggregate: &Aggregate, state: &SessionState) -> Result<Lo
         aggregate.group_expr.iter().map(|key| compare(key.clone(), &input)).collect::<Result<_>>()?;
     let before = aggregate.schema.fields().len() - aggregate.aggr_expr.len();
     let mut companions = if grouping_sets { vec![None; before] } else { carry(&input, &mut keys)? };
-    let values = aggregate.aggr_expr.iter().map(|expr| distinct(expr.clone(), &input, state)).collect::<Result<Vec<_>>>()?;
+    let values =
+        aggregate.aggr_expr.iter().map(|expr| distinct(expr.clone(), &input, state)).collect::<Result<Vec<_>>>()?;
     companions.extend(std::iter::repeat_n(None, values.len()));
     let names: Vec<Column> = aggregate.schema.columns();
     let plan = LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(input.plan), keys, values)?);
@@ -248,11 +251,7 @@ fn distinct(expr: Expr, input: &Local, state: &SessionState) -> Result<Expr> {
     compare(rewritten.data, input)
 }
 
-fn join_sides(
-    mut join: Join,
-    left: Vec<Option<Companion>>,
-    right: Vec<Option<Companion>>,
-) -> Result<Local> {
+fn join_sides(mut join: Join, left: Vec<Option<Companion>>, right: Vec<Option<Companion>>) -> Result<Local> {
     let (left_schema, right_schema) = (join.left.schema().clone(), join.right.schema().clone());
     let both = left_schema.join(&right_schema)?;
     let width = left.len();
@@ -264,7 +263,10 @@ fn join_sides(
     let mut on = join.on.clone();
     for (one, other) in join.on.iter() {
         let (Some(of_one), Some(of_other)) =
-            (companion(one, &left_schema, &left), companion(other, &right_schema, &right)) else { continue };
+            (companion(one, &left_schema, &left), companion(other, &right_schema, &right))
+        else {
+            continue;
+        };
         match (of_one, of_other) {
             (Companion::Named(a), Companion::Named(b)) if a == b => {}
             (Companion::Named(a), Companion::Named(b)) => return foreign_keys(a, b),
@@ -307,10 +309,14 @@ fn foreign_keys<T>(one: &SiteId, other: &SiteId) -> Result<T> {
 /// A column of a union is a LOCAL key if it is one in every branch.
 fn unite(union: Union, state: &SessionState) -> Result<Local> {
     let width = union.schema.fields().len();
-    let inputs =
-        union.inputs.into_iter().map(|input| rewrite(Arc::unwrap_or_clone(input), state)).collect::<Result<Vec<_>>>()?;
-    let keys: Vec<usize> =
-        (0..width).filter(|index| inputs.iter().all(|input| matches!(input.companions.get(*index), Some(Some(_))))).collect();
+    let inputs = union
+        .inputs
+        .into_iter()
+        .map(|input| rewrite(Arc::unwrap_or_clone(input), state))
+        .collect::<Result<Vec<_>>>()?;
+    let keys: Vec<usize> = (0..width)
+        .filter(|index| inputs.iter().all(|input| matches!(input.companions.get(*index), Some(Some(_)))))
+        .collect();
     let mut companions = vec![None; width];
     let mut branches = Vec::new();
     for input in inputs {

@@ -48,8 +48,10 @@ fn through_joins(plan: LogicalPlan) -> Result<LogicalPlan> {
         let mut changed = false;
         for (left, right) in join.on.clone() {
             let (Expr::Column(left), Expr::Column(right)) = (unalias(&left), unalias(&right)) else { continue };
-            let (Some(of_left), Some(of_right)) =
-                (stewards_of(&join.left, left), stewards_of(&join.right, right)) else { continue };
+            let (Some(of_left), Some(of_right)) = (stewards_of(&join.left, left), stewards_of(&join.right, right))
+            else {
+                continue;
+            };
             let both: BTreeSet<SiteId> = of_left.intersection(&of_right).cloned().collect();
             let (next, left_changed) = restrict(join.left.as_ref().clone(), left, &both)?;
             join.left = std::sync::Arc::new(next);

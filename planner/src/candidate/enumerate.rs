@@ -368,8 +368,7 @@ impl Enumeration<'_> {
         }
         let most = input.by_distribution.keys().map(|at| at.places().len()).max().unwrap_or(1) as f64;
         let rows = input.rows.min(wanted * most);
-        let mut ways =
-            Alternatives::new(input.places.clone(), Arc::clone(&input.schema), rows, input.columns.clone());
+        let mut ways = Alternatives::new(input.places.clone(), Arc::clone(&input.schema), rows, input.columns.clone());
         for (at, way) in &input.by_distribution {
             let node = self.node(plan, &[way], at.clone(), rows, ways.width);
             ways.offer(node);
@@ -490,17 +489,11 @@ impl Enumeration<'_> {
 
 /// The right side may be whole at each steward: no row of it is given by itself.
 fn keeps_left(kind: JoinType) -> bool {
-    matches!(
-        kind,
-        JoinType::Inner | JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark
-    )
+    matches!(kind, JoinType::Inner | JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark)
 }
 
 fn keeps_right(kind: JoinType) -> bool {
-    matches!(
-        kind,
-        JoinType::Inner | JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark
-    )
+    matches!(kind, JoinType::Inner | JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark)
 }
 
 /// Whether rows that match in this join are at one steward: it compares stewards, or a column that both sides declare to
@@ -518,8 +511,7 @@ fn by_steward(join: &Join) -> bool {
 
 fn steward_column(plan: &LogicalPlan, column: &Column) -> bool {
     origin(plan, column).is_some_and(|origin| {
-        origin.table.site.is_none()
-            && (origin.column == STEWARD || origin.table.colocated.contains(&origin.column))
+        origin.table.site.is_none() && (origin.column == STEWARD || origin.table.colocated.contains(&origin.column))
     })
 }
 

@@ -103,8 +103,20 @@ pub fn selectivity(predicate: &Expr, columns: &Columns) -> f64 {
         }
         Expr::IsNotNull(_) => 0.95,
         Expr::IsNull(_) => 0.05,
-        Expr::Like(like) => if like.negated { 0.9 } else { 0.1 },
-        Expr::Literal(ScalarValue::Boolean(Some(value)), _) => if *value { 1.0 } else { 0.0 },
+        Expr::Like(like) => {
+            if like.negated {
+                0.9
+            } else {
+                0.1
+            }
+        }
+        Expr::Literal(ScalarValue::Boolean(Some(value)), _) => {
+            if *value {
+                1.0
+            } else {
+                0.0
+            }
+        }
         _ => UNKNOWN,
     };
     share.clamp(1.0e-6, 1.0)

@@ -37,8 +37,7 @@ impl Enumeration<'_> {
     /// Placements of a nest of inner joins.
     pub(super) fn inner_joins(&self, plan: &LogicalPlan) -> Result<Alternatives> {
         let LogicalPlan::Join(join) = plan else { return self.inner(plan) };
-        let mut nest =
-            Nest { relations: vec![], equalities: vec![], conditions: vec![], nulls: join.null_equality };
+        let mut nest = Nest { relations: vec![], equalities: vec![], conditions: vec![], nulls: join.null_equality };
         take_apart(plan, &mut nest);
         if nest.relations.len() > RELATIONS_MAX {
             nest = Nest { relations: vec![], equalities: vec![], conditions: vec![], nulls: join.null_equality };
@@ -67,7 +66,8 @@ impl Enumeration<'_> {
                 best.insert(subset, joined);
             }
         }
-        best.remove(&all).ok_or_else(|| datafusion::common::DataFusionError::Plan("the relations cannot be joined".into()))
+        best.remove(&all)
+            .ok_or_else(|| datafusion::common::DataFusionError::Plan("the relations cannot be joined".into()))
     }
 
     /// The best ways to have a subset, over all splits in two.

@@ -37,7 +37,8 @@ pub fn place_matches(
         PlaceRef::Role(role) => roles.contains(role),
         PlaceRef::Region(region) => regions.contains(region),
         PlaceRef::Coordinator => place.is_coordinator(),
-        PlaceRef::Any => true,
+        // The coordinator is trusted with nothing unless a clause names it.
+        PlaceRef::Any => !place.is_coordinator(),
     })
 }
 

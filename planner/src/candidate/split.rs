@@ -63,11 +63,7 @@ pub fn split(aggregate: &Aggregate, state: &SessionState) -> Result<Option<Split
         merge_exprs.collect::<Result<Vec<_>>>()?,
     )?;
     let finish = finish(aggregate, &partial_schema, &merge.schema, &values)?;
-    Ok(Some(SplitAggregate {
-        partial: LogicalPlan::Aggregate(partial),
-        merge: LogicalPlan::Aggregate(merge),
-        finish,
-    }))
+    Ok(Some(SplitAggregate { partial: LogicalPlan::Aggregate(partial), merge: LogicalPlan::Aggregate(merge), finish }))
 }
 
 fn finish(

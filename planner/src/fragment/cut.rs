@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, DataFusionError, Result, plan_err};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{
     ExprSchemable, LogicalPlan, LogicalPlanBuilder, Projection, TableScan, TableScanBuilder, Union, lit,
 };
-use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::optimizer::OptimizerRule;
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::prelude::Expr;
@@ -43,15 +43,8 @@ pub fn cut(
     tables: &VisibleTables,
     state: &SessionState,
 ) -> Result<Cut> {
-    let mut cutter = Cutter {
-        parts,
-        conditions,
-        tables,
-        state,
-        fragments: BTreeMap::new(),
-        next_fragment: 1,
-        releases: Vec::new(),
-    };
+    let mut cutter =
+        Cutter { parts, conditions, tables, state, fragments: BTreeMap::new(), next_fragment: 1, releases: Vec::new() };
     let here = Here { fragment: FragmentId(0), place: SiteId::coordinator() };
     let plan = cutter.build(root, &here)?;
     // The answer's columns in the order of the query.
@@ -101,7 +94,8 @@ impl Cutter<'_> {
     fn scan(&self, scan: &TableScan, place: &SiteId) -> Result<LogicalPlan> {
         let Some(table) = LeafTable::bound_to(scan) else { return plan_err!("no bound table `{}`", scan.table_name) };
         let own = self.tables.of_site(place, &table.name)?;
-        let leaf = Leaf::Table { site: place.clone(), schema: table.name.schema.clone(), table: table.name.table.clone() };
+        let leaf =
+            Leaf::Table { site: place.clone(), schema: table.name.schema.clone(), table: table.name.table.clone() };
         let reference = leaf.to_reference();
         let source = provider_as_source(LeafTable::new(Arc::clone(&own.schema)));
         let raw = TableScanBuilder::new(reference.clone(), source).build()?;
@@ -171,7 +165,8 @@ impl Cutter<'_> {
         // The enclosing plan knows it by the number that the part has.
         let known = Leaf::Release(part.id).to_reference();
         let columns = scan.projected_schema.columns().into_iter();
-        let columns = columns.map(|column| Expr::Column(column.clone()).alias_qualified(Some(known.clone()), column.name));
+        let columns =
+            columns.map(|column| Expr::Column(column.clone()).alias_qualified(Some(known.clone()), column.name));
         let columns: Vec<Expr> = columns.collect();
         LogicalPlanBuilder::from(LogicalPlan::TableScan(scan)).project(columns)?.build()
     }
@@ -225,13 +220,8 @@ impl Cutter<'_> {
     }
 
     fn add(&mut self, there: Here, consumer: &Here, plan: LogicalPlan, partial_of: Option<ReleaseId>) {
-        let fragment = Fragment {
-            id: there.fragment,
-            place: there.place,
-            consumer: Some(consumer.fragment),
-            plan,
-            partial_of,
-        };
+        let fragment =
+            Fragment { id: there.fragment, place: there.place, consumer: Some(consumer.fragment), plan, partial_of };
         self.fragments.insert(there.fragment, fragment);
     }
 
@@ -276,7 +266,8 @@ fn under_names(plan: LogicalPlan, names: &DFSchema) -> Result<LogicalPlan> {
         return Ok(plan);
     }
     let columns = plan.schema().columns().into_iter().zip(wanted);
-    let columns = columns.map(|(have, want)| Expr::Column(have).alias_qualified(want.relation.clone(), want.name.clone()));
+    let columns =
+        columns.map(|(have, want)| Expr::Column(have).alias_qualified(want.relation.clone(), want.name.clone()));
     let columns: Vec<Expr> = columns.collect();
     Ok(LogicalPlan::Projection(Projection::try_new(columns, Arc::new(plan))?))
 }

@@ -155,7 +155,8 @@ impl Check<'_> {
         };
         let held = self.input.agreements.get(steward, &named.agreement);
         let Some(held) = held.filter(|held| held.epoch == named.epoch) else {
-            let text = format!("agreement `{}` of `{steward}` is not in force in epoch {}", named.agreement, named.epoch);
+            let text =
+                format!("agreement `{}` of `{steward}` is not in force in epoch {}", named.agreement, named.epoch);
             return Err(Refusal::whole(text));
         };
         let Some(requester) = self.input.requester else {
@@ -196,29 +197,40 @@ impl Check<'_> {
         let reader = fragment.consumer.and_then(|id| self.graph.fragment(id));
         let Some(reader) = reader else {
             return match flow.protected.first() {
-                Some(rows) => Err(Refusal::at(fragment.id, format!("protected rows of `{}` reach the requester", rows.steward))),
-                None => Ok(flow.sources.iter().map(|source| verdict(fragment, source.to_string(), self.basis(source))).collect()),
+                Some(rows) => {
+                    Err(Refusal::at(fragment.id, format!("protected rows of `{}` reach the requester", rows.steward)))
+                }
+                None => Ok(flow
+                    .sources
+                    .iter()
+                    .map(|source| verdict(fragment, source.to_string(), self.basis(source)))
+                    .collect()),
             };
         };
         let mut verdicts = Vec::new();
         for rows in &flow.protected {
-            let what = rows.to_string();
+            let what = match fragment.partial_of {
+                Some(release) => format!("partials of {release} over {rows}"),
+                None => rows.to_string(),
+            };
             let clause = match fragment.partial_of {
                 Some(release) => {
-                    let point = self.graph.release(release).ok_or_else(|| Refusal::at(fragment.id, "no such release point"))?;
+                    let point =
+                        self.graph.release(release).ok_or_else(|| Refusal::at(fragment.id, "no such release point"))?;
                     if point.fragment != reader.id {
                         return Err(Refusal::at(fragment.id, "partials go to another place than their release point"));
                     }
-                    self.partials_may_go(point, rows, &reader.place).map_err(|reasons| Refusal::at(fragment.id, reasons))?
+                    self.partials_may_go(point, rows, &reader.place)
+                        .map_err(|reasons| Refusal::at(fragment.id, reasons))?
                 }
                 None => self.rows_may_go(rows, &reader.place).map_err(|reasons| Refusal::at(fragment.id, reasons))?,
             };
             verdicts.push(verdict(fragment, what, vec![clause]));
         }
         for source in &flow.sources {
-            let basis = self
-                .released_may_go(source, &reader.place)
-                .map_err(|reasons| Refusal::at(fragment.id, format!("{source} may not be at `{}`: {reasons}", reader.place)))?;
+            let basis = self.released_may_go(source, &reader.place).map_err(|reasons| {
+                Refusal::at(fragment.id, format!("{source} may not be at `{}`: {reasons}", reader.place))
+            })?;
             verdicts.push(verdict(fragment, source.to_string(), basis));
         }
         Ok(verdicts)
@@ -274,7 +286,8 @@ impl Check<'_> {
                     if clause.steward == *place {
                         continue;
                     }
-                    let partials = shipped_partials(&held.agreement, clause.clause, &|targets| self.names(targets, place));
+                    let partials =
+                        shipped_partials(&held.agreement, clause.clause, &|targets| self.names(targets, place));
                     match partials {
                         Ok(number) => basis.push(cite(&clause.steward, held, number)),
                         Err(reasons) => match self.release_rows_at(point, &clause.steward, place) {
@@ -305,13 +318,15 @@ impl Check<'_> {
 
     fn release_rows_at(&self, point: &ReleasePoint, steward: &SiteId, place: &SiteId) -> Result<String, String> {
         let rows = self.release_input(point, &mut Vec::new()).map_err(|refusal| refusal.reason)?;
-        let own = rows.into_iter().find(|rows| rows.steward == *steward).ok_or("its rows are not in the release point")?;
+        let own =
+            rows.into_iter().find(|rows| rows.steward == *steward).ok_or("its rows are not in the release point")?;
         self.rows_may_go(&own, place)
     }
 
     /// The protected rows that a release point aggregates, by steward.
     fn release_input(&self, point: &ReleasePoint, path: &mut Vec<FragmentId>) -> Result<Vec<Protected>, Refusal> {
-        let at = self.graph.fragment(point.fragment).ok_or_else(|| Refusal::whole("a release point without a place"))?;
+        let at =
+            self.graph.fragment(point.fragment).ok_or_else(|| Refusal::whole("a release point without a place"))?;
         let mut rows = Vec::new();
         match &point.input {
             ReleaseInput::Complete(plan) => {
@@ -327,7 +342,9 @@ impl Check<'_> {
                         .graph
                         .fragment(*sender)
                         .filter(|sender| sender.partial_of == Some(point.id) && sender.consumer == Some(point.fragment))
-                        .ok_or_else(|| Refusal::at(at.id, format!("{sender} does not send partials of {}", point.id)))?;
+                        .ok_or_else(|| {
+                            Refusal::at(at.id, format!("{sender} does not send partials of {}", point.id))
+                        })?;
                     rows.extend(self.output(sender, path)?.protected);
                 }
             }

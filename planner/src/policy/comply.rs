@@ -18,16 +18,14 @@ use arrow::datatypes::{Field, Schema};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, DataFusionError, JoinType, TableReference};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::{
-    Aggregate, Join, LogicalPlan, LogicalPlanBuilder, TableScan, TableScanBuilder,
-};
+use datafusion::logical_expr::{Aggregate, Join, LogicalPlan, LogicalPlanBuilder, TableScan, TableScanBuilder};
 use datafusion::prelude::Expr;
 use dynamos_proto::ids::{ReleaseId, SiteId};
 
 use super::govern::Governing;
 use super::matching::{Asked, is_steward, ordered, split};
 use super::release_plan::key_name;
-use super::{Clause, ClauseRef, ReleaseWhat, RelationShape};
+use super::{Clause, ClauseRef, RelationShape, ReleaseWhat};
 use crate::bind::{VisibleTable, canonical, unalias};
 use crate::catalog::TableName;
 use crate::fragment::{AgreementRef, EntityColumn, ReleaseClauseRef, ReleaseShape, ReleasedAggregate};
@@ -244,7 +242,10 @@ impl Walk<'_> {
         let plan = LogicalPlan::TableScan(scan.clone());
         let Some(table) = LeafTable::bound_to(scan) else { return Ok(Relation::Released(plan)) };
         if table.stewards.is_empty() {
-            return Err(refuse(&format!("no steward of `{}` is left by the condition on `steward`", table.name), vec![]));
+            return Err(refuse(
+                &format!("no steward of `{}` is left by the condition on `steward`", table.name),
+                vec![],
+            ));
         }
         let reference = TableReference::partial(table.name.schema.clone(), table.name.table.clone());
         let schema = DFSchema::try_from_qualified_schema(reference.clone(), &table.schema)?;
@@ -320,7 +321,9 @@ impl Walk<'_> {
     /// An aggregate over protected rows is a release point if a clause of every steward covers it.
     fn release(&mut self, aggregate: &Aggregate, rows: Rows) -> Result<Relation, Stop> {
         let keys = aggregate.group_expr.iter().map(|key| match key {
-            Expr::GroupingSet(_) => Err(refuse("grouping sets over protected rows are not available", rows.why.clone())),
+            Expr::GroupingSet(_) => {
+                Err(refuse("grouping sets over protected rows are not available", rows.why.clone()))
+            }
             key => Ok(canonical(&rows.plan, key)?),
         });
         let keys = keys.collect::<Result<Vec<_>, Stop>>()?;
@@ -523,7 +526,8 @@ fn release_leaf(id: ReleaseId, aggregate: &Aggregate, keys: usize) -> Result<Log
     let scan = TableScanBuilder::new(reference, provider_as_source(LeafTable::new(schema))).build()?;
     let wanted = aggregate.schema.columns();
     let columns = scan.projected_schema.columns().into_iter().zip(wanted);
-    let renamed = columns.map(|(have, want)| Expr::from(have).alias_qualified(want.relation.clone(), want.name.clone()));
+    let renamed =
+        columns.map(|(have, want)| Expr::from(have).alias_qualified(want.relation.clone(), want.name.clone()));
     let renamed: Vec<Expr> = renamed.collect();
     Ok(LogicalPlanBuilder::from(LogicalPlan::TableScan(scan)).project(renamed)?.build()?)
 }

@@ -174,6 +174,9 @@ impl Check<'_> {
 
     fn leaf(&self, scan: &TableScan, fragment: &Fragment, path: &mut Vec<FragmentId>) -> Result<Flow, Refusal> {
         let refuse = |reason: String| Refusal::at(fragment.id, reason);
+        if !scan.filters.is_empty() || scan.fetch.is_some() {
+            return Err(refuse(format!("the scan of `{}` carries a condition", scan.table_name)));
+        }
         match Leaf::from_reference(&scan.table_name) {
             None => Err(refuse(format!("`{}` is no leaf of a fragment", scan.table_name))),
             Some(Leaf::Release(id)) => {
@@ -194,8 +197,9 @@ impl Check<'_> {
                 if let Some(projection) = &scan.projection {
                     for rows in &mut flow.protected {
                         let picked = projection.iter().map(|index| rows.columns.get(*index).cloned());
-                        rows.columns =
-                            picked.collect::<Option<_>>().ok_or_else(|| refuse("it reads columns that are not sent".into()))?;
+                        rows.columns = picked
+                            .collect::<Option<_>>()
+                            .ok_or_else(|| refuse("it reads columns that are not sent".into()))?;
                     }
                 }
                 Ok(flow)
@@ -217,12 +221,10 @@ impl Check<'_> {
             return Ok(Flow { foreign: true, ..Flow::default() });
         }
         let held = self.governing(&steward)?;
-        let whole = |error: datafusion::common::DataFusionError| Refusal { fragment: None, reason: error.strip_backtrace() };
+        let whole =
+            |error: datafusion::common::DataFusionError| Refusal { fragment: None, reason: error.strip_backtrace() };
         let reference = TableReference::partial(name.schema.clone(), name.table.clone());
         let schema = DFSchema::try_from_qualified_schema(reference.clone(), &scan.source.schema()).map_err(whole)?;
-        if !scan.filters.is_empty() || scan.fetch.is_some() {
-            return Err(Refusal { fragment: None, reason: format!("a scan of `{name}` carries a condition") });
-        }
         let columns: Vec<Expr> = scan
             .projected_schema
             .fields()
@@ -261,13 +263,14 @@ fn united(inputs: Vec<Flow>) -> Flow {
 
 fn joined(join: &Join, mut inputs: Vec<Flow>, fragment: &Fragment) -> Result<Flow, Refusal> {
     let refuse = |reason: &str| Refusal::at(fragment.id, reason);
-    let (Some(mut right), Some(mut left), true) = (inputs.pop(), inputs.pop(), inputs.is_empty()) else {
+    let (Some(mut right_side), Some(mut left_side), true) = (inputs.pop(), inputs.pop(), inputs.is_empty()) else {
         return Err(refuse("a join has two inputs"));
     };
-    let (Some(right), Some(mut rows)) = (right.protected.pop(), left.protected.pop()) else {
+    let (Some(right), Some(mut rows)) = (right_side.protected.pop(), left_side.protected.pop()) else {
         return Err(refuse("protected rows are joined with rows of others"));
     };
-    if !left.protected.is_empty() || left.foreign || right.steward != rows.steward {
+    let others = [&left_side, &right_side].iter().any(|side| !side.protected.is_empty() || side.foreign);
+    if others || right.steward != rows.steward {
         return Err(refuse("protected rows of different stewards are joined"));
     }
     if join.join_type != JoinType::Inner {

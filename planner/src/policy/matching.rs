@@ -97,9 +97,10 @@ impl RelationShape {
                 let resolve = |column: &super::ColumnRef| match &column.table {
                     Some(table) => Some(Self::column(self.table(table)?, &column.column)),
                     None => {
-                        let mut having = self.tables.iter().filter(|(_, schema)| {
-                            schema.has_column_with_unqualified_name(&column.column)
-                        });
+                        let mut having = self
+                            .tables
+                            .iter()
+                            .filter(|(_, schema)| schema.has_column_with_unqualified_name(&column.column));
                         Some(Self::column(having.next()?.0, &column.column))
                     }
                 };
@@ -120,10 +121,7 @@ impl RelationShape {
     /// Whether every predicate is one that the agreement's FILTER clauses allow, or one that the relation's own WHERE
     /// states. Gives those that are not.
     fn refused_predicates(&self, agreement: &Agreement, own: Option<&ast::Expr>, state: &SessionState) -> Vec<String> {
-        let own: Vec<Expr> = own
-            .and_then(|own| self.resolve(own, state))
-            .map(|own| split(&own))
-            .unwrap_or_default();
+        let own: Vec<Expr> = own.and_then(|own| self.resolve(own, state)).map(|own| split(&own)).unwrap_or_default();
         let allowed = |predicate: &Expr| own.contains(predicate) || self.filter_allows(agreement, predicate, state);
         self.predicates
             .iter()
@@ -387,7 +385,11 @@ pub fn is_steward(column: &Column) -> bool {
 
 /// The conjuncts of a predicate.
 pub fn split(predicate: &Expr) -> Vec<Expr> {
-    datafusion::logical_expr::utils::split_conjunction(predicate).into_iter().map(crate::bind::unalias).cloned().collect()
+    datafusion::logical_expr::utils::split_conjunction(predicate)
+        .into_iter()
+        .map(crate::bind::unalias)
+        .cloned()
+        .collect()
 }
 
 /// Whether a predicate is made only of comparisons that cannot fail or tell more than their outcome: allowed columns with
@@ -405,9 +407,7 @@ pub fn is_leak_proof(
         Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_comparison(*op) => {
             match (left.as_ref(), right.as_ref()) {
                 (Expr::Column(one), Expr::Column(other)) => with_column(one) && with_column(other),
-                (one, other) => {
-                    (column(one) || literal(one)) && (column(other) || literal(other))
-                }
+                (one, other) => (column(one) || literal(one)) && (column(other) || literal(other)),
             }
         }
         Expr::InList(InList { expr, list, .. }) => column(expr) && list.iter().all(literal),
@@ -421,10 +421,7 @@ pub fn is_leak_proof(
 }
 
 fn is_comparison(op: Operator) -> bool {
-    matches!(
-        op,
-        Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq
-    )
+    matches!(op, Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq)
 }
 
 /// The columns that an expression depends on.

@@ -11,6 +11,6 @@ pub enum PlaceRef {
     Region(String),
     /// The coordinator, which is trusted with nothing unless a clause names it.
     Coordinator,
-    /// Every place.
+    /// Every place but the coordinator.
     Any,
 }

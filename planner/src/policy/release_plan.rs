@@ -188,8 +188,7 @@ pub fn key_name(index: usize) -> String {
     format!("k{index}")
 }
 
-/// One count of entities: those with a row that enters a value (SEMANTICS B.1 of the agreements: after its FILTER and with
-/// a non-NULL argument). Values that see the same rows share a counter.
+/// One count of entities: those with a row that enters a value (after its FILTER and with a non-NULL argument). Values that see the same rows share a counter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Counter {
     entity: usize,

@@ -55,7 +55,7 @@ pub(crate) fn start(place: &Arc<Place>, query: &Arc<Query>, id: FragmentId) -> R
     };
     let shared = Arc::clone(&outcome);
     let task = place.cpu.start(async move {
-        let ended = run.until_end(&sender).await;
+        let ended = run.send_all(&sender).await;
         *shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
         // Only now: the reader looks for the outcome when no further batch can come.
         drop(sender);
@@ -97,7 +97,7 @@ struct Run {
 
 impl Run {
     /// Runs the fragment; its report is there before the reader learns of the end.
-    async fn until_end(self, sender: &mpsc::Sender<RecordBatch>) -> Result<(), ServiceError> {
+    async fn send_all(self, sender: &mpsc::Sender<RecordBatch>) -> Result<(), ServiceError> {
         let Self { place, query, id, schema, mut report } = self;
         let ended = tokio::select! {
             biased;

@@ -22,7 +22,7 @@ use futures::{Stream, StreamExt};
 /// A task that has run for this long lets others run.
 const TURN: Duration = Duration::from_millis(10);
 /// A join without keys compares a batch with all rows of its other side in one go, so its batches are small.
-const NESTED_LOOP_ROWS: usize = 1024;
+const NESTED_LOOP_ROWS: usize = 128;
 
 /// The plan with such points around each operator of several inputs.
 pub(super) fn yielding(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
@@ -33,8 +33,8 @@ pub(super) fn yielding(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn Execution
         let rows_max = if node.is::<NestedLoopJoinExec>() { NESTED_LOOP_ROWS } else { usize::MAX };
         let inputs = node.children().into_iter().map(|input| YieldExec::around(Arc::clone(input), rows_max));
         let inputs = inputs.collect();
-        let recompute = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
-        Ok(Transformed::yes(YieldExec::around(node.replace_children(inputs, recompute)?, usize::MAX)))
+        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+        Ok(Transformed::yes(YieldExec::around(node.replace_children(inputs, options)?, usize::MAX)))
     });
     Ok(wrapped?.data)
 }

@@ -208,7 +208,7 @@ async fn a_query_that_nobody_fetches_is_dropped_after_its_time() {
     graph.expires_at_ms = graph.planned_at_ms + 1500;
     federation.submit(&graph).await;
     let gone = async {
-        while federation.executor("uva").running() > 0 {
+        while ["uva", "vu", "coordinator"].iter().any(|place| federation.executor(place).running() > 0) {
             tokio::task::yield_now().await;
         }
     };

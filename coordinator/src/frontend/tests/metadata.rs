@@ -42,7 +42,7 @@ async fn every_getter_gives_rows_in_the_schema_it_announces() {
         (descriptor(&CommandGetImportedKeys::default()), 13, 0),
         (descriptor(&CommandGetCrossReference::default()), 13, 0),
         (descriptor(&CommandGetSqlInfo::default()), 2, 91),
-        (descriptor(&CommandGetXdbcTypeInfo::default()), 19, 25),
+        (descriptor(&CommandGetXdbcTypeInfo::default()), 19, 26),
     ];
     for (command, columns, rows) in commands {
         let mut bare = client.inner_mut().clone();

@@ -194,3 +194,21 @@ async fn unknown_parameter_types_are_told_as_text() {
     assert!(schema.fields().iter().all(|field| *field.data_type() == DataType::Utf8 && field.is_nullable()));
     assert_eq!(schema.fields().len(), 2);
 }
+
+#[tokio::test]
+async fn a_result_takes_the_type_of_the_bound_value() {
+    let fixture = Fixture::start().await;
+    let mut client = fixture.client("alice");
+    let mut statement = client.prepare("SELECT ? AS x, 1 AS y".to_owned(), None).await.unwrap();
+    let values: [(ArrayRef, DataType); 2] = [
+        (Arc::new(Int64Array::from(vec![42])), DataType::Int64),
+        (Arc::new(StringArray::from(vec!["zweiundvierzig"])), DataType::Utf8),
+    ];
+    for (value, data_type) in values {
+        statement.set_parameters(RecordBatch::try_from_iter([("0", value)]).unwrap()).unwrap();
+        let info = statement.execute().await.unwrap();
+        let batch = fetch(&mut client, info).await.unwrap();
+        assert_eq!((batch.schema().field(0).name().as_str(), batch.column(0).data_type()), ("x", &data_type));
+        assert_eq!(batch.num_rows(), 1);
+    }
+}

@@ -160,8 +160,8 @@ async fn a_renewed_ticket_outlives_the_first() {
     fixture.clock.advance(Duration::from_secs(500));
     let renew = RenewFlightEndpointRequest::new(info.endpoint[0].clone());
     let renewed: FlightEndpoint = act(&mut client, "RenewFlightEndpoint", &renew).await.unwrap();
-    let seconds = |endpoint: &FlightEndpoint| endpoint.expiration_time.as_ref().map(|time| time.seconds);
-    assert!(seconds(&renewed) > seconds(&info.endpoint[0]));
+    let seconds = |endpoint: &FlightEndpoint| endpoint.expiration_time.unwrap().seconds;
+    assert_eq!(seconds(&renewed) - seconds(&info.endpoint[0]), 500);
     fixture.clock.advance(Duration::from_secs(500));
     assert_eq!(fetch(&mut client, info.clone()).await.unwrap_err().code, Code::InvalidArgument);
     info.endpoint[0] = renewed;

@@ -1,0 +1,59 @@
+//! A federation for one test: files in a temporary folder, every role in this process.
+
+use std::path::Path;
+
+use dynamos_cli::demo::{Client, Federation, Layout, Processes, connect, query, ready, rows};
+use dynamos_proto::status::ServiceError;
+
+/// A running federation, gone at the end of the test.
+pub struct TestFederation {
+    /// Its files and users.
+    pub layout: Layout,
+    federation: Federation,
+    _folder: tempfile::TempDir,
+}
+
+impl TestFederation {
+    /// Starts one over generated data, or over the wage files of a folder.
+    pub async fn start(data: Option<&Path>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout::write(&folder.path().join("federation"), data, 0).unwrap();
+        let federation = Federation::start(&layout, Processes::One).await.unwrap();
+        Self { layout, federation, _folder: folder }
+    }
+
+    /// A connection that can already plan `sql`.
+    pub async fn client(&self, user: &str, placement: &str, sql: &str) -> Client {
+        ready(&self.layout, self.layout.user(user).unwrap(), placement, sql).await.unwrap()
+    }
+
+    /// A connection with a purpose, for statements that are to be refused.
+    pub async fn plain_client(&self, user: &str, purpose: &str) -> Client {
+        let mut client = connect(&self.layout, self.layout.user(user).unwrap()).await.unwrap();
+        query(&mut client, &format!("SET dynamos.purpose = '{purpose}'")).await.unwrap();
+        client
+    }
+
+    /// Stops every role.
+    pub async fn stop(self) {
+        self.federation.stop().await.unwrap();
+    }
+}
+
+/// The answer as rows of text.
+pub async fn answer(client: &mut Client, sql: &str) -> Vec<Vec<String>> {
+    rows(&query(client, sql).await.unwrap()).unwrap()
+}
+
+/// The error that a statement gives.
+pub async fn error(client: &mut Client, sql: &str) -> ServiceError {
+    let error = query(client, sql).await.expect_err(sql);
+    let status = error.chain().find_map(|cause| match cause.downcast_ref::<arrow_flight::error::FlightError>() {
+        Some(arrow_flight::error::FlightError::Tonic(status)) => Some(status.as_ref().clone()),
+        _ => cause.downcast_ref::<tonic::Status>().cloned(),
+    });
+    match status {
+        Some(status) => ServiceError::from_status(&status),
+        None => panic!("`{sql}` failed without a status: {error:?}"),
+    }
+}

@@ -1,0 +1,91 @@
+//! The order of the code: every file says what it is for, layers depend downwards only, files keep a size.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const CRATES: [&str; 8] = ["proto", "planner", "coordinator", "site-executor", "cli", "tests", "benches", "xtask"];
+/// A longer file says in its first lines why it stays whole.
+const LINES_MAX: usize = 800;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn rust_files() -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders: Vec<PathBuf> = CRATES.iter().map(|name| root().join(name)).collect();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("generated") && !path.ends_with("target") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|kind| kind == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    assert!(files.len() > 100, "the files were not found");
+    files
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    for file in rust_files() {
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.starts_with("//! "), "{} does not open with `//!`", file.display());
+    }
+}
+
+#[test]
+fn files_keep_a_size() {
+    for file in rust_files().into_iter().filter(|file| !file.ends_with("generated/dynamos.v1.rs")) {
+        let lines = fs::read_to_string(&file).unwrap().lines().count();
+        assert!(lines <= LINES_MAX, "{} has {lines} lines", file.display());
+    }
+}
+
+#[test]
+fn layers_depend_downwards_only() {
+    let forbidden: [(&str, &[&str]); 4] = [
+        ("proto", &["dynamos-planner", "dynamos-site", "dynamos-coordinator", "dynamos-cli", "datafusion"]),
+        ("planner", &["dynamos-site", "dynamos-coordinator", "dynamos-cli", "tokio", "tonic", "raft"]),
+        ("site-executor", &["dynamos-coordinator", "dynamos-cli"]),
+        ("coordinator", &["dynamos-site", "dynamos-cli"]),
+    ];
+    for (name, others) in forbidden {
+        let manifest = fs::read_to_string(root().join(name).join("Cargo.toml")).unwrap();
+        for other in others {
+            let depends = manifest.lines().any(|line| line.split(['.', ' ', '=']).next() == Some(other));
+            assert!(!depends, "`{name}` must not depend on `{other}`");
+        }
+    }
+}
+
+#[test]
+fn the_planner_stays_pure_and_the_protocol_stays_in_wire() {
+    for file in rust_files() {
+        let shown = file.display().to_string();
+        if !shown.contains("/planner/src/") {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(!text.contains("SystemTime::now") && !text.contains("Instant::now"), "{shown} reads a clock");
+        if !shown.contains("/wire/") {
+            assert!(!text.contains("dynamos_proto::v1") && !text.contains("substrait"), "{shown} knows the protocol");
+        }
+    }
+}
+
+#[test]
+fn links_of_the_documents_lead_somewhere() {
+    for name in ["README.md", "docs/ARCHITECTURE.md"] {
+        let path = root().join(name);
+        let text = fs::read_to_string(&path).unwrap();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = target.split('#').next().unwrap();
+            if !file.is_empty() && !file.contains("://") {
+                assert!(path.parent().unwrap().join(file).exists(), "{name} links to `{target}`");
+            }
+        }
+    }
+}

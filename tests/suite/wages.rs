@@ -1,0 +1,143 @@
+//! The wage question and what surrounds it: right under every placement, refused where the agreements say so, gone after a
+//! revocation.
+
+use std::path::PathBuf;
+
+use dynamos_cli::demo::{Truth, compare, questions};
+use dynamos_proto::status::Code;
+
+use crate::federation::{TestFederation, answer, error};
+
+const BOTH: &str = "SELECT p.geslacht, avg(a.salschal), count(*) FROM wages.personen p \
+    JOIN wages.aanstellingen a ON p.unieknr = a.unieknr GROUP BY p.geslacht ORDER BY p.geslacht";
+
+fn at(site: &str) -> String {
+    BOTH.replace("wages.personen", &format!("{site}.wages.personen"))
+        .replace("wages.aanstellingen", &format!("{site}.wages.aanstellingen"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sample_questions_are_answered_right_under_every_placement_that_is_legal() {
+    let federation = TestFederation::start(None).await;
+    let truth = Truth::open(&federation.layout).await.unwrap();
+    for question in questions() {
+        let mut legal = 0;
+        for placement in ["auto", "compute_to_data", "data_to_compute"] {
+            let mut client = federation.client(question.user, "auto", question.sql).await;
+            answer(&mut client, &format!("SET dynamos.placement = '{placement}'")).await;
+            // The hospitals let no rows leave; the universities do.
+            if placement == "data_to_compute" && question.user.starts_with("researcher") {
+                let refused = error(&mut client, question.sql).await;
+                assert_eq!(refused.code, Code::Denied, "{}: {refused}", question.title);
+                assert!(refused.message.contains("data_to_compute"), "{refused}");
+                continue;
+            }
+            legal += 1;
+            let answered = answer(&mut client, question.sql).await;
+            compare(&answered, &truth.answer(question.truth).await.unwrap()).unwrap();
+        }
+        assert!(legal >= 2, "{}", question.title);
+    }
+    federation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn published_wage_data_gives_the_published_truth() {
+    let folder = std::env::var_os("DYNAMOS_WAGEGAP").map(PathBuf::from);
+    let beside = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/wagegap"));
+    let Some(folder) = folder.or_else(|| beside.is_dir().then_some(beside)) else {
+        println!("the published wage data is not on this machine; set DYNAMOS_WAGEGAP to its folder to run this test");
+        return;
+    };
+    let federation = TestFederation::start(Some(&folder)).await;
+    for placement in ["auto", "compute_to_data", "data_to_compute"] {
+        let (uva, vu) = (at("uva"), at("vu"));
+        for (sql, men, women, total) in
+            [(BOTH, "11.287", "10.042", 92_042), (&uva, "11.877", "10.597", 35_559), (&vu, "10.955", "9.657", 56_483)]
+        {
+            let mut client = federation.client("analyst@uva.nl", placement, sql).await;
+            let rows = answer(&mut client, sql).await;
+            let shown: Vec<(String, String)> =
+                rows.iter().map(|row| (row[0].clone(), format!("{:.3}", row[1].parse::<f64>().unwrap()))).collect();
+            assert_eq!(shown, [("M".into(), men.into()), ("V".into(), women.into())], "{placement}: {sql}");
+            let counted: i64 = rows.iter().map(|row| row[2].parse::<i64>().unwrap()).sum();
+            assert_eq!(counted, total, "{placement}: {sql}");
+        }
+    }
+    federation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_agreements_do_not_release_is_denied_with_the_clause() {
+    let federation = TestFederation::start(None).await;
+    drop(federation.client("analyst@uva.nl", "auto", BOTH).await);
+    let mut client = federation.plain_client("analyst@uva.nl", "statistics").await;
+    for sql in [
+        "SELECT * FROM wages.personen",
+        "SELECT geslacht FROM uva.wages.personen LIMIT 1",
+        "SELECT gebdat, avg(salschal) FROM wages.personen p JOIN wages.aanstellingen a ON p.unieknr = a.unieknr GROUP BY gebdat",
+        "SELECT avg(taakomv) FROM wages.personen p JOIN wages.aanstellingen a ON p.unieknr = a.unieknr",
+        "SELECT max(salschal) FROM wages.personen p JOIN wages.aanstellingen a ON p.unieknr = a.unieknr",
+        "SELECT avg(salschal + 1) FROM wages.personen p JOIN wages.aanstellingen a ON p.unieknr = a.unieknr",
+        "SELECT avg(salschal) FROM wages.aanstellingen",
+        "SELECT avg(salschal) FROM wages.personen p JOIN wages.aanstellingen a ON p.unieknr = a.unieknr WHERE p.unieknr = 7",
+        "SELECT avg(salschal) FROM wages.personen p JOIN wages.aanstellingen a ON p.unieknr = a.unieknr WHERE 1 / salschal > 0",
+        "SELECT avg(salschal) FILTER (WHERE taakomv > 5) FROM wages.personen p JOIN wages.aanstellingen a ON p.unieknr = a.unieknr",
+        "SELECT avg(salschal) FROM wages.personen p LEFT JOIN wages.aanstellingen a ON p.unieknr = a.unieknr",
+        "SELECT avg(salschal) FROM wages.personen p JOIN wages.aanstellingen a ON p.unieknr < a.unieknr",
+        "SELECT p.unieknr, row_number() OVER () FROM wages.personen p",
+        "SELECT count(DISTINCT p.unieknr) FROM wages.personen p JOIN wages.aanstellingen a ON p.unieknr = a.unieknr",
+        "SELECT avg(m) FROM (SELECT avg(salschal) m, p.unieknr FROM wages.personen p JOIN wages.aanstellingen a ON p.unieknr = a.unieknr GROUP BY p.unieknr) t",
+    ] {
+        let refused = error(&mut client, sql).await;
+        assert_eq!(refused.code, Code::Denied, "{sql}: {refused}");
+        assert!(refused.message.contains("uva") || refused.message.contains("protected"), "{sql}: {refused}");
+    }
+    // Above a release point everything runs.
+    let released = answer(
+        &mut client,
+        "SELECT max(m) - min(m) > 0 FROM (SELECT geslacht, avg(salschal) m FROM wages.personen p \
+         JOIN wages.aanstellingen a ON p.unieknr = a.unieknr GROUP BY geslacht) t",
+    )
+    .await;
+    assert_eq!(released, [["true"]]);
+    federation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_requests_get_clear_errors() {
+    let federation = TestFederation::start(None).await;
+    drop(federation.client("analyst@uva.nl", "auto", BOTH).await);
+    let mut client = federation.plain_client("analyst@uva.nl", "statistics").await;
+    for (sql, code) in [
+        ("SELEC 1", Code::Syntax),
+        ("SELECT * FROM wages.nobody", Code::UnknownName),
+        // What may not be known to exist looks the same.
+        ("SELECT * FROM care.patients", Code::UnknownName),
+        ("SELECT nothing FROM wages.personen", Code::UnknownName),
+        ("DELETE FROM wages.personen", Code::Unsupported),
+    ] {
+        let refused = error(&mut client, sql).await;
+        assert!(refused.code == code || refused.code == Code::Syntax, "{sql}: {:?} {refused}", refused.code);
+        assert!(!refused.message.is_empty());
+    }
+    federation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_agreement_answers_nothing_more() {
+    let federation = TestFederation::start(None).await;
+    let mut analyst = federation.client("analyst@uva.nl", "auto", BOTH).await;
+    assert_eq!(answer(&mut analyst, BOTH).await.len(), 2);
+    // Only the steward's own people can change it.
+    let refused = error(&mut analyst, "REVOKE AGREEMENT wage_gap ON SITE vu").await;
+    assert_eq!(refused.code, Code::Denied, "{refused}");
+    let mut steward = federation.plain_client("steward@vu.nl", "statistics").await;
+    answer(&mut steward, "REVOKE AGREEMENT wage_gap ON SITE vu").await;
+    let refused = error(&mut analyst, BOTH).await;
+    assert_eq!(refused.code, Code::Denied, "{refused}");
+    assert!(refused.message.contains("vu"), "{refused}");
+    let only_uva = BOTH.replace("GROUP BY", "WHERE p.steward = 'uva' GROUP BY");
+    assert_eq!(answer(&mut analyst, &only_uva).await.len(), 2, "the other university still agrees");
+    federation.stop().await;
+}
