@@ -393,7 +393,7 @@ pub fn split(predicate: &Expr) -> Vec<Expr> {
 }
 
 /// Whether a predicate is made only of comparisons that cannot fail or tell more than their outcome: allowed columns with
-/// literals, with each other, IN, BETWEEN, IS [NOT] NULL, and AND, OR, NOT of these.
+/// literals, with each other, IN, BETWEEN, `IS NULL`, `IS NOT NULL`, and AND, OR, NOT of these.
 pub fn is_leak_proof(
     predicate: &Expr,
     with_literal: &dyn Fn(&Column) -> bool,
