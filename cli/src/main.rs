@@ -3,12 +3,17 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use dynamos_cli::command::Command;
+use dynamos_cli::command::{Command, report};
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match Command::parse().run().await {
-        Ok(code) => code,
-        Err(error) => dynamos_cli::command::report(&error),
-    }
+/// Deep plans are walked by recursion; unoptimised builds need more than the usual 2 MiB for it.
+const STACK_BYTES: usize = 16 << 20;
+
+fn main() -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread().thread_stack_size(STACK_BYTES).enable_all().build();
+    let ended = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
+        // The command runs on a worker, whose stack is ours to choose.
+        let command = runtime.spawn(Command::parse().run());
+        runtime.block_on(command)?
+    });
+    ended.unwrap_or_else(|error| report(&error))
 }
