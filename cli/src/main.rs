@@ -10,10 +10,6 @@ const STACK_BYTES: usize = 16 << 20;
 
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().thread_stack_size(STACK_BYTES).enable_all().build();
-    let ended = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
-        // The command runs on a worker, whose stack is ours to choose.
-        let command = runtime.spawn(Command::parse().run());
-        runtime.block_on(command)?
-    });
+    let ended = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(Command::parse().run()));
     ended.unwrap_or_else(|error| report(&error))
 }
