@@ -10,6 +10,10 @@ use tokio::task::JoinSet;
 /// Plans are trees that the engine walks by recursion; reading and optimising one needs more than a usual stack.
 const STACK_BYTES: usize = 16 << 20;
 
+/// After so many turns of its tasks, some 10 ms each, a thread looks for what comes from outside: cancellations, and the
+/// ends of deadlines. The runtime's own choice of 61 would make that more than half a second.
+const TURNS_BETWEEN_EVENTS: u32 = 2;
+
 /// A thread pool for the engine.
 #[derive(Debug)]
 pub(crate) struct CpuPool {
@@ -24,6 +28,8 @@ impl CpuPool {
             .worker_threads(threads)
             .thread_name("engine")
             .thread_stack_size(STACK_BYTES)
+            .global_queue_interval(TURNS_BETWEEN_EVENTS)
+            .event_interval(TURNS_BETWEEN_EVENTS)
             .enable_all()
             .build()?;
         let handle = runtime.handle().clone();
