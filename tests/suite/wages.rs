@@ -79,6 +79,7 @@ async fn what_the_agreements_do_not_release_is_denied_with_the_clause() {
         "SELECT avg(taakomv) FROM wages.personen p JOIN wages.aanstellingen a ON p.unieknr = a.unieknr",
         "SELECT max(salschal) FROM wages.personen p JOIN wages.aanstellingen a ON p.unieknr = a.unieknr",
         "SELECT avg(salschal + 1) FROM wages.personen p JOIN wages.aanstellingen a ON p.unieknr = a.unieknr",
+        "SELECT count(CAST(salschal AS SMALLINT)) FROM wages.personen p JOIN wages.aanstellingen a ON p.unieknr = a.unieknr",
         "SELECT avg(salschal) FROM wages.aanstellingen",
         "SELECT avg(salschal) FROM wages.personen p JOIN wages.aanstellingen a ON p.unieknr = a.unieknr WHERE p.unieknr = 7",
         "SELECT avg(salschal) FROM wages.personen p JOIN wages.aanstellingen a ON p.unieknr = a.unieknr WHERE 1 / salschal > 0",

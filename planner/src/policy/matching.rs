@@ -323,8 +323,7 @@ impl RelationShape {
             && let Expr::Column(column) = cast.expr.as_ref()
             && let Some(kind) = self.column_type(column)
         {
-            let target = cast.field.data_type();
-            if (kind.is_numeric() && target.is_numeric()) || (kind.is_string() && target.is_string()) {
+            if widens(&kind, cast.field.data_type()) {
                 return Expr::Column(column.clone());
             }
         }
@@ -416,6 +415,28 @@ pub fn is_leak_proof(
         Expr::Not(expr) => again(expr),
         Expr::Column(one) => with_literal(one),
         Expr::Literal(..) => true,
+        _ => false,
+    }
+}
+
+/// Whether every value of one type is the same value of the other: such a cast neither fails nor makes values equal. A
+/// narrowing cast is a function of the column like any other, and its errors would tell of values.
+fn widens(from: &DataType, to: &DataType) -> bool {
+    if from.is_string() && to.is_string() {
+        return true;
+    }
+    match (from, to) {
+        (DataType::Decimal128(precision, scale), DataType::Decimal128(wider, finer)) => {
+            let whole = |precision: u8, scale: i8| i16::from(precision) - i16::from(scale);
+            finer >= scale && whole(*wider, *finer) >= whole(*precision, *scale)
+        }
+        (DataType::Float32, DataType::Float64) => true,
+        // The engine itself averages 64-bit integers as doubles; it rounds and never fails.
+        (from, DataType::Float64) => from.is_integer(),
+        (from, to) if from.is_integer() && to.is_integer() => {
+            let wider = from.primitive_width() < to.primitive_width();
+            from == to || (wider && (from.is_unsigned_integer() || to.is_signed_integer()))
+        }
         _ => false,
     }
 }

@@ -39,7 +39,7 @@ pub fn refuse_unimplemented(agreement: &Agreement) -> Result<(), Vec<Unimplement
             Clause::Join(join) => match &join.with {
                 JoinPartner::Requester => refuse("JOIN … WITH REQUESTER".to_owned(), NO_REQUESTER_JOIN),
                 JoinPartner::Table(_) => refuse("JOIN … WITH TABLE".to_owned(), "name the site instead"),
-                JoinPartner::Site(_) | JoinPartner::Any => {}
+                JoinPartner::Site(_) | JoinPartner::Any => refuse("JOIN … WITH".to_owned(), NO_FOREIGN_JOIN),
             },
             Clause::Mask(mask) => check_mask(mask, &mut refuse),
             Clause::Budget(_) => refuse("BUDGET".to_owned(), "queries are not counted yet"),
@@ -50,6 +50,7 @@ pub fn refuse_unimplemented(agreement: &Agreement) -> Result<(), Vec<Unimplement
     if refused.is_empty() { Ok(()) } else { Err(refused) }
 }
 
+const NO_FOREIGN_JOIN: &str = "rows of different stewards cannot be joined below a release point yet";
 const NO_REQUESTER_JOIN: &str = "relations of the requester cannot act below a release point yet";
 
 /// Takes what is refused and why.
@@ -232,7 +233,6 @@ mod tests {
             "c: RELEASE sum OF a FROM t MINIMUM 10 DISTINCT k ELSE DROP, SHIP PARTIALS OF c TO surf, COORDINATOR",
             "SHIP ROWS (a, lower(b)) FROM t TO surf",
             "FILTER ON a, t.b COMPARE WITH LITERALS, COLUMNS",
-            "JOIN ON k WITH surf, JOIN ON k WITH ANY",
             "ROWS ON t WHERE opted_out IS NOT TRUE, ARCHETYPES compute_to_data",
         ] {
             assert_eq!(refused(clauses), Vec::<String>::new(), "{clauses}");
@@ -253,6 +253,8 @@ mod tests {
             ("SHIP ROWS (upper(HASH(a))) FROM t TO surf", "1: `hash(…)`"),
             ("BUDGET 1 QUERIES PER DAY", "1: BUDGET"),
             ("OBLIGE audit", "1: OBLIGE"),
+            ("JOIN ON k WITH surf", "1: JOIN … WITH"),
+            ("JOIN ON k WITH ANY", "1: JOIN … WITH"),
             ("JOIN ON k WITH REQUESTER", "1: JOIN … WITH REQUESTER"),
             ("JOIN ON k WITH TABLE t", "1: JOIN … WITH TABLE"),
             ("FILTER ON a, lower(b) COMPARE WITH LITERALS", "1: FILTER ON `lower(b)`"),
