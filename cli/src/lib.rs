@@ -3,6 +3,7 @@
 pub mod command;
 pub mod demo;
 pub mod embedded;
+pub mod federation;
 pub mod role;
 pub mod sample;
 pub mod shell;

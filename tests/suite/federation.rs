@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use dynamos_cli::demo::{Client, Federation, Layout, Processes, connect, query, ready, rows};
+use dynamos_cli::demo::{rows, scene};
+use dynamos_cli::federation::{Client, Design, Federation, Layout, Processes, connect, query, ready};
 use dynamos_proto::status::ServiceError;
 
 /// A running federation, gone at the end of the test.
@@ -14,10 +15,17 @@ pub struct TestFederation {
 }
 
 impl TestFederation {
-    /// Starts one over generated data, or over the wage files of a folder.
+    /// Starts the demo's, over generated data, or over the wage files of a folder.
     pub async fn start(data: Option<&Path>) -> Self {
+        Self::design(|root| scene(root, data).unwrap()).await
+    }
+
+    /// Starts the one that `design` describes; it may write data into the folder that it gets.
+    pub async fn design(design: impl FnOnce(&Path) -> Design) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let layout = Layout::write(&folder.path().join("federation"), data, 0).unwrap();
+        let root = folder.path().join("federation");
+        std::fs::create_dir_all(&root).unwrap();
+        let layout = Layout::write(&root, &design(&root), 0).unwrap();
         let federation = Federation::start(&layout, Processes::One).await.unwrap();
         Self { layout, federation, _folder: folder }
     }

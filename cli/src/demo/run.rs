@@ -9,11 +9,10 @@ use anyhow::Context;
 use arrow::util::pretty::pretty_format_batches;
 
 use super::args::DemoArgs;
-use super::client::{query, ready};
-use super::federation::{Federation, Processes};
-use super::layout::Layout;
 use super::questions::questions;
+use super::scene::scene;
 use super::truth::{Truth, compare, rows};
+use crate::federation::{Federation, Layout, Processes, query, ready, write_secret};
 use crate::role::stop_signal;
 
 /// Runs `dynamos demo`.
@@ -22,7 +21,7 @@ pub async fn run(arguments: DemoArgs) -> anyhow::Result<ExitCode> {
     let temporary = tempfile::tempdir().context("no temporary folder can be made")?;
     let root = arguments.dir.clone().unwrap_or_else(|| temporary.path().join("dynamos-demo"));
     writeln!(out, "Writing a federation to {}", root.display())?;
-    let layout = Layout::write(&root, arguments.data.as_deref(), arguments.port)?;
+    let layout = Layout::write(&root, &scene(&root, arguments.data.as_deref())?, arguments.port)?;
     let processes = if arguments.processes { Processes::Each } else { Processes::One };
     let federation = Federation::start(&layout, processes).await?;
     let asked = ask_all(&layout, &mut out).await;
@@ -34,7 +33,7 @@ pub async fn run(arguments: DemoArgs) -> anyhow::Result<ExitCode> {
         }
     };
     if let Some(path) = &arguments.info {
-        super::layout::write_secret(path, &serde_json::to_string_pretty(&layout.info())?)?;
+        write_secret(path, &serde_json::to_string_pretty(&layout.info())?)?;
     }
     if !arguments.once {
         how_to_connect(&layout, arguments.info.as_deref(), &mut out)?;

@@ -7,7 +7,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use dynamos_site::SiteConfig;
 
-use super::layout::{Layout, STEWARDS};
+use crate::federation::Layout;
 
 /// One engine over all stewards' tables: `site.schema.table`, and `schema.table` with the column `steward`.
 pub struct Truth {
@@ -20,10 +20,10 @@ impl Truth {
         let config = SessionConfig::new().with_target_partitions(1);
         let context = SessionContext::new_with_config(config);
         let mut unions: Vec<(String, String, Vec<String>)> = Vec::new();
-        for steward in STEWARDS {
+        for steward in &layout.stewards {
             let config = SiteConfig::load(&layout.site_config(steward))?;
             let catalog = Arc::new(datafusion::catalog::MemoryCatalogProvider::new());
-            context.register_catalog(steward, catalog);
+            context.register_catalog(steward.as_str(), catalog);
             for table in &config.tables {
                 let opened = dynamos_site::source::open(&table.source, &layout.root).await?;
                 let (schema, name) = (&table.source.schema, &table.source.table);

@@ -322,10 +322,9 @@ impl RelationShape {
         if let Expr::Cast(cast) = crate::bind::unalias(expr)
             && let Expr::Column(column) = cast.expr.as_ref()
             && let Some(kind) = self.column_type(column)
+            && widens(&kind, cast.field.data_type())
         {
-            if widens(&kind, cast.field.data_type()) {
-                return Expr::Column(column.clone());
-            }
+            return Expr::Column(column.clone());
         }
         crate::bind::unalias(expr).clone()
     }

@@ -1,4 +1,4 @@
-//! A Flight SQL client of the demo's federation, as any other client would connect: TLS, a user's token, SQL.
+//! A Flight SQL client of a federation, as any other client would connect: TLS, a user's token, SQL.
 
 use std::time::{Duration, Instant};
 

@@ -10,7 +10,7 @@ use dynamos_site::{RunningSite, SiteConfig};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
-use super::layout::{Layout, PROVIDER, STEWARDS};
+use super::layout::Layout;
 use crate::embedded::EmbeddedExecutor;
 
 /// Whether roles run in this process.
@@ -51,7 +51,7 @@ impl Federation {
                 let root = EmbeddedExecutor::start(&config).await?;
                 let coordinator = dynamos_coordinator::server::start(&config, root, shutdown.clone()).await?;
                 let mut sites = Vec::new();
-                for site in STEWARDS.into_iter().chain([PROVIDER]) {
+                for site in &layout.sites {
                     let config = SiteConfig::load(&layout.site_config(site))?;
                     sites.push(dynamos_site::start(config, shutdown.clone()).await?);
                 }
@@ -60,7 +60,7 @@ impl Federation {
             Processes::Each => {
                 let mut children =
                     vec![("coordinator".to_owned(), spawn("coordinator", &layout.coordinator_config())?)];
-                for site in STEWARDS.into_iter().chain([PROVIDER]) {
+                for site in &layout.sites {
                     children.push((site.to_owned(), spawn("site", &layout.site_config(site))?));
                 }
                 Running::Processes(children)

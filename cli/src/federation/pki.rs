@@ -1,4 +1,4 @@
-//! The demo's own certificate authority and the certificates of its places. A place is known to others by the URI in its
+//! The federation's own certificate authority and the certificates of its places. A place is known to others by the URI in its
 //! certificate, `spiffe://dynamos/place/<name>`.
 
 use std::path::Path;
@@ -21,7 +21,7 @@ impl Authority {
     pub fn new() -> anyhow::Result<Self> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(Vec::new())?;
-        params.distinguished_name.push(DnType::CommonName, "dynamos demo authority");
+        params.distinguished_name.push(DnType::CommonName, "dynamos authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key)?.pem();
