@@ -1,1 +1,3 @@
-//! The tests of the whole system are in `suite/`; this library is empty on purpose.
+//! What tests and measurements share: the TPC-H federation. The tests themselves are in `suite/`.
+
+pub mod tpch;

@@ -4,4 +4,5 @@
 
 mod federation;
 mod tidy;
+mod tpch;
 mod wages;

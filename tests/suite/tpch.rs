@@ -1,0 +1,56 @@
+//! All TPC-H queries over three stewards: the answer of one plain engine over all rows, whatever the placement.
+//!
+//! `DYNAMOS_TPCH_FACTOR` sets the scale factor (0.05 unless told), `DYNAMOS_TPCH_QUERIES` the queries, as `3,5`.
+
+use dynamos_cli::federation::query;
+use dynamos_tests::tpch::{QUERIES, Split, USER, compare, design, generate, sql, truth};
+
+use crate::federation::{TestFederation, answer};
+
+const PLACEMENTS: [&str; 3] = ["auto", "compute_to_data", "data_to_compute"];
+
+fn numbers() -> Vec<i32> {
+    match std::env::var("DYNAMOS_TPCH_QUERIES") {
+        Ok(list) => list.split(',').map(|number| number.trim().parse().unwrap()).collect(),
+        Err(_) => QUERIES.collect(),
+    }
+}
+
+async fn all_queries(split: Split) {
+    let factor = std::env::var("DYNAMOS_TPCH_FACTOR").map_or(0.05, |text| text.parse().unwrap());
+    let rows = generate(factor).unwrap();
+    let federation = TestFederation::design(|root| design(root, &rows, split).unwrap()).await;
+    let truth = truth(&rows, 2).unwrap();
+    let mut client = federation.client(USER, "auto", "SELECT * FROM customer, lineitem, region").await;
+    let mut wrong = Vec::new();
+    for number in numbers() {
+        let text = sql(number, factor).unwrap();
+        let began = std::time::Instant::now();
+        let expected = truth.sql(&text).await.unwrap().collect().await.unwrap();
+        let mut line = format!("{split:?} query {number}: one engine {:.0} ms", began.elapsed().as_secs_f64() * 1e3);
+        for placement in PLACEMENTS {
+            answer(&mut client, &format!("SET dynamos.placement = '{placement}'")).await;
+            let began = std::time::Instant::now();
+            match query(&mut client, &text).await {
+                Ok(answered) => match compare(&answered, &expected) {
+                    Ok(()) => line += &format!(", {placement} {:.0} ms", began.elapsed().as_secs_f64() * 1e3),
+                    Err(difference) => wrong.push(format!("query {number}, {placement}: {difference}")),
+                },
+                Err(error) => wrong.push(format!("query {number}, {placement}: {error:#}")),
+            }
+        }
+        println!("{line}");
+    }
+    federation.stop().await;
+    assert!(wrong.is_empty(), "{split:?}, factor {factor}:\n{}", wrong.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_tpch_queries_are_right_over_whole_tables() {
+    all_queries(Split::Whole).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_tpch_queries_are_right_over_tables_in_parts() {
+    all_queries(Split::Customers).await;
+}
