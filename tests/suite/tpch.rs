@@ -73,3 +73,31 @@ async fn all_tpch_queries_are_right_over_whole_tables() {
 async fn all_tpch_queries_are_right_over_tables_in_parts() {
     all_queries(Split::Customers).await;
 }
+
+/// Names of parts may be at the provider only, and their keys anywhere: the keys go to the lines, and of the lines only
+/// those that match go to the provider.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_travel_ahead_where_only_they_may() {
+    let rows = generate(0.01).unwrap();
+    let keys = "SHIP ROWS (p_partkey, p_brand, p_container) FROM tpch.part TO ANY, SHIP ROWS (*) FROM tpch.part TO p";
+    let federation = TestFederation::design(|root| {
+        let mut design = design(root, &rows, Split::Whole).unwrap();
+        for steward in &mut design.stewards {
+            for text in &mut steward.agreements {
+                *text = text.replace("SHIP ROWS (*) FROM tpch.part TO ANY", keys);
+                *text =
+                    text.replace("SHIP ROWS (*) FROM tpch.lineitem TO ANY", "SHIP ROWS (*) FROM tpch.lineitem TO p");
+            }
+        }
+        design
+    })
+    .await;
+    let text = "SELECT p_name, sum(l_quantity) FROM part JOIN lineitem ON p_partkey = l_partkey \
+                WHERE p_brand = 'Brand#23' AND p_container = 'MED BOX' GROUP BY p_name";
+    let mut client = federation.client(USER, "auto", text).await;
+    let plan = answer(&mut client, &format!("EXPLAIN {text}")).await.concat().join("\n");
+    assert!(plan.contains("RightSemi Join"), "{plan}");
+    let expected = truth(&rows, 1).unwrap().sql(text).await.unwrap().collect().await.unwrap();
+    compare(&query(&mut client, text).await.unwrap(), &expected).unwrap();
+    federation.stop().await;
+}

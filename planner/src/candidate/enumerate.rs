@@ -68,7 +68,7 @@ pub(super) struct Enumeration<'a> {
     pub(super) family: Placement,
     parts: &'a [ProtectedPart],
     estimates: Estimates<'a>,
-    state: &'a SessionState,
+    pub(super) state: &'a SessionState,
     stewards: BTreeSet<SiteId>,
 }
 

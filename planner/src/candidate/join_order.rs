@@ -28,9 +28,9 @@ struct Nest {
 }
 
 /// One subset's placements, with a plan that has its columns.
-struct Joined {
-    ways: Alternatives,
-    plan: Arc<LogicalPlan>,
+pub(super) struct Joined {
+    pub(super) ways: Alternatives,
+    pub(super) plan: Arc<LogicalPlan>,
 }
 
 impl Enumeration<'_> {
@@ -103,6 +103,15 @@ impl Enumeration<'_> {
             }
         };
         self.offer_join(&plan, &join, &left.ways, &right.ways, &mut into.ways);
+        if nest.nulls == NullEquality::NullEqualsNothing {
+            if let Some(reduced) = self.reduced(left, right, &join.on)? {
+                self.offer_join(&plan, &join, &reduced, &right.ways, &mut into.ways);
+            }
+            let swapped: Vec<(Expr, Expr)> = join.on.iter().map(|(one, other)| (other.clone(), one.clone())).collect();
+            if let Some(reduced) = self.reduced(right, left, &swapped)? {
+                self.offer_join(&plan, &join, &left.ways, &reduced, &mut into.ways);
+            }
+        }
         Ok(())
     }
 

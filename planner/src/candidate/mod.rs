@@ -7,6 +7,7 @@ mod estimate;
 mod join_order;
 mod legal;
 mod placed;
+mod reduce;
 mod split;
 
 pub use alternative::{Alternative, Alternatives};

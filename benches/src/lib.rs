@@ -1,1 +1,0 @@
-//! Measurements come with the next step; nothing is measured here yet.
