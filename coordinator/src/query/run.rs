@@ -27,8 +27,8 @@ pub(super) struct Started {
     pub(super) query: QueryId,
     pub(super) schema: SchemaRef,
     pub(super) stream: SendableRecordBatchStream,
-    /// The plan for people.
-    pub(super) explanation: String,
+    /// Its plan.
+    pub(super) plan: Box<dyn PermittedPlan>,
 }
 
 impl QueryEngine {
@@ -97,8 +97,7 @@ impl QueryEngine {
         let governing = plan.graph().governing.clone();
         let running =
             RunningRows { rows, schema: schema.clone(), participants, governing, snapshots, deadline, live, slot };
-        let explanation = plan.explain();
-        Ok(Started { query: request.query, schema, stream: running.into_stream(), explanation })
+        Ok(Started { query: request.query, schema, stream: running.into_stream(), plan })
     }
 
     /// Plans a query and writes the decision down. A denial is an error from here on.
@@ -118,7 +117,7 @@ impl QueryEngine {
             }
             Verdict::Denied(refusal) => {
                 self.parts.decisions.append(&denial_record(sql, request, &refusal)).await?;
-                Err(refused(refusal))
+                Err(refusal.into())
             }
         }
     }
@@ -133,11 +132,6 @@ impl QueryEngine {
         let (sql, request) = (sql.to_owned(), request.clone());
         self.planning.ask(move |door| door.plan(&sql, &parameters, &request)).await
     }
-}
-
-/// A denial as the requester sees it.
-pub(super) fn refused(refusal: Refusal) -> ServiceError {
-    ServiceError { code: Code::Denied, message: refusal.reason, hint: refusal.hint }
 }
 
 /// The record of a denial.
