@@ -82,6 +82,7 @@ fn query(sql: &str) -> Result<String, ServiceError> {
         | DynamosStatement::ShowAgreements
         | DynamosStatement::ShowAgreement { .. }
         | DynamosStatement::ShowPermissions { .. }
+        | DynamosStatement::ShowEdges
         | DynamosStatement::SimulateAgreement { .. }
         | DynamosStatement::Set { .. } => {
             Err(ServiceError::new(Code::Unsupported, "only queries have a plan; agreements belong into `--agreements`"))

@@ -180,6 +180,7 @@ impl Engine for QueryEngine {
                 rows(text::schema(&show::AGREEMENT_COLUMNS))
             }
             DynamosStatement::ShowPermissions { .. } => rows(text::schema(&show::PERMISSION_COLUMNS)),
+            DynamosStatement::ShowEdges => rows(text::schema(&show::EDGE_COLUMNS)),
             DynamosStatement::SimulateAgreement { .. } => Err(no_simulation()),
             DynamosStatement::Set { .. }
             | DynamosStatement::CreateAgreement(_)
@@ -214,6 +215,7 @@ impl Engine for QueryEngine {
                 show::agreements(&snapshot(), &requester(identity), Some((&name, steward.as_deref())))
             }
             DynamosStatement::ShowPermissions { purpose } => self.permissions(caller, purpose),
+            DynamosStatement::ShowEdges => show::edges(self.queries.last(&identity.user, &identity.organisation)),
             DynamosStatement::CreateAgreement(agreement) | DynamosStatement::AlterAgreement(agreement) => {
                 self.change(caller, &agreement.steward, sql).await
             }

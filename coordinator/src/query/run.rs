@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::engine::QueryEngine;
 use super::explain::clauses;
 use super::planner_door::{PermittedPlan, PlanRequest, Refusal, Verdict};
-use super::queries::{LiveQuery, QueryState};
+use super::queries::{Edge, LiveQuery, QueryState};
 use super::rows::{RunningRows, time_is_up};
 use super::settings::{placement, purpose, requester};
 use crate::decision::{AgreementBasis, DecisionRecord, Verdict as Decided, statement_hash};
@@ -58,7 +58,7 @@ impl QueryEngine {
     ) -> Result<Started, ServiceError> {
         let request = self.request(caller)?;
         let span = info_span!("query", query_id = %request.query);
-        let live = self.queries.begin(&request.query, &caller.identity.user);
+        let live = self.queries.begin(&request.query, &caller.identity.user, &caller.identity.organisation);
         let deadline = Instant::now() + self.parts.deadline;
         self.admit_and_start(caller, sql, parameters, request, live, deadline).instrument(span).await
     }
@@ -79,7 +79,10 @@ impl QueryEngine {
             request.snapshot = self.parts.registry.snapshot();
             request.now = UtcMillis(self.parts.clock.utc_ms());
             let plan = self.decide(sql, parameters, &request).await?;
-            live.enter(QueryState::Dispatching);
+            live.update(|record| {
+                record.edges = Edge::of(plan.graph());
+                record.state = QueryState::Dispatching;
+            });
             let parts = &self.parts;
             let (token, snapshot) = (&caller.identity.token, &request.snapshot);
             let participants =
