@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::demo::{self, DemoArgs};
+use crate::explain::{self, ExplainArgs};
 use crate::role::{self, RoleArgs};
 use crate::shell::{self, SqlArgs};
 use crate::telemetry::{self, LogFormat};
@@ -31,6 +32,8 @@ enum Role {
     Site(RoleArgs),
     /// Ask questions, interactively or from a script.
     Sql(SqlArgs),
+    /// Print the plan of a query from files alone, or why it is refused.
+    Explain(Box<ExplainArgs>),
 }
 
 impl Command {
@@ -50,6 +53,7 @@ impl Command {
                 role::site(arguments).await
             }
             Role::Sql(arguments) => shell::run(arguments).await,
+            Role::Explain(arguments) => explain::run(&arguments),
         }
     }
 }

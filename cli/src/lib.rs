@@ -3,6 +3,7 @@
 pub mod command;
 pub mod demo;
 pub mod embedded;
+pub mod explain;
 pub mod federation;
 pub mod role;
 pub mod sample;

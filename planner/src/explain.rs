@@ -1,14 +1,23 @@
-//! A permitted query for people: what was compared, which place runs what, and the clause beside every edge. One printer
-//! serves EXPLAIN, golden files and the demo.
+//! A permitted query for people: its forms on the way, what was compared, which place runs what, and the clause beside
+//! every edge. One printer serves EXPLAIN, `dynamos explain`, golden files and the demo. It is not for machines, and
+//! nothing of a row is in it.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use crate::fragment::{ReleaseInput, ReleasePoint};
-use crate::permit::PermittedQuery;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::logical_expr::LogicalPlan;
 
-/// The query's whole path after binding.
+use crate::fragment::{FragmentGraph, ReleaseInput, ReleasePoint, ReleaseShape};
+use crate::permit::{PermittedQuery, QueryPath};
+use crate::policy::ProtectedPart;
+use crate::wire::LeafTable;
+
+/// The query's whole path, step by step. A step that changed nothing is left out.
 pub fn explain(query: &PermittedQuery) -> String {
-    let mut text = String::from("candidates\n");
+    let mut text = String::new();
+    steps(&mut text, query.path());
+    text.push_str("candidates\n");
     for candidate in query.candidates() {
         let chosen = if candidate.family == query.placement() { "  chosen" } else { "" };
         let cost = match candidate.cost_ms {
@@ -17,19 +26,7 @@ pub fn explain(query: &PermittedQuery) -> String {
         };
         line(&mut text, 1, &format!("{:<16} {cost}{chosen}", candidate.family.as_str()));
     }
-    text.push_str("fragments\n");
-    for fragment in &query.graph().fragments {
-        let reader = fragment.consumer.map_or_else(|| "requester".to_owned(), |id| id.to_string());
-        let partial = fragment.partial_of.map(|id| format!(", as partials of {id}")).unwrap_or_default();
-        line(&mut text, 1, &format!("{} at {} → {reader}{partial}", fragment.id, fragment.place));
-        plan(&mut text, &fragment.plan.display_indent().to_string());
-    }
-    for point in &query.graph().releases {
-        line(&mut text, 1, &release(point));
-        if let ReleaseInput::Complete(rows) = &point.input {
-            plan(&mut text, &rows.display_indent().to_string());
-        }
-    }
+    fragments(&mut text, query.graph());
     text.push_str("edges\n");
     for verdict in query.verdicts() {
         let reader = verdict.to.map_or_else(|| "requester".to_owned(), |id| id.to_string());
@@ -41,9 +38,106 @@ pub fn explain(query: &PermittedQuery) -> String {
     text
 }
 
+/// The verdict on a query that may run: under which agreements, and its path.
+pub fn explain_permit(graph: &FragmentGraph, path: &str) -> String {
+    let mut text = String::from("permitted\n");
+    for (steward, governing) in &graph.governing {
+        line(&mut text, 1, &format!("under agreement {} of {steward}, epoch {}", governing.agreement, governing.epoch));
+    }
+    text + path
+}
+
+/// The forms before placement.
+fn steps(text: &mut String, path: &QueryPath) {
+    let mut shown = String::new();
+    let mut step = |text: &mut String, name: &str, plan: &LogicalPlan, parts: &[ProtectedPart]| {
+        let now = form(plan, parts);
+        if now != shown {
+            text.push_str(name);
+            text.push('\n');
+            text.push_str(&now);
+            shown = now;
+        }
+    };
+    let parts = path.compliant.parts();
+    step(text, "bound", path.bound.plan(), &[]);
+    step(text, "normal form", &path.normal, &[]);
+    step(text, "compliant", path.compliant.plan(), parts);
+    // The protected parts are not optimised here, so they would only stand there twice.
+    let optimized = form(&path.optimized, &[]);
+    if optimized != form(path.compliant.plan(), &[]) {
+        text.push_str("optimized\n");
+        text.push_str(&optimized);
+    }
+}
+
+/// A plan with the stewards of its tables, and the protected parts below it.
+fn form(shown: &LogicalPlan, parts: &[ProtectedPart]) -> String {
+    let mut text = String::new();
+    plan(&mut text, 1, shown);
+    for table in tables(shown) {
+        line(&mut text, 1, &table);
+    }
+    for part in parts {
+        line(&mut text, 1, &format!("{} = {}, of", part.id, shape(&part.shape)));
+        plan(&mut text, 2, &part.input);
+        for table in tables(&part.input) {
+            line(&mut text, 2, &table);
+        }
+        for clause in &part.clauses {
+            let (agreement, epoch) = (&clause.agreement.agreement, clause.agreement.epoch);
+            line(&mut text, 2, &format!("by {}.{agreement}, epoch {epoch}, clause {}", clause.steward, clause.clause));
+        }
+    }
+    text
+}
+
+/// The tables that SQL was bound to, with the stewards whose rows are asked for.
+fn tables(plan: &LogicalPlan) -> BTreeSet<String> {
+    let mut tables = BTreeSet::new();
+    let walked = plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Some(table) = LeafTable::bound_to(scan)
+        {
+            let stewards: Vec<String> = table.stewards.iter().map(ToString::to_string).collect();
+            tables.insert(format!("{} @ {}", table.name, stewards.join(", ")));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    debug_assert!(walked.is_ok(), "the walk itself does not fail");
+    tables
+}
+
+fn fragments(text: &mut String, graph: &FragmentGraph) {
+    text.push_str("fragments\n");
+    for fragment in &graph.fragments {
+        let reader = fragment.consumer.map_or_else(|| "requester".to_owned(), |id| id.to_string());
+        let partial = fragment.partial_of.map(|id| format!(", as partials of {id}")).unwrap_or_default();
+        line(text, 1, &format!("{} at {} → {reader}{partial}", fragment.id, fragment.place));
+        plan(text, 2, &fragment.plan);
+    }
+    for point in &graph.releases {
+        line(text, 1, &release(point));
+        if let ReleaseInput::Complete(rows) = &point.input {
+            plan(text, 2, rows);
+        }
+    }
+}
+
 fn release(point: &ReleasePoint) -> String {
-    let values: Vec<String> = point
-        .shape
+    let input = match &point.input {
+        ReleaseInput::Complete(_) => "rows".to_owned(),
+        ReleaseInput::Merge(senders) => {
+            let senders: Vec<String> = senders.iter().map(ToString::to_string).collect();
+            format!("partials from {}", senders.join(", "))
+        }
+    };
+    format!("release {} in {}: {}, of {input}", point.id, point.fragment, shape(&point.shape))
+}
+
+/// What a release point computes over its input's columns.
+fn shape(shape: &ReleaseShape) -> String {
+    let values: Vec<String> = shape
         .aggregates
         .iter()
         .map(|value| {
@@ -53,29 +147,14 @@ fn release(point: &ReleasePoint) -> String {
             format!("{}({distinct}{argument}){filter}", value.function)
         })
         .collect();
-    let keys: Vec<String> = (0..point.shape.keys).map(|index| format!("c{index}")).collect();
-    let entities: Vec<String> =
-        point.shape.entities.iter().map(|key| format!("{} in c{}", key.name, key.column)).collect();
-    let input = match &point.input {
-        ReleaseInput::Complete(_) => "rows".to_owned(),
-        ReleaseInput::Merge(senders) => {
-            let senders: Vec<String> = senders.iter().map(ToString::to_string).collect();
-            format!("partials from {}", senders.join(", "))
-        }
-    };
-    format!(
-        "release {} in {}: {} by ({}), entities {}, of {input}",
-        point.id,
-        point.fragment,
-        values.join(", "),
-        keys.join(", "),
-        entities.join(", ")
-    )
+    let keys: Vec<String> = (0..shape.keys).map(|index| format!("c{index}")).collect();
+    let entities: Vec<String> = shape.entities.iter().map(|key| format!("{} in c{}", key.name, key.column)).collect();
+    format!("{} by ({}), entities {}", values.join(", "), keys.join(", "), entities.join(", "))
 }
 
-fn plan(text: &mut String, shown: &str) {
-    for shown in shown.lines() {
-        line(text, 2, shown);
+fn plan(text: &mut String, depth: usize, shown: &LogicalPlan) {
+    for shown in shown.display_indent().to_string().lines() {
+        line(text, depth, shown);
     }
 }
 

@@ -23,6 +23,6 @@ pub mod sql;
 pub mod wire;
 
 pub use candidate::Placement;
-pub use explain::explain;
+pub use explain::{explain, explain_permit};
 pub use permit::PermittedQuery;
 pub use plan::{Described, PlanError, Planned, PlanningInput, describe_query, plan_query, visible_tables};

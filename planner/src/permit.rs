@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
 use dynamos_proto::ids::SiteId;
 
+use crate::bind::BoundPlan;
 use crate::candidate::{Candidates, Placement};
 use crate::fragment::FragmentGraph;
 use crate::plan::{PlanError, Planned, PlanningInput};
-use crate::policy::{CheckInput, Denial, EdgeVerdict, PlaceFacts, Reason, Viewpoint, check_graph};
+use crate::policy::{CheckInput, CompliantPlan, Denial, EdgeVerdict, PlaceFacts, Reason, Viewpoint, check_graph};
 use crate::wire::{WireError, decode_graph, encode_graph};
 
 /// A placed query that was checked edge by edge.
@@ -20,9 +22,23 @@ pub struct PermittedQuery {
     graph: FragmentGraph,
     bytes: Vec<u8>,
     schema: SchemaRef,
+    path: QueryPath,
     verdicts: Vec<EdgeVerdict>,
     candidates: Vec<CandidateSummary>,
     placement: Placement,
+}
+
+/// The forms that the query had before it was placed, for EXPLAIN only: nothing that runs is made from them any more.
+#[derive(Clone, Debug)]
+pub struct QueryPath {
+    /// Names resolved.
+    pub bound: BoundPlan,
+    /// Without sugar, every leaf with the stewards that are left.
+    pub normal: LogicalPlan,
+    /// Cut at its release points.
+    pub compliant: CompliantPlan,
+    /// The released part as it was placed.
+    pub optimized: LogicalPlan,
 }
 
 /// A candidate as EXPLAIN shows it.
@@ -48,6 +64,11 @@ impl PermittedQuery {
     /// The answer's columns.
     pub fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
+    }
+
+    /// What the query was on the way here.
+    pub fn path(&self) -> &QueryPath {
+        &self.path
     }
 
     /// The clause beside every edge.
@@ -81,6 +102,7 @@ impl PermittedQuery {
 pub(crate) fn permit(
     graph: FragmentGraph,
     schema: SchemaRef,
+    path: QueryPath,
     candidates: &[Candidates],
     input: &PlanningInput<'_>,
     state: &SessionState,
@@ -118,7 +140,15 @@ pub(crate) fn permit(
         })
         .collect();
     let placement = input.placement;
-    Ok(Planned::Permitted(Box::new(PermittedQuery { graph: read, bytes, schema, verdicts, candidates, placement })))
+    Ok(Planned::Permitted(Box::new(PermittedQuery {
+        graph: read,
+        bytes,
+        schema,
+        path,
+        verdicts,
+        candidates,
+        placement,
+    })))
 }
 
 /// What cannot cross unchanged is an error that names the column.

@@ -18,10 +18,9 @@ use crate::candidate::{Candidates, Legal, Placement, enumerate};
 use crate::catalog::{Availability, Catalog, SiteKind};
 use crate::fragment::{FragmentGraph, cut};
 use crate::knowledge::Knowledge;
-use crate::permit::{PermittedQuery, permit};
+use crate::permit::{PermittedQuery, QueryPath, permit};
 use crate::policy::{
-    AgreementSet, CompliantPlan, Denial, Governing, Hierarchy, Policy, Reason, Requester, Stop, UtcMillis, comply,
-    conditions,
+    AgreementSet, Denial, Governing, Hierarchy, Policy, Reason, Requester, Stop, UtcMillis, comply, conditions,
 };
 use crate::wire::WireError;
 
@@ -212,6 +211,7 @@ impl Attempt<'_> {
         let tables = VisibleTables::new(self.policy.visible(self.governing, self.state)?, self.input.default_schema);
         let bound = bind(parsed, parameters, &tables, self.state)?;
         let normal = restrict_stewards(localize(normalize(bound.plan().clone(), self.state)?, self.state)?)?;
+        let shown = normal.clone();
         if let Some(denial) = self.unavailable(&stewards_in(&normal)?) {
             return Ok(Planned::Denied(denial));
         }
@@ -227,15 +227,12 @@ impl Attempt<'_> {
             .into_iter()
             .map(|family| enumerate(&compliant, &optimized, family, &legal, self.input.knowledge))
             .collect::<Result<Vec<_>, _>>()?;
-        self.choose(&compliant, &candidates, &tables)
+        let path = QueryPath { bound, normal: shown, compliant, optimized };
+        self.choose(path, &candidates, &tables)
     }
 
-    fn choose(
-        &self,
-        compliant: &CompliantPlan,
-        candidates: &[Candidates],
-        tables: &VisibleTables,
-    ) -> Result<Planned, PlanError> {
+    fn choose(&self, path: QueryPath, candidates: &[Candidates], tables: &VisibleTables) -> Result<Planned, PlanError> {
+        let compliant = &path.compliant;
         let wanted = candidates.iter().find(|candidate| candidate.family == self.input.placement);
         let Some(chosen) = wanted.and_then(|candidate| candidate.best.as_ref()) else {
             let text = match self.input.placement {
@@ -267,8 +264,7 @@ impl Attempt<'_> {
             token_hash: self.input.token_hash.clone(),
         };
         let schema = answer_schema(compliant.output());
-        let query = permit(graph, schema, candidates, self.input, self.state)?;
-        Ok(query)
+        permit(graph, schema, path, candidates, self.input, self.state)
     }
 
     /// A steward that does not answer refuses by name, before anything is planned for it.

@@ -27,6 +27,15 @@ pub(crate) struct SiteTables {
     tables: BTreeMap<TableName, OpenTable>,
 }
 
+/// What a place with this configuration tells the federation about its tables, without starting it.
+///
+/// # Errors
+///
+/// When a table cannot be opened or is not as the configuration says.
+pub async fn published_tables(config: &SiteConfig) -> Result<Vec<v1::Table>, SiteError> {
+    Ok(SiteTables::open(config).await?.published())
+}
+
 #[derive(Debug)]
 struct OpenTable {
     provider: Arc<dyn TableProvider>,

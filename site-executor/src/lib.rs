@@ -35,6 +35,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use catalog::published_tables;
 pub use config::SiteConfig;
 pub use error::SiteError;
 pub use executor::Executor;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod federation;
+mod golden;
 mod tidy;
 mod tpch;
 mod wages;

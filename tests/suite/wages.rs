@@ -35,6 +35,12 @@ async fn sample_questions_are_answered_right_under_every_placement_that_is_legal
             legal += 1;
             let answered = answer(&mut client, question.sql).await;
             compare(&answered, &truth.answer(question.truth).await.unwrap()).unwrap();
+            let edges = answer(&mut client, "SHOW EDGES FOR LAST QUERY").await;
+            assert!(edges.len() >= 2, "{edges:?}");
+            for edge in edges {
+                let sizes = [&edge[4], &edge[5]].map(|size| size.parse::<u64>().unwrap());
+                assert!(sizes.iter().all(|size| *size >= 1024 && size.is_power_of_two()), "{edge:?}");
+            }
         }
         assert!(legal >= 2, "{}", question.title);
     }

@@ -63,6 +63,9 @@ async fn ask_all(layout: &Layout, out: &mut impl Write) -> anyhow::Result<bool> 
                 writeln!(out, "WRONG: {error}")?;
             }
         }
+        let edges = query(&mut client, "SHOW EDGES FOR LAST QUERY").await?;
+        writeln!(out, "what went over each edge, at most (sites report sizes in powers of two only)")?;
+        writeln!(out, "{}", pretty_format_batches(&edges)?)?;
         let plan = query(&mut client, &format!("EXPLAIN POLICY {}", question.sql)).await?;
         for line in rows(&plan)?.into_iter().flatten() {
             writeln!(out, "  {line}")?;

@@ -14,7 +14,7 @@ use super::target::TargetError;
 
 /// A failure of the shell.
 #[derive(Debug, Error)]
-pub(super) enum ShellError {
+pub(crate) enum ShellError {
     /// The arguments do not say where to connect.
     #[error(transparent)]
     Target(#[from] TargetError),
@@ -74,7 +74,7 @@ impl ShellError {
     }
 
     /// Writes the error, its causes and its hint.
-    pub(super) fn report(&self, err: &mut dyn Write) -> io::Result<()> {
+    pub(crate) fn report(&self, err: &mut dyn Write) -> io::Result<()> {
         if matches!(self, Self::Cancelled) {
             return writeln!(err, "cancelled");
         }

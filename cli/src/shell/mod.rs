@@ -32,6 +32,8 @@ mod test_server;
 mod tests;
 
 pub use args::SqlArgs;
+pub(crate) use error::ShellError;
 pub use render::Format;
 pub use run::run;
+pub(crate) use splitter::Splitter;
 pub use target::Secret;

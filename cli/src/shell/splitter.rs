@@ -5,7 +5,7 @@
 
 /// Collects lines until statements are complete.
 #[derive(Debug, Default)]
-pub(super) struct Splitter {
+pub(crate) struct Splitter {
     text: String,
     place: Place,
     content: Content,
@@ -31,7 +31,7 @@ enum Content {
 
 impl Splitter {
     /// Adds a line (without its line break) and returns the statements that it completes, without their `;`.
-    pub(super) fn push_line(&mut self, line: &str) -> Vec<String> {
+    pub(crate) fn push_line(&mut self, line: &str) -> Vec<String> {
         let mut complete = Vec::new();
         let mut characters = line.chars().peekable();
         while let Some(character) = characters.next() {
@@ -52,7 +52,7 @@ impl Splitter {
     }
 
     /// The last statement, which needs no `;`.
-    pub(super) fn finish(&mut self) -> Option<String> {
+    pub(crate) fn finish(&mut self) -> Option<String> {
         let content = self.content;
         let text = std::mem::take(self).text;
         (content == Content::Something).then(|| text.trim().to_owned())

@@ -141,7 +141,7 @@ pub(super) struct Target {
 
 /// Why the arguments do not say where to connect or as whom.
 #[derive(Debug, Error)]
-pub(super) enum TargetError {
+pub(crate) enum TargetError {
     /// Nothing names a server.
     #[error("no server to connect to: give `grpc+tls://HOST:PORT`, `--info FILE`, or set {URI_VARIABLE}")]
     NoUri,

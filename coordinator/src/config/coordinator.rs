@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::error::ConfigError;
 use super::value::{KeyText, Span};
+use crate::registry::KnownSite;
 
 /// The whole file.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -175,6 +176,18 @@ impl From<PlaceKind> for SiteKind {
     }
 }
 
+impl From<&SiteSection> for KnownSite {
+    fn from(site: &SiteSection) -> Self {
+        Self {
+            site: SiteId::new(&site.name),
+            kind: site.kind.into(),
+            roles: site.roles.clone(),
+            regions: site.regions.clone(),
+            public_key: site.public_key.clone().map(|key| key.0),
+        }
+    }
+}
+
 impl CoordinatorConfig {
     /// Reads and checks a file. Relative paths in it start at the file's own folder.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
@@ -203,11 +216,7 @@ impl CoordinatorConfig {
 
     /// The federated tables, by name.
     pub fn federated_tables(&self) -> BTreeMap<TableName, FederatedTable> {
-        let tables = self.federated.iter().map(|one| {
-            let stewards = one.stewards.iter().map(SiteId::new).collect();
-            (TableName::new(&one.schema, &one.table), FederatedTable { stewards })
-        });
-        tables.collect()
+        federated_tables(&self.federated)
     }
 
     fn check(&self) -> Result<(), String> {
@@ -225,35 +234,45 @@ impl CoordinatorConfig {
             return Err("`links.bandwidth_mbit_per_s` is 0; give what the slowest link carries".to_owned());
         }
         unique("organisations", self.organisations.iter().map(|one| one.name.as_str()))?;
-        unique("sites", self.sites.iter().map(|one| one.name.as_str()))?;
-        self.sites.iter().try_for_each(check_site)?;
-        self.check_federated()
-    }
-
-    fn check_federated(&self) -> Result<(), String> {
-        let mut names = BTreeSet::new();
-        for one in &self.federated {
-            let name = format!("{}.{}", one.schema, one.table);
-            if one.stewards.is_empty() {
-                return Err(format!("federated table `{name}` names no steward"));
-            }
-            for steward in &one.stewards {
-                let known = self.sites.iter().find(|site| &site.name == steward);
-                if known.is_none_or(|site| site.kind != PlaceKind::Steward) {
-                    return Err(format!(
-                        "federated table `{name}` names `{steward}`, which is not a steward in `sites`"
-                    ));
-                }
-            }
-            if !names.insert(name.clone()) {
-                return Err(format!("federated table `{name}` is given twice; remove one"));
-            }
-        }
-        Ok(())
+        self.sites.iter().try_for_each(check_key)?;
+        check_places(&self.sites, &self.federated)
     }
 }
 
-fn check_site(site: &SiteSection) -> Result<(), String> {
+/// The federated tables of these sections, by name.
+pub fn federated_tables(sections: &[FederatedSection]) -> BTreeMap<TableName, FederatedTable> {
+    let tables = sections.iter().map(|one| {
+        let stewards = one.stewards.iter().map(SiteId::new).collect();
+        (TableName::new(&one.schema, &one.table), FederatedTable { stewards })
+    });
+    tables.collect()
+}
+
+/// Checks that every place and federated table has a name of its own, and that federated tables are made of stewards'.
+/// The error names the key.
+pub fn check_places(sites: &[SiteSection], federated: &[FederatedSection]) -> Result<(), String> {
+    unique("sites", sites.iter().map(|one| one.name.as_str()))?;
+    sites.iter().try_for_each(check_name)?;
+    let mut names = BTreeSet::new();
+    for one in federated {
+        let name = format!("{}.{}", one.schema, one.table);
+        if one.stewards.is_empty() {
+            return Err(format!("federated table `{name}` names no steward"));
+        }
+        for steward in &one.stewards {
+            let known = sites.iter().find(|site| &site.name == steward);
+            if known.is_none_or(|site| site.kind != PlaceKind::Steward) {
+                return Err(format!("federated table `{name}` names `{steward}`, which is not a steward in `sites`"));
+            }
+        }
+        if !names.insert(name.clone()) {
+            return Err(format!("federated table `{name}` is given twice; remove one"));
+        }
+    }
+    Ok(())
+}
+
+fn check_name(site: &SiteSection) -> Result<(), String> {
     let plain = |character: char| character.is_ascii_alphanumeric() || character == '_' || character == '-';
     if site.name.is_empty() || !site.name.chars().all(plain) {
         return Err(format!("site name `{}` must be made of letters, digits, `_` and `-`", site.name));
@@ -261,6 +280,10 @@ fn check_site(site: &SiteSection) -> Result<(), String> {
     if SiteId::new(&site.name).is_coordinator() {
         return Err("site name `coordinator` is taken by the coordinator itself".to_owned());
     }
+    Ok(())
+}
+
+fn check_key(site: &SiteSection) -> Result<(), String> {
     match (site.kind, &site.public_key) {
         (PlaceKind::Steward, None) => {
             Err(format!("site `{}` is a steward and needs the `public_key` that it signs agreements with", site.name))

@@ -21,7 +21,7 @@ use super::planner_door::{PlannerDoor, Verdict};
 use super::planning::Planning;
 use super::queries::Queries;
 use super::rows::shown;
-use super::run::{denial_record, refused};
+use super::run::denial_record;
 use super::settings::{self, requester};
 use super::{explain, show, text};
 use crate::background::Background;
@@ -98,7 +98,7 @@ impl QueryEngine {
             (Verdict::Denied(refusal), asked) => {
                 self.parts.decisions.append(&denial_record(sql, &request, &refusal)).await?;
                 match asked {
-                    Asked::Plan => return Err(refused(refusal)),
+                    Asked::Plan => return Err(refusal.into()),
                     Asked::Policy => explain::denied(&refusal),
                 }
             }
@@ -115,7 +115,7 @@ impl QueryEngine {
         };
         drained.await.map_err(|error| shown(&error))?;
         let reports = self.queries.get(&started.query).map(|record| record.reports).unwrap_or_default();
-        let mut text = started.explanation;
+        let mut text = started.plan.explain();
         if !text.ends_with('\n') {
             text.push('\n');
         }
@@ -180,6 +180,7 @@ impl Engine for QueryEngine {
                 rows(text::schema(&show::AGREEMENT_COLUMNS))
             }
             DynamosStatement::ShowPermissions { .. } => rows(text::schema(&show::PERMISSION_COLUMNS)),
+            DynamosStatement::ShowEdges => rows(text::schema(&show::EDGE_COLUMNS)),
             DynamosStatement::SimulateAgreement { .. } => Err(no_simulation()),
             DynamosStatement::Set { .. }
             | DynamosStatement::CreateAgreement(_)
@@ -214,6 +215,7 @@ impl Engine for QueryEngine {
                 show::agreements(&snapshot(), &requester(identity), Some((&name, steward.as_deref())))
             }
             DynamosStatement::ShowPermissions { purpose } => self.permissions(caller, purpose),
+            DynamosStatement::ShowEdges => show::edges(self.queries.last(&identity.user, &identity.organisation)),
             DynamosStatement::CreateAgreement(agreement) | DynamosStatement::AlterAgreement(agreement) => {
                 self.change(caller, &agreement.steward, sql).await
             }

@@ -13,11 +13,7 @@ pub(super) const COLUMN: &str = "plan";
 
 /// The verdict on a query that may run: under which agreements, by which clauses, and the plan.
 pub(super) fn permitted(plan: &dyn PermittedPlan) -> String {
-    let mut text = String::from("permitted\n");
-    for (steward, governing) in &plan.graph().governing {
-        let _ = writeln!(text, "  under agreement {} of {steward}, epoch {}", governing.agreement, governing.epoch);
-    }
-    text + &plan.explain()
+    dynamos_planner::explain_permit(plan.graph(), &plan.explain())
 }
 
 /// The verdict on a query that may not run.

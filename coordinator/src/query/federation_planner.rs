@@ -3,7 +3,7 @@
 use arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
 use dynamos_planner::fragment::FragmentGraph;
-use dynamos_planner::knowledge::{Knowledge, Link};
+use dynamos_planner::knowledge::Knowledge;
 use dynamos_planner::policy::{Denial, EdgeVerdict};
 use dynamos_planner::{PermittedQuery, PlanError, Planned, PlanningInput, describe_query, plan_query, visible_tables};
 use dynamos_proto::ids::SiteId;
@@ -23,10 +23,12 @@ pub struct FederationPlanner {
 impl FederationPlanner {
     /// A planner that assumes this of every link.
     pub fn new(links: Links) -> Self {
-        // Megabits to bytes; exact for any bandwidth that a link can have.
-        let bandwidth_bytes_s = links.bandwidth_mbit_per_s as f64 * 125_000.0;
-        let default_link = Link { bandwidth_bytes_s, round_trip_ms: links.latency.as_secs_f64() * 1000.0 };
-        Self { knowledge: Knowledge { default_link, ..Knowledge::default() } }
+        Self::with_knowledge(Knowledge { default_link: links.into(), ..Knowledge::default() })
+    }
+
+    /// A planner that believes this.
+    pub fn with_knowledge(knowledge: Knowledge) -> Self {
+        Self { knowledge }
     }
 
     fn input<'a>(&'a self, request: &'a PlanRequest) -> PlanningInput<'a> {

@@ -28,4 +28,4 @@ mod tests;
 pub use engine::{EngineParts, QueryEngine};
 pub use federation_planner::FederationPlanner;
 pub use planner_door::{Description, Links, PermittedPlan, PlanRequest, PlannerDoor, Refusal, Verdict, VisibleTable};
-pub use queries::{Queries, QueryRecord, QueryState};
+pub use queries::{Edge, Queries, QueryRecord, QueryState};

@@ -8,9 +8,10 @@ use datafusion::common::ScalarValue;
 use dynamos_planner::Placement;
 use dynamos_planner::catalog::TableName;
 use dynamos_planner::fragment::FragmentGraph;
+use dynamos_planner::knowledge::Link;
 use dynamos_planner::policy::{EdgeVerdict, Hierarchy, Requester, UtcMillis};
 use dynamos_proto::ids::{QueryId, SiteId};
-use dynamos_proto::status::ServiceError;
+use dynamos_proto::status::{Code, ServiceError};
 
 use crate::registry::Snapshot;
 
@@ -21,6 +22,14 @@ pub struct Links {
     pub bandwidth_mbit_per_s: u64,
     /// Round-trip time.
     pub latency: std::time::Duration,
+}
+
+impl From<Links> for Link {
+    fn from(links: Links) -> Self {
+        // Megabits to bytes; exact for any bandwidth that a link can have.
+        let bandwidth_bytes_s = links.bandwidth_mbit_per_s as f64 * 125_000.0;
+        Self { bandwidth_bytes_s, round_trip_ms: links.latency.as_secs_f64() * 1000.0 }
+    }
 }
 
 /// Everything that a plan depends on besides the statement.
@@ -71,6 +80,13 @@ pub struct Refusal {
     pub reason: String,
     /// The nearest query that is allowed, or the clause that would have to change.
     pub hint: Option<String>,
+}
+
+impl From<Refusal> for ServiceError {
+    /// A denial as the requester sees it.
+    fn from(refusal: Refusal) -> Self {
+        Self { code: Code::Denied, message: refusal.reason, hint: refusal.hint }
+    }
 }
 
 /// What the planner says. A denial is an answer, not an error.

@@ -10,7 +10,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use dynamos_proto::ids::QueryId;
+use dynamos_planner::fragment::FragmentGraph;
+use dynamos_proto::ids::{FragmentId, QueryId, SiteId};
 use dynamos_proto::status::Code;
 use dynamos_proto::v1;
 
@@ -51,12 +52,39 @@ pub struct QueryRecord {
     pub query: QueryId,
     /// Who asked.
     pub user: String,
+    /// The organisation that vouches for the user.
+    pub organisation: String,
     /// Where it stands.
     pub state: QueryState,
     /// Rows given to the requester.
     pub rows: u64,
+    /// Its edges; empty until it is planned.
+    pub edges: Vec<Edge>,
     /// What places measured; filled at the end.
     pub reports: Vec<v1::FragmentReport>,
+}
+
+/// The way of a fragment's output.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Edge {
+    /// The fragment.
+    pub from: FragmentId,
+    /// The place that runs it.
+    pub place: SiteId,
+    /// The fragment that reads it, and its place; none for the requester.
+    pub to: Option<(FragmentId, SiteId)>,
+}
+
+impl Edge {
+    /// The edges of a placed query, in order of their senders.
+    pub(super) fn of(graph: &FragmentGraph) -> Vec<Self> {
+        let edges = graph.fragments.iter().map(|fragment| Self {
+            from: fragment.id,
+            place: fragment.place.clone(),
+            to: fragment.consumer.and_then(|id| Some((id, graph.fragment(id)?.place.clone()))),
+        });
+        edges.collect()
+    }
 }
 
 /// Running and recent queries.
@@ -90,12 +118,21 @@ impl Queries {
         state.running.get(query).or_else(|| state.recent.iter().find(|one| &one.query == query)).cloned()
     }
 
-    pub(super) fn begin(&self, query: &QueryId, user: &str) -> LiveQuery {
+    /// The query of a user that ended last, if it is not forgotten.
+    pub(super) fn last(&self, user: &str, organisation: &str) -> Option<QueryRecord> {
+        let state = self.lock();
+        let own = |one: &&QueryRecord| one.user == user && one.organisation == organisation;
+        state.recent.iter().rev().find(own).cloned()
+    }
+
+    pub(super) fn begin(&self, query: &QueryId, user: &str, organisation: &str) -> LiveQuery {
         let record = QueryRecord {
             query: query.clone(),
             user: user.to_owned(),
+            organisation: organisation.to_owned(),
             state: QueryState::Planning,
             rows: 0,
+            edges: Vec::new(),
             reports: Vec::new(),
         };
         self.lock().running.insert(query.clone(), record);
@@ -144,20 +181,24 @@ mod tests {
     fn the_first_end_counts_and_a_dropped_query_is_cancelled() {
         let queries = Queries::default();
         let (one, two) = (QueryId::new("1"), QueryId::new("2"));
-        let live = queries.begin(&one, "a");
+        let live = queries.begin(&one, "a", "uva");
         live.enter(QueryState::Failed(Code::SiteUnavailable));
         live.enter(QueryState::Finished);
         drop(live);
-        drop(queries.begin(&two, "a"));
+        drop(queries.begin(&two, "a", "vu"));
         assert_eq!(queries.get(&one).unwrap().state, QueryState::Failed(Code::SiteUnavailable));
         assert_eq!(queries.get(&two).unwrap().state, QueryState::Cancelled);
+        // Two organisations may each have an `a`.
+        assert_eq!(queries.last("a", "uva").unwrap().query, one);
+        assert_eq!(queries.last("a", "vu").unwrap().query, two);
+        assert_eq!(queries.last("b", "uva"), None);
     }
 
     #[test]
     fn memory_of_ended_queries_is_bounded() {
         let queries = Queries::default();
         for number in 0..RECENT_MAX + 5 {
-            drop(queries.begin(&QueryId::new(number.to_string()), "a"));
+            drop(queries.begin(&QueryId::new(number.to_string()), "a", "uva"));
         }
         assert_eq!(queries.list().len(), RECENT_MAX);
         assert!(queries.get(&QueryId::new("4")).is_none() && queries.get(&QueryId::new("5")).is_some());

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::engine::QueryEngine;
 use super::explain::clauses;
 use super::planner_door::{PermittedPlan, PlanRequest, Refusal, Verdict};
-use super::queries::{LiveQuery, QueryState};
+use super::queries::{Edge, LiveQuery, QueryState};
 use super::rows::{RunningRows, time_is_up};
 use super::settings::{placement, purpose, requester};
 use crate::decision::{AgreementBasis, DecisionRecord, Verdict as Decided, statement_hash};
@@ -27,8 +27,8 @@ pub(super) struct Started {
     pub(super) query: QueryId,
     pub(super) schema: SchemaRef,
     pub(super) stream: SendableRecordBatchStream,
-    /// The plan for people.
-    pub(super) explanation: String,
+    /// Its plan.
+    pub(super) plan: Box<dyn PermittedPlan>,
 }
 
 impl QueryEngine {
@@ -58,7 +58,7 @@ impl QueryEngine {
     ) -> Result<Started, ServiceError> {
         let request = self.request(caller)?;
         let span = info_span!("query", query_id = %request.query);
-        let live = self.queries.begin(&request.query, &caller.identity.user);
+        let live = self.queries.begin(&request.query, &caller.identity.user, &caller.identity.organisation);
         let deadline = Instant::now() + self.parts.deadline;
         self.admit_and_start(caller, sql, parameters, request, live, deadline).instrument(span).await
     }
@@ -79,7 +79,10 @@ impl QueryEngine {
             request.snapshot = self.parts.registry.snapshot();
             request.now = UtcMillis(self.parts.clock.utc_ms());
             let plan = self.decide(sql, parameters, &request).await?;
-            live.enter(QueryState::Dispatching);
+            live.update(|record| {
+                record.edges = Edge::of(plan.graph());
+                record.state = QueryState::Dispatching;
+            });
             let parts = &self.parts;
             let (token, snapshot) = (&caller.identity.token, &request.snapshot);
             let participants =
@@ -97,8 +100,7 @@ impl QueryEngine {
         let governing = plan.graph().governing.clone();
         let running =
             RunningRows { rows, schema: schema.clone(), participants, governing, snapshots, deadline, live, slot };
-        let explanation = plan.explain();
-        Ok(Started { query: request.query, schema, stream: running.into_stream(), explanation })
+        Ok(Started { query: request.query, schema, stream: running.into_stream(), plan })
     }
 
     /// Plans a query and writes the decision down. A denial is an error from here on.
@@ -118,7 +120,7 @@ impl QueryEngine {
             }
             Verdict::Denied(refusal) => {
                 self.parts.decisions.append(&denial_record(sql, request, &refusal)).await?;
-                Err(refused(refusal))
+                Err(refusal.into())
             }
         }
     }
@@ -133,11 +135,6 @@ impl QueryEngine {
         let (sql, request) = (sql.to_owned(), request.clone());
         self.planning.ask(move |door| door.plan(&sql, &parameters, &request)).await
     }
-}
-
-/// A denial as the requester sees it.
-pub(super) fn refused(refusal: Refusal) -> ServiceError {
-    ServiceError { code: Code::Denied, message: refusal.reason, hint: refusal.hint }
 }
 
 /// The record of a denial.

@@ -1,4 +1,4 @@
-//! SHOW AGREEMENTS, SHOW AGREEMENT and SHOW PERMISSIONS. An agreement is shown to those whom it concerns and to its
+//! SHOW AGREEMENTS, SHOW AGREEMENT, SHOW PERMISSIONS and SHOW EDGES. An agreement is shown to those whom it concerns and to its
 //! steward; to others it does not exist.
 
 use std::collections::BTreeSet;
@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use dynamos_planner::policy::{Agreement, Clause, HeldAgreement, Hierarchy, Requester, ShipWhat, TableRef, UtcMillis};
 use dynamos_proto::status::{Code, ServiceError};
 
+use super::queries::QueryRecord;
 use super::text;
 use crate::frontend::Outcome;
 use crate::registry::Snapshot;
@@ -14,6 +15,9 @@ use crate::registry::Snapshot;
 pub(super) const AGREEMENT_COLUMNS: [&str; 6] = ["name", "steward", "epoch", "valid_from", "valid_until", "text"];
 /// Columns of SHOW PERMISSIONS.
 pub(super) const PERMISSION_COLUMNS: [&str; 2] = ["table", "clause"];
+/// Columns of SHOW EDGES. Counts are the buckets that sites report, never exact.
+pub(super) const EDGE_COLUMNS: [&str; 6] =
+    ["fragment", "place", "reader", "reader_place", "rows_at_most", "bytes_at_most"];
 /// The role that speaks for an organisation as the steward of its data.
 const STEWARD_ROLE: &str = "steward";
 
@@ -91,6 +95,31 @@ pub(super) fn permissions(
     let rows =
         rows.into_iter().map(|(table, agreement, _, clause)| vec![Some(table), Some(format!("{agreement}: {clause}"))]);
     text::outcome(&PERMISSION_COLUMNS, rows.collect())
+}
+
+/// What was measured on the edges of a query that has ended; NULL where a place did not report.
+pub(super) fn edges(query: Option<QueryRecord>) -> Result<Outcome, ServiceError> {
+    let Some(QueryRecord { edges, reports, .. }) = query else {
+        return Err(ServiceError::new(Code::UnknownName, "no query of yours has ended lately")
+            .with_hint("run a query to its last row first"));
+    };
+    let rows = edges.into_iter().map(|edge| {
+        let report =
+            reports.iter().find(|report| report.fragment == edge.from.0 && report.place == edge.place.as_str());
+        let (reader, reader_place) = match &edge.to {
+            Some((fragment, place)) => (fragment.to_string(), Some(place.to_string())),
+            None => ("requester".to_owned(), None),
+        };
+        vec![
+            Some(edge.from.to_string()),
+            Some(edge.place.to_string()),
+            Some(reader),
+            reader_place,
+            report.map(|report| report.rows_bucket.to_string()),
+            report.map(|report| report.bytes_bucket.to_string()),
+        ]
+    });
+    text::outcome(&EDGE_COLUMNS, rows.collect())
 }
 
 fn tables_of(clause: &Clause) -> Vec<&TableRef> {

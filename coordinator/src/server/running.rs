@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dynamos_planner::policy::{HierarchyError, purpose};
-use dynamos_proto::ids::SiteId;
 use dynamos_proto::sign::{SignError, SigningKey};
 use dynamos_proto::v1::registry_server::RegistryServer;
 use thiserror::Error;
@@ -234,15 +233,8 @@ fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, CoordinatorError> {
 }
 
 fn known_places(config: &CoordinatorConfig) -> KnownPlaces {
-    let sites = config.sites.iter().map(|site| KnownSite {
-        site: SiteId::new(&site.name),
-        kind: site.kind.into(),
-        roles: site.roles.clone(),
-        regions: site.regions.clone(),
-        public_key: site.public_key.clone().map(|key| key.0),
-    });
     KnownPlaces {
-        sites: sites.collect(),
+        sites: config.sites.iter().map(KnownSite::from).collect(),
         coordinator_roles: config.coordinator.roles.clone(),
         coordinator_regions: config.coordinator.regions.clone(),
         federated: config.federated_tables(),

@@ -54,7 +54,8 @@ pub enum SqlProblem {
     /// A statement of another kind.
     #[error(
         "{found} does not begin a statement that is accepted; write a query (SELECT, WITH, VALUES), EXPLAIN, EXPLAIN \
-         POLICY, CREATE, ALTER, REVOKE, SHOW or SIMULATE AGREEMENT, SHOW AGREEMENTS, SHOW PERMISSIONS, or SET dynamos.…"
+         POLICY, CREATE, ALTER, REVOKE, SHOW or SIMULATE AGREEMENT, SHOW AGREEMENTS, SHOW PERMISSIONS, SHOW EDGES, \
+         or SET dynamos.…"
     )]
     NotAccepted {
         /// Its first word.

@@ -5,6 +5,7 @@
 //! query                                     EXPLAIN [ANALYZE] query         EXPLAIN POLICY query
 //! CREATE | ALTER AGREEMENT … (whole text)   REVOKE AGREEMENT name ON SITE steward
 //! SHOW AGREEMENTS                           SHOW AGREEMENT name [ON SITE steward]
+//! SHOW EDGES FOR LAST QUERY
 //! SHOW PERMISSIONS [FOR PURPOSE purpose]    SIMULATE AGREEMENT … FOR {query | RECENT QUERIES}
 //! SET dynamos.name {= | TO} {value | DEFAULT}                               RESET dynamos.name
 //! ```
@@ -59,6 +60,8 @@ pub enum DynamosStatement {
         /// For which purpose; `None` is the session's.
         purpose: Option<String>,
     },
+    /// What was measured on each edge of the requester's last query, in buckets.
+    ShowEdges,
     /// What an agreement would change if it were in force.
     SimulateAgreement {
         /// The agreement.
@@ -166,7 +169,11 @@ fn show(cursor: &mut Cursor<'_>) -> Result<DynamosStatement, SqlError> {
         }
         return Ok(DynamosStatement::ShowPermissions { purpose: asked });
     }
-    cursor.expected("`AGREEMENTS`, `AGREEMENT` or `PERMISSIONS`")
+    if cursor.eat("edges") {
+        skip_words(cursor, ["for", "last", "query"])?;
+        return Ok(DynamosStatement::ShowEdges);
+    }
+    cursor.expected("`AGREEMENTS`, `AGREEMENT`, `PERMISSIONS` or `EDGES`")
 }
 
 fn explain(cursor: &mut Cursor<'_>) -> Result<DynamosStatement, SqlError> {

@@ -5,6 +5,7 @@ use dynamos_proto::ids::SiteId;
 use dynamos_proto::sign::agreement_bytes;
 use dynamos_proto::status::{Code, ServiceError};
 use dynamos_proto::v1;
+use futures::StreamExt;
 
 use super::fixture::{Answer, Fixture, batch, columns};
 use crate::frontend::{Engine, Outcome, StatementKind};
@@ -89,6 +90,40 @@ async fn analyze_runs_the_query_and_shows_what_was_measured() {
     assert_eq!(text[..3], ["fragments f0", "fragments f1", "measured"]);
     assert!(text[3].starts_with("  f2 uva  rows ≤ 1024"), "{text:?}");
     assert!(!text.join("\n").contains("42"));
+}
+
+#[tokio::test]
+async fn edges_of_the_last_query_are_shown_in_buckets_to_who_asked_it() {
+    let federation = Fixture::new();
+    let error = federation.text("SHOW EDGES FOR LAST QUERY").await.unwrap_err();
+    assert_eq!(error.code, Code::UnknownName);
+    let feed = federation.root.feed(columns());
+    drop(feed);
+    let report = |fragment, place: &str, bytes_bucket| v1::FragmentReport {
+        fragment,
+        place: place.into(),
+        rows_bucket: 1024,
+        bytes_bucket,
+        ..Default::default()
+    };
+    *federation.place("uva").reports.lock().unwrap() = vec![report(2, "uva", 4096)];
+    *federation.place("surf").reports.lock().unwrap() = vec![report(1, "surf", 1024)];
+    let (_, stream) = federation.rows().await.unwrap();
+    assert!(federation.text("SHOW EDGES FOR LAST QUERY").await.is_err(), "it has not ended");
+    assert!(stream.collect::<Vec<_>>().await.is_empty());
+    let described =
+        federation.engine.prepare(&federation.caller("analyst"), "SHOW EDGES FOR LAST QUERY").await.unwrap();
+    assert_eq!((described.kind, described.schema.fields().len()), (StatementKind::Query, 6));
+    let shown = federation.text("SHOW EDGES FOR LAST QUERY").await.unwrap();
+    assert_eq!(
+        shown,
+        [
+            "f0|coordinator|requester|||",
+            "f1|surf|f0|coordinator|1024|1024",
+            "f2|uva|f1|surf|1024|4096",
+            "f3|vu|f1|surf||"
+        ]
+    );
 }
 
 #[tokio::test]

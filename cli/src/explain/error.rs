@@ -1,0 +1,69 @@
+//! Why a query is not explained. A refusal is told as `dynamos sql` would tell it of the same query; a file that cannot be
+//! used is named.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use dynamos_proto::status::ServiceError;
+use thiserror::Error;
+
+use crate::shell::ShellError;
+
+/// Why a query is not explained.
+#[derive(Debug, Error)]
+pub enum ExplainError {
+    /// The query is denied, or wrong in itself: what the coordinator would answer.
+    #[error("{0}")]
+    Refused(ServiceError),
+    /// A file cannot be read.
+    #[error("cannot read `{}`; check that it exists and is readable", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file says something that it cannot say.
+    #[error("`{}`: {problem}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        problem: String,
+    },
+    /// A parameter is not of the type that the query takes.
+    #[error("parameter `${number}`: {problem}")]
+    Parameter {
+        /// Which, from 1.
+        number: usize,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A place that does not answer is none of the catalog's.
+    #[error("`{0}` is no place of the catalog, so it cannot be down")]
+    Down(String),
+    /// The purposes that come with this release cannot be used.
+    #[error("the hierarchy of purposes is broken")]
+    Purposes(#[from] dynamos_planner::policy::HierarchyError),
+}
+
+impl ExplainError {
+    pub(super) fn content(path: impl Into<PathBuf>, problem: impl ToString) -> Self {
+        Self::Content { path: path.into(), problem: problem.to_string() }
+    }
+
+    /// Writes the error as the shell writes its own.
+    ///
+    /// # Errors
+    ///
+    /// When `err` cannot be written.
+    pub fn report(self, err: &mut dyn Write) -> io::Result<()> {
+        match self {
+            Self::Refused(refusal) => ShellError::Server(refusal).report(err),
+            Self::Read { ref source, .. } => writeln!(err, "error: {self}: {source}"),
+            Self::Purposes(ref source) => writeln!(err, "error: {self}: {source}"),
+            Self::Content { .. } | Self::Parameter { .. } | Self::Down(_) => writeln!(err, "error: {self}"),
+        }
+    }
+}

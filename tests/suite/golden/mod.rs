@@ -1,0 +1,7 @@
+//! Golden plans: each file of `tests/golden/plan` holds a query and the whole path that the planner must give it, or the
+//! refusal. They are planned as `dynamos explain` plans, from the federations of `tests/golden/federation`.
+
+mod case;
+mod demo;
+mod difference;
+mod plans;
