@@ -133,7 +133,7 @@ pub fn visible_tables(input: &PlanningInput<'_>) -> Result<Vec<VisibleTable>, Pl
 pub fn describe_query(sql: &str, input: &PlanningInput<'_>) -> Result<Described, PlanError> {
     let state = crate::function::engine_state();
     let tables = VisibleTables::new(visible_tables(input)?, input.default_schema);
-    let bound = bind(&bind::parse(sql)?, &[], &tables, &state)?;
+    let bound = bind(&bind::parse(sql)?, &[], &tables, &state).map_err(|error| unknown(error.into(), input))?;
     Ok(Described { schema: answer_schema(bound.output()), parameters: parameter_types(bound.plan())? })
 }
 
@@ -155,13 +155,25 @@ pub fn plan_query(sql: &str, parameters: &[ScalarValue], input: &PlanningInput<'
         }
     }
     if let Some(error) = failed.filter(|_| denials.is_empty()) {
-        return Err(error);
+        return Err(unknown(error, input));
     }
     let mut reasons: Vec<Reason> = denials.into_iter().flat_map(|denial| denial.reasons).collect();
     reasons.sort();
     reasons.dedup();
     Ok(Planned::Denied(Denial { reasons }))
 }
+
+/// Without a purpose no agreement holds and no table exists for the requester: the error says so.
+fn unknown(error: PlanError, input: &PlanningInput<'_>) -> PlanError {
+    match error {
+        PlanError::UnknownName(text) if input.purpose.is_none() => {
+            PlanError::UnknownName(format!("{text}; {NO_PURPOSE}"))
+        }
+        other => other,
+    }
+}
+
+const NO_PURPOSE: &str = "no purpose is declared: say SET dynamos.purpose = '…'";
 
 fn policy<'a>(input: &PlanningInput<'a>) -> Policy<'a> {
     Policy {
@@ -291,8 +303,7 @@ impl Attempt<'_> {
             denial.reasons.extend(more.map(|text| Reason { steward: Some(steward.clone()), text }));
         }
         if self.input.purpose.is_none() {
-            let text = "no purpose is declared; say SET dynamos.purpose = '…'".to_owned();
-            denial.reasons.insert(0, Reason { steward: None, text });
+            denial.reasons.insert(0, Reason { steward: None, text: NO_PURPOSE.to_owned() });
         }
         denial
     }

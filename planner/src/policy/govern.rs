@@ -11,7 +11,10 @@ use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
 use dynamos_proto::ids::SiteId;
 
 use super::view::relation_tables;
-use super::{AgreementSet, HeldAgreement, Hierarchy, ProtectedView, RawTable, Requester, UtcMillis, protected_view};
+use super::{
+    AgreementSet, HeldAgreement, Hierarchy, NotApplicable, ProtectedView, RawTable, Requester, UtcMillis,
+    protected_view,
+};
 use crate::bind::VisibleTable;
 use crate::catalog::{Catalog, EntityScope, STEWARD, TableName};
 use crate::wire::LeafTable;
@@ -51,12 +54,13 @@ impl<'a> Policy<'a> {
         found
     }
 
-    /// The reasons why a steward's agreements allow this requester nothing.
+    /// The reasons why a steward's agreements allow this requester nothing. Agreements with others are not spoken of.
     pub fn why_none(&self, steward: &SiteId) -> Vec<String> {
         let reasons: Vec<String> = self
             .agreements
             .of(steward)
             .filter_map(|held| held.agreement.applies_to(self.requester, self.purpose, self.now, self.purposes).err())
+            .filter(|reason| !matches!(reason, NotApplicable::Requester { .. }))
             .map(|reason| reason.to_string())
             .collect();
         if reasons.is_empty() { vec![format!("`{steward}` has no agreement with you")] } else { reasons }
