@@ -243,6 +243,7 @@ pub(super) async fn refuse_all(base: Base, cases: &[Case]) {
         let (graph, hash) = (forgery.graph, sha256(&permit.graph));
         let Err(error) = submit(&federation, "uva", permit).await else {
             wrong.push(format!("{}: accepted", case.name));
+            uva.cancel(&graph.query);
             continue;
         };
         if error.code != case.code || !error.message.contains(case.because) {
