@@ -11,6 +11,7 @@ use dynamos_proto::ids::SiteId;
 
 use crate::bind::BoundPlan;
 use crate::candidate::{Candidates, Placement};
+use crate::catalog::{Entity, EntityScope};
 use crate::fragment::FragmentGraph;
 use crate::plan::{PlanError, Planned, PlanningInput};
 use crate::policy::{CheckInput, CompliantPlan, Denial, EdgeVerdict, PlaceFacts, Reason, Viewpoint, check_graph};
@@ -123,6 +124,12 @@ pub(crate) fn permit(
         places: &places,
         now: input.now,
         purposes: input.purposes,
+        counts_add: &|steward, name, column| {
+            input.catalog.table(steward, name).is_some_and(|table| {
+                let own = |entity: &Entity| entity.column == column && entity.scope == EntityScope::Local;
+                table.colocated.contains(column) || table.entity.as_ref().is_some_and(own)
+            })
+        },
         state,
     };
     let verdicts = match check_graph(&read, &check) {

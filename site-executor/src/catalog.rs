@@ -13,7 +13,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::{Column, ScalarValue};
 use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
-use dynamos_planner::catalog::TableName;
+use dynamos_planner::catalog::{STEWARD, TableName};
 use dynamos_planner::policy::RawTable;
 use dynamos_proto::v1;
 
@@ -65,6 +65,15 @@ impl SiteTables {
         Some(RawTable { provider: Arc::clone(&table.provider), entity: table.entity.clone() })
     }
 
+    /// Whether counts of a column's values add over stewards: it is the entity key and local to this place, or no two
+    /// places have a value in common.
+    pub(crate) fn counts_add(&self, name: &TableName, column: &str) -> bool {
+        self.tables.get(name).is_some_and(|table| {
+            let local = table.published.shared_domain.is_empty() && table.entity.as_deref() == Some(column);
+            local || table.published.colocated_on.iter().any(|colocated| colocated == column)
+        })
+    }
+
     /// What the federation is told.
     pub(crate) fn published(&self) -> Vec<v1::Table> {
         self.tables.values().map(|table| table.published.clone()).collect()
@@ -76,6 +85,10 @@ impl OpenTable {
         let engine = |error: datafusion::common::DataFusionError| problem(name, error.strip_backtrace());
         let provider = with_lower_names(name, &source).map_err(engine)??;
         let schema = provider.schema();
+        if schema.index_of(STEWARD).is_ok() {
+            // Agreements are not asked about a column of this name: in a federated table it says whose a row is.
+            return Err(problem(name, format!("a column may not be called `{STEWARD}`; rename it in the source")));
+        }
         for column in config.entity.iter().chain(&config.colocated_on) {
             if schema.index_of(column).is_err() {
                 return Err(problem(name, format!("it has no column `{column}`")));
@@ -200,6 +213,7 @@ mod tests {
         assert_eq!(names, ["id", "code"]);
         assert_eq!(folded.published.columns[0].distinct, Some(1200));
         assert!(opened(["id", "ID"], None).is_err());
+        assert!(opened(["id", "Steward"], None).is_err());
         assert!(opened(["id", "code"], Some("person")).is_err());
     }
 

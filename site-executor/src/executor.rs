@@ -161,7 +161,8 @@ fn accept(place: &Place, permit: &v1::Permit) -> Result<(), ServiceError> {
         book.learn(&permit.agreements)?;
         book.held()
     };
-    let context = PermitContext { agreements: &agreements, state: &place.reading, now_ms: now_ms() };
+    let context =
+        PermitContext { agreements: &agreements, state: &place.reading, tables: &place.tables, now_ms: now_ms() };
     let admitted = place.admission.admit(permit, &context)?;
     let left_ms = u64::try_from(admitted.graph.expires_at_ms.saturating_sub(context.now_ms)).unwrap_or_default();
     let deadline = Instant::now() + place.limits.query_deadline.min(Duration::from_millis(left_ms));

@@ -26,7 +26,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::Executor;
-use crate::admission::GraphCheck;
+use crate::admission::{AgreementCheck, GraphCheck};
 use crate::config::*;
 use crate::fault::service_error;
 use crate::place::now_ms;
@@ -58,6 +58,21 @@ pub(crate) const PLAIN: &str = "RELEASE avg, sum, count OF salary, * BY grade FR
 impl Federation {
     /// `uva` and `vu` with the table `wages.persons(id, grade, salary)`, `surf` without tables, and the coordinator.
     pub(crate) async fn start(persons: [&str; 2], clauses: &str) -> Self {
+        let [uva, vu] = persons;
+        let steward = |federation: &Self, name| federation.steward(name, if name == "uva" { uva } else { vu }, clauses);
+        Self::open(&steward, || Box::new(AllowAll)).await
+    }
+
+    /// The same places with the stewards' configurations from outside, and with the check that they have in use. Only
+    /// the coordinator's own place checks nothing.
+    pub(crate) async fn start_checked(steward: &dyn Fn(&Self, &'static str) -> SiteConfig) -> Self {
+        Self::open(steward, || Box::new(AgreementCheck)).await
+    }
+
+    async fn open(
+        steward: &dyn Fn(&Self, &'static str) -> SiteConfig,
+        check: impl Fn() -> Box<dyn GraphCheck>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -67,12 +82,12 @@ impl Federation {
         let config = Self::config(&folder, &authority, &place, PlaceKind::Coordinator);
         let coordinator = Executor::start_with(&config, Box::new(AllowAll)).await.unwrap();
         let mut federation = Self { folder, authority, sites: BTreeMap::new(), coordinator };
-        for (name, rows) in ["uva", "vu"].into_iter().zip(persons) {
-            let config = federation.steward(name, rows, clauses);
-            federation.serve(name, config).await;
+        for name in ["uva", "vu"] {
+            let config = steward(&federation, name);
+            federation.serve(name, config, check()).await;
         }
         let config = Self::config(&federation.folder, &federation.authority, &"surf".into(), PlaceKind::Provider);
-        federation.serve("surf", config).await;
+        federation.serve("surf", config, check()).await;
         federation
     }
 
@@ -91,8 +106,8 @@ impl Federation {
         config
     }
 
-    async fn serve(&mut self, name: &'static str, config: SiteConfig) {
-        let executor = Executor::start_with(&config, Box::new(AllowAll)).await.unwrap();
+    async fn serve(&mut self, name: &'static str, config: SiteConfig, check: Box<dyn GraphCheck>) {
+        let executor = Executor::start_with(&config, check).await.unwrap();
         let incoming = bind(config.site.listen).unwrap();
         let site = serve(config, executor, incoming, CancellationToken::new()).unwrap();
         self.sites.insert(name, site);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::Expr;
@@ -10,9 +11,17 @@ use thiserror::Error;
 
 use super::flow::{Flow, Protected, Source};
 use super::matching::{Asked, shipped_partials};
-use super::{AgreementSet, Archetype, Clause, HeldAgreement, Hierarchy, PlaceRef, Requester, UtcMillis};
+use super::{
+    AgreementSet, Archetype, Clause, ClauseRef, HeldAgreement, Hierarchy, PlaceRef, ReleaseClause, ReleaseWhat,
+    Requester, UtcMillis,
+};
 use crate::candidate::place_matches;
+use crate::catalog::TableName;
 use crate::fragment::{Fragment, FragmentGraph, ReleaseInput, ReleasePoint};
+use crate::wire::Leaf;
+
+/// So many fragments may read one another in a row: each is walked by recursion.
+const FRAGMENTS_DEEP_MAX: usize = 32;
 
 /// What `ROLE …` and `REGION …` of a SHIP clause match a place by.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -48,6 +57,9 @@ pub struct CheckInput<'a> {
     pub now: UtcMillis,
     /// Hierarchy of purposes.
     pub purposes: &'a Hierarchy,
+    /// Whether an entity key of a steward's table tells apart the people of several stewards, too: its values are the
+    /// steward's own, or no two stewards have one in common. Else one person at two stewards would count as two.
+    pub counts_add: &'a dyn Fn(&SiteId, &TableName, &str) -> bool,
 }
 
 /// An edge that was found allowed, with the reason.
@@ -128,8 +140,11 @@ impl Check<'_> {
             if self.graph.fragment(point.fragment).is_none() {
                 return Err(Refusal::whole(format!("release point {} belongs to no fragment", point.id)));
             }
+            if let ReleaseInput::Complete(rows) = &point.input {
+                read_once(point.fragment, rows)?;
+            }
         }
-        Ok(())
+        self.graph.fragments.iter().try_for_each(|fragment| read_once(fragment.id, &fragment.plan))
     }
 
     /// Every governing agreement that the checking place answers for is held in that version and applies.
@@ -179,17 +194,29 @@ impl Check<'_> {
         if path.contains(&fragment.id) {
             return Err(Refusal::at(fragment.id, "fragments read each other in a circle"));
         }
+        if path.len() >= FRAGMENTS_DEEP_MAX {
+            let text = format!("more than {FRAGMENTS_DEEP_MAX} fragments read one another in a row");
+            return Err(Refusal::at(fragment.id, text));
+        }
         path.push(fragment.id);
         let flow = self.derive(&fragment.plan, fragment, path)?;
         path.pop();
-        if fragment.partial_of.is_none() {
+        let Some(release) = fragment.partial_of else { return Ok(flow) };
+        // A shape is checked with the rows that enter its release point; partials that do not enter would have any shape.
+        let enters = self.graph.release(release).is_some_and(|point| match &point.input {
+            ReleaseInput::Merge(senders) => senders.contains(&fragment.id),
+            ReleaseInput::Complete(_) => false,
+        });
+        if !enters {
+            return Err(Refusal::at(fragment.id, format!("release point {release} does not merge its partials")));
+        }
+        let stewards: BTreeSet<&SiteId> =
+            flow.protected.iter().map(|rows| &rows.steward).chain(&flow.foreign).collect();
+        let own = flow.protected.len() <= 1 && stewards == BTreeSet::from([&fragment.place]);
+        if own && flow.sources.is_empty() && !flow.invented {
             return Ok(flow);
         }
-        match flow.protected.as_slice() {
-            [only] if only.steward == fragment.place && flow.sources.is_empty() => Ok(flow),
-            [] if !self.answers_for(&fragment.place) && flow.sources.is_empty() => Ok(flow),
-            _ => Err(Refusal::at(fragment.id, "partials are made of one steward's protected rows and of nothing else")),
-        }
+        Err(Refusal::at(fragment.id, "partials are made of one steward's protected rows and of nothing else"))
     }
 
     /// The clauses that let a fragment's output go to its reader.
@@ -317,26 +344,27 @@ impl Check<'_> {
     }
 
     fn release_rows_at(&self, point: &ReleasePoint, steward: &SiteId, place: &SiteId) -> Result<String, String> {
-        let rows = self.release_input(point, &mut Vec::new()).map_err(|refusal| refusal.reason)?;
-        let own =
-            rows.into_iter().find(|rows| rows.steward == *steward).ok_or("its rows are not in the release point")?;
+        let input = self.release_input(point, &mut Vec::new()).map_err(|refusal| refusal.reason)?;
+        let own = input.protected.into_iter().find(|rows| rows.steward == *steward);
+        let own = own.ok_or("its rows are not in the release point")?;
         self.rows_may_go(&own, place)
     }
 
-    /// The protected rows that a release point aggregates, by steward.
-    fn release_input(&self, point: &ReleasePoint, path: &mut Vec<FragmentId>) -> Result<Vec<Protected>, Refusal> {
+    /// What a release point aggregates: protected rows, once for each steward.
+    fn release_input(&self, point: &ReleasePoint, path: &mut Vec<FragmentId>) -> Result<Flow, Refusal> {
         let at =
             self.graph.fragment(point.fragment).ok_or_else(|| Refusal::whole("a release point without a place"))?;
-        let mut rows = Vec::new();
-        match &point.input {
+        let flow = match &point.input {
             ReleaseInput::Complete(plan) => {
                 let flow = self.derive(plan, at, path)?;
-                if !flow.sources.is_empty() {
+                // Rows that no steward vouches for would count as people and lift a group over its minimum.
+                if !flow.sources.is_empty() || flow.invented {
                     return Err(Refusal::at(at.id, "a release point aggregates protected rows only"));
                 }
-                rows = flow.protected;
+                flow
             }
             ReleaseInput::Merge(senders) => {
+                let mut flows = Vec::new();
                 for sender in senders {
                     let sender = self
                         .graph
@@ -345,21 +373,24 @@ impl Check<'_> {
                         .ok_or_else(|| {
                             Refusal::at(at.id, format!("{sender} does not send partials of {}", point.id))
                         })?;
-                    rows.extend(self.output(sender, path)?.protected);
+                    flows.push(self.output(sender, path)?);
                 }
+                Flow::together(flows)
             }
-        }
-        let stewards: BTreeSet<&SiteId> = rows.iter().map(|rows| &rows.steward).collect();
-        if stewards.len() != rows.len() {
+        };
+        let stewards: BTreeSet<&SiteId> = flow.protected.iter().map(|rows| &rows.steward).collect();
+        if stewards.len() != flow.protected.len() {
             return Err(Refusal::at(at.id, format!("a steward's rows enter release point {} twice", point.id)));
         }
-        Ok(rows)
+        Ok(flow)
     }
 
     /// A release point computes, of each steward's rows, what that steward's clause releases.
     fn release(&self, point: &ReleasePoint, path: &mut Vec<FragmentId>) -> Result<(), Refusal> {
         let at = point.fragment;
-        for rows in self.release_input(point, path)? {
+        let input = self.release_input(point, path)?;
+        let several = input.protected.len() + input.foreign.len() > 1;
+        for rows in input.protected {
             let held = self.governing(&rows.steward)?;
             let clause = point.clauses.iter().find(|clause| clause.steward == rows.steward).ok_or_else(|| {
                 Refusal::at(at, format!("release point {} names no clause of `{}`", point.id, rows.steward))
@@ -368,6 +399,7 @@ impl Check<'_> {
                 return Err(Refusal::at(at, "the clause is of another agreement than the one that governs"));
             }
             self.shape(point, &rows, held, clause.clause).map_err(|reason| Refusal::at(at, reason))?;
+            self.counted(point, &rows, held, clause.clause, several).map_err(|reason| Refusal::at(at, reason))?;
         }
         Ok(())
     }
@@ -387,21 +419,47 @@ impl Check<'_> {
         rows.relation
             .released_aggregates(&held.agreement, &keys, &asked, Some(clause), self.input.state)
             .map_err(|reasons| format!("release point {}: {}", point.id, reasons.join("; ")))?;
-        let conditions = super::conditions(
-            &[crate::fragment::ReleaseClauseRef {
-                steward: rows.steward.clone(),
-                agreement: crate::fragment::AgreementRef { agreement: held.agreement.name.clone(), epoch: held.epoch },
-                clause,
-            }],
-            self.input.agreements,
-        )
-        .map_err(|error| error.strip_backtrace())?;
-        for entity in conditions.minimums.keys() {
-            let counted = point.shape.entities.iter().find(|have| have.name == *entity);
-            let counted = counted.map(|have| column(have.column)).transpose()?;
-            match counted {
-                Some(Expr::Column(column)) if column.name == *entity => {}
-                Some(_) | None => return Err(format!("release point {} does not count `{entity}`", point.id)),
+        Ok(())
+    }
+
+    /// Every entity key of a release point is that column of each steward's rows, whoever demands the minimum: another
+    /// column could have more values than there are people. Each minimum of the steward's own clause is counted.
+    fn counted(
+        &self,
+        point: &ReleasePoint,
+        rows: &Protected,
+        held: &HeldAgreement,
+        clause: u32,
+        several: bool,
+    ) -> Result<(), String> {
+        let minimums = held.agreement.clause(&ClauseRef::Number(clause)).map(|clause| &clause.clause);
+        let minimums = match minimums {
+            Some(Clause::Release(ReleaseClause { what: ReleaseWhat::Aggregates(released), .. })) => &released.minimums,
+            _ => return Err(format!("clause {clause} releases no aggregates")),
+        };
+        for entity in &point.shape.entities {
+            let same_name = match rows.columns.get(entity.column) {
+                Some(Expr::Column(column)) => column.name == entity.name,
+                _ => false,
+            };
+            if !same_name {
+                return Err(format!("release point {} counts something else as `{}`", point.id, entity.name));
+            }
+        }
+        for minimum in minimums {
+            let name = &minimum.entity.column;
+            let counted = point.shape.entities.iter().find(|have| have.name == *name);
+            let column = counted.and_then(|have| rows.columns.get(have.column));
+            let column = match column {
+                Some(Expr::Column(column)) if rows.relation.is_entity(column, &minimum.entity) => column,
+                Some(_) | None => return Err(format!("release point {} does not count `{name}`", point.id)),
+            };
+            let table = rows.relation.table_of(column);
+            if several && !table.is_some_and(|table| (self.input.counts_add)(&rows.steward, table, &column.name)) {
+                return Err(format!(
+                    "release point {} counts `{name}`, which may be the same at several stewards",
+                    point.id
+                ));
             }
         }
         Ok(())
@@ -415,6 +473,27 @@ impl Check<'_> {
         path: &mut Vec<FragmentId>,
     ) -> Result<Vec<Flow>, Refusal> {
         plan.inputs().into_iter().map(|input| self.derive(input, fragment, path)).collect()
+    }
+}
+
+/// Each exchange is read at one leaf of a plan; else a row of fragments that read the next one twice would hold
+/// exponentially many of them.
+fn read_once(fragment: FragmentId, plan: &LogicalPlan) -> Result<(), Refusal> {
+    let mut read = BTreeSet::new();
+    let mut twice = None;
+    let visited = plan.apply(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Some(Leaf::Exchange(id)) = Leaf::from_reference(&scan.table_name)
+            && !read.insert(id)
+        {
+            twice = Some(id);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    debug_assert!(visited.is_ok(), "the visitor does not fail");
+    match twice {
+        Some(id) => Err(Refusal::at(fragment, format!("it reads {id} twice"))),
+        None => Ok(()),
     }
 }
 

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, JoinType, TableReference};
 use datafusion::logical_expr::{Join, LogicalPlan, TableScan};
 use datafusion::prelude::Expr;
@@ -26,9 +26,34 @@ pub(super) struct Flow {
     pub(super) protected: Vec<Protected>,
     /// Released data in it.
     pub(super) sources: BTreeSet<Source>,
-    /// It holds rows of stewards for whom the checking place does not decide.
-    pub(super) foreign: bool,
+    /// Stewards for whom the checking place does not decide and whose rows it holds.
+    pub(super) foreign: BTreeSet<SiteId>,
+    /// It holds rows that no steward vouches for: literal ones, or any that went through the coordinator.
+    pub(super) invented: bool,
 }
+
+impl Flow {
+    /// Whether it holds rows of any steward.
+    fn is_of_stewards(&self) -> bool {
+        !self.protected.is_empty() || !self.foreign.is_empty()
+    }
+
+    /// What several relations hold together.
+    pub(super) fn together(inputs: Vec<Self>) -> Self {
+        let mut all = Self::default();
+        for input in inputs {
+            all.protected.extend(input.protected);
+            all.sources.extend(input.sources);
+            all.foreign.extend(input.foreign);
+            all.invented |= input.invented;
+        }
+        all
+    }
+}
+
+/// An expression over protected rows may have this many parts once it is written over the tables' columns: nested
+/// projections could double it with each step.
+const PARTS_MAX: usize = 2_000;
 
 /// Protected rows of one steward.
 #[derive(Clone, Debug)]
@@ -103,11 +128,18 @@ impl Protected {
 
     /// An expression over the rows written over the tables' columns.
     fn written(&self, expr: &Expr, schema: &DFSchema) -> Result<Expr, String> {
+        let mut parts = 0;
         let written = unalias(expr).clone().transform_up(|node| match node {
             Expr::Column(column) => {
                 let index = schema.index_of_column(&column)?;
                 match self.columns.get(index) {
-                    Some(definition) => Ok(Transformed::yes(definition.clone())),
+                    Some(definition) => {
+                        parts += parts_of(definition);
+                        if parts > PARTS_MAX {
+                            return datafusion::common::plan_err!("an expression has more than {PARTS_MAX} parts");
+                        }
+                        Ok(Transformed::yes(definition.clone()))
+                    }
                     None => datafusion::common::plan_err!("no column {index}"),
                 }
             }
@@ -131,16 +163,13 @@ impl Check<'_> {
             return self.leaf(scan, fragment, path);
         }
         let mut inputs = self.inputs(plan, fragment, path)?;
-        if inputs.iter().all(|input| input.protected.is_empty() && !input.foreign) {
-            let sources = inputs.into_iter().flat_map(|input| input.sources).collect();
-            return Ok(Flow { sources, ..Flow::default() });
+        if inputs.iter().all(|input| input.protected.is_empty()) {
+            // Released rows, and those of others, for whom others decide.
+            let invented = !inputs.iter().any(Flow::is_of_stewards);
+            let together = Flow::together(inputs);
+            return Ok(Flow { invented: invented || together.invented, ..together });
         }
         let refuse = |reason: String| Refusal::at(fragment.id, reason);
-        if inputs.iter().all(|input| input.protected.is_empty()) {
-            // Rows of others, for whom others decide, and perhaps released ones.
-            let sources = inputs.into_iter().flat_map(|input| input.sources).collect();
-            return Ok(Flow { sources, foreign: true, ..Flow::default() });
-        }
         if inputs.iter().any(|input| !input.sources.is_empty()) {
             return Err(refuse("protected rows meet released data".into()));
         }
@@ -162,7 +191,7 @@ impl Check<'_> {
                 Ok(flow)
             }
             LogicalPlan::SubqueryAlias(_) => single(&mut inputs, fragment),
-            LogicalPlan::Union(_) => Ok(united(inputs)),
+            LogicalPlan::Union(_) => Ok(Flow::together(inputs)),
             LogicalPlan::Join(join) => joined(join, inputs, fragment),
             other => {
                 let text = other.display().to_string();
@@ -193,6 +222,7 @@ impl Check<'_> {
                     .filter(|sender| sender.consumer == Some(fragment.id) && sender.partial_of.is_none())
                     .ok_or_else(|| refuse(format!("{id} does not send rows here")))?;
                 let mut flow = self.output(sender, path)?;
+                flow.invented |= sender.place.is_coordinator();
                 // The scan may read fewer columns, or in another order.
                 if let Some(projection) = &scan.projection {
                     for rows in &mut flow.protected {
@@ -217,8 +247,11 @@ impl Check<'_> {
     }
 
     fn table(&self, scan: &TableScan, steward: SiteId, name: TableName) -> Result<Flow, Refusal> {
+        if steward.is_coordinator() {
+            return Err(Refusal { fragment: None, reason: "the coordinator has no tables".into() });
+        }
         if !self.answers_for(&steward) {
-            return Ok(Flow { foreign: true, ..Flow::default() });
+            return Ok(Flow { foreign: BTreeSet::from([steward]), ..Flow::default() });
         }
         let held = self.governing(&steward)?;
         let whole =
@@ -251,14 +284,15 @@ fn single(inputs: &mut Vec<Flow>, fragment: &Fragment) -> Result<Flow, Refusal> 
     }
 }
 
-/// The same columns of several stewards one after the other.
-fn united(inputs: Vec<Flow>) -> Flow {
-    let mut all = Flow::default();
-    for input in inputs {
-        all.protected.extend(input.protected);
-        all.foreign |= input.foreign;
-    }
-    all
+/// How many parts an expression has.
+fn parts_of(expr: &Expr) -> usize {
+    let mut parts = 0;
+    let visited = expr.apply(|_| {
+        parts += 1;
+        Ok(TreeNodeRecursion::Continue)
+    });
+    debug_assert!(visited.is_ok(), "the visitor does not fail");
+    parts
 }
 
 fn joined(join: &Join, mut inputs: Vec<Flow>, fragment: &Fragment) -> Result<Flow, Refusal> {
@@ -269,7 +303,7 @@ fn joined(join: &Join, mut inputs: Vec<Flow>, fragment: &Fragment) -> Result<Flo
     let (Some(right), Some(mut rows)) = (right_side.protected.pop(), left_side.protected.pop()) else {
         return Err(refuse("protected rows are joined with rows of others"));
     };
-    let others = [&left_side, &right_side].iter().any(|side| !side.protected.is_empty() || side.foreign);
+    let others = [&left_side, &right_side].iter().any(|side| side.is_of_stewards());
     if others || right.steward != rows.steward {
         return Err(refuse("protected rows of different stewards are joined"));
     }
@@ -300,5 +334,6 @@ fn joined(join: &Join, mut inputs: Vec<Flow>, fragment: &Fragment) -> Result<Flo
         let predicate = rows.written(filter, &join.schema).map_err(fail)?;
         rows.relation.predicates.extend(split(&predicate));
     }
-    Ok(Flow { protected: vec![rows], ..Flow::default() })
+    let invented = left_side.invented || right_side.invented;
+    Ok(Flow { protected: vec![rows], invented, ..Flow::default() })
 }

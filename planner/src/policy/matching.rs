@@ -145,9 +145,28 @@ impl RelationShape {
         };
         let literals = listed(&[Comparison::Literals, Comparison::Both]);
         let columns = listed(&[Comparison::Columns, Comparison::Both]);
-        is_leak_proof(predicate, &|column| is_steward(column) || literals.contains(&column.to_string()), &|column| {
-            columns.contains(&column.to_string())
-        })
+        let rules = LeakProof {
+            with_literal: &|column| is_steward(column) || literals.contains(&column.to_string()),
+            with_column: &|column| columns.contains(&column.to_string()),
+            kind_of: &|column| self.column_type(column),
+        };
+        rules.covers(predicate)
+    }
+
+    /// The table that a column is of.
+    pub fn table_of(&self, column: &Column) -> Option<&TableName> {
+        self.tables.keys().find(|table| Self::column(table, &column.name) == *column)
+    }
+
+    /// Whether a column is the entity key that a clause counts, or one that the joins make equal to it. Where several
+    /// tables have a column of that name and the clause does not say whose it means, the joins must make them equal.
+    pub fn is_entity(&self, column: &Column, entity: &super::ColumnRef) -> bool {
+        let meant = self.tables.iter().filter(|(table, schema)| {
+            concerns(entity.table.as_ref(), table) && schema.has_column_with_unqualified_name(&entity.column)
+        });
+        let meant: Vec<Column> = meant.map(|(table, _)| Self::column(table, &entity.column)).collect();
+        let same = |one: &Column| one == column || self.joins.contains(&ordered(one.clone(), column.clone()));
+        !meant.is_empty() && meant.iter().all(same)
     }
 
     /// The RELEASE ROWS clause of an agreement that lets these columns of this relation go to the requester.
@@ -261,7 +280,8 @@ impl RelationShape {
         let distinct = if asked.distinct { DistinctInput::Distinct } else { DistinctInput::All };
         let function = released.functions.iter().any(|one| one.name == asked.function && one.distinct == distinct);
         let argument = released.arguments.iter().any(|argument| match (argument, &asked.argument) {
-            (Argument::Star, None) => true,
+            // `sum OF *` and the like are nothing.
+            (Argument::Star, None) => asked.function == "count" && !asked.distinct,
             (Argument::Expr(listed), Some(asked)) => self.resolve(listed, state).as_ref() == Some(asked),
             (Argument::Star, Some(_)) | (Argument::Expr(_), None) => false,
         });
@@ -292,7 +312,8 @@ impl RelationShape {
                 reasons.extend(named(agreement, numbered, vec!["it names another place".into()]));
                 continue;
             }
-            match self.rows_covered(listed, from, filter.as_ref(), columns, state) {
+            let covered = self.rows_covered(listed, from, filter.as_ref(), columns, state);
+            match covered.and_then(|()| self.leaks_nothing_beside(filter.as_ref(), state)) {
                 Ok(()) => return Ok(numbered.number),
                 Err(more) => reasons.extend(named(agreement, numbered, more)),
             }
@@ -301,6 +322,19 @@ impl RelationShape {
             reasons.push(format!("agreement `{}` has no SHIP ROWS", agreement.name));
         }
         Err(reasons)
+    }
+
+    /// Whether the query's own predicates stay silent about rows that do not fulfil a clause's condition `own`: they may
+    /// run before it, and one that can fail would tell of such a row by its error.
+    fn leaks_nothing_beside(&self, own: Option<&ast::Expr>, state: &SessionState) -> Result<(), Vec<String>> {
+        let Some(own) = own else { return Ok(()) };
+        let own: Vec<Expr> = self.resolve(own, state).map(|own| split(&own)).unwrap_or_default();
+        let rules =
+            LeakProof { with_literal: &|_| true, with_column: &|_| true, kind_of: &|column| self.column_type(column) };
+        let leaking = self.predicates.iter().filter(|predicate| !own.contains(predicate) && !rules.covers(predicate));
+        let leaking: Vec<String> =
+            leaking.map(|one| format!("the predicate `{one}` could tell of rows that its condition keeps")).collect();
+        if leaking.is_empty() { Ok(()) } else { Err(leaking) }
     }
 
     /// What leaves if rows with these expressions are sent: the expressions, without a widening of number types that the
@@ -390,32 +424,64 @@ pub fn split(predicate: &Expr) -> Vec<Expr> {
         .collect()
 }
 
-/// Whether a predicate is made only of comparisons that cannot fail or tell more than their outcome: allowed columns with
-/// literals, with each other, IN, BETWEEN, `IS NULL`, `IS NOT NULL`, and AND, OR, NOT of these.
-pub fn is_leak_proof(
-    predicate: &Expr,
-    with_literal: &dyn Fn(&Column) -> bool,
-    with_column: &dyn Fn(&Column) -> bool,
-) -> bool {
-    let again = |part: &Expr| is_leak_proof(part, with_literal, with_column);
-    let column = |expr: &Expr| matches!(expr, Expr::Column(column) if with_literal(column));
-    let literal = |expr: &Expr| matches!(expr, Expr::Literal(..));
-    match predicate {
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And | Operator::Or, right }) => again(left) && again(right),
-        Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_comparison(*op) => {
-            match (left.as_ref(), right.as_ref()) {
-                (Expr::Column(one), Expr::Column(other)) => with_column(one) && with_column(other),
-                (one, other) => (column(one) || literal(one)) && (column(other) || literal(other)),
+/// What a predicate may touch to be one that tells nothing but its outcome.
+struct LeakProof<'a> {
+    /// Columns that may be compared with literals.
+    with_literal: &'a dyn Fn(&Column) -> bool,
+    /// Columns that may be compared with each other.
+    with_column: &'a dyn Fn(&Column) -> bool,
+    /// A column's type.
+    kind_of: &'a dyn Fn(&Column) -> Option<DataType>,
+}
+
+impl LeakProof<'_> {
+    /// Whether a predicate is made only of comparisons that cannot fail or tell more than their outcome: allowed columns
+    /// with literals, with each other, IN, BETWEEN, `IS NULL`, `IS NOT NULL`, and AND, OR, NOT of these.
+    fn covers(&self, predicate: &Expr) -> bool {
+        match predicate {
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::And | Operator::Or, right }) => {
+                self.covers(left) && self.covers(right)
             }
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_comparison(*op) => self.comparable(left, right),
+            Expr::InList(InList { expr, list, .. }) => list.iter().all(|value| self.with_literal(expr, value)),
+            Expr::Between(Between { expr, low, high, .. }) => {
+                self.with_literal(expr, low) && self.with_literal(expr, high)
+            }
+            Expr::IsNull(expr) | Expr::IsNotNull(expr) => {
+                matches!(expr.as_ref(), Expr::Column(column) if (self.with_literal)(column))
+            }
+            Expr::Not(expr) => self.covers(expr),
+            Expr::Column(one) => (self.with_literal)(one),
+            Expr::Literal(..) => true,
+            _ => false,
         }
-        Expr::InList(InList { expr, list, .. }) => column(expr) && list.iter().all(literal),
-        Expr::Between(Between { expr, low, high, .. }) => column(expr) && literal(low) && literal(high),
-        Expr::IsNull(expr) | Expr::IsNotNull(expr) => column(expr),
-        Expr::Not(expr) => again(expr),
-        Expr::Column(one) => with_literal(one),
-        Expr::Literal(..) => true,
-        _ => false,
     }
+
+    fn comparable(&self, left: &Expr, right: &Expr) -> bool {
+        match (left, right) {
+            (Expr::Column(one), Expr::Column(other)) => {
+                let kinds = (self.kind_of)(one).zip((self.kind_of)(other));
+                let alike = kinds.is_some_and(|(one, other)| compares_without_errors(&one, &other));
+                (self.with_column)(one) && (self.with_column)(other) && alike
+            }
+            (Expr::Literal(..), Expr::Literal(..)) => true,
+            _ => self.with_literal(left, right) || self.with_literal(right, left),
+        }
+    }
+
+    /// A column and a literal that it may be compared with.
+    fn with_literal(&self, column: &Expr, literal: &Expr) -> bool {
+        let (Expr::Column(column), Expr::Literal(value, _)) = (column, literal) else { return false };
+        let alike = is_steward(column)
+            || (self.kind_of)(column).is_some_and(|kind| compares_without_errors(&kind, &value.data_type()));
+        (self.with_literal)(column) && (value.is_null() || alike)
+    }
+}
+
+/// Whether values of two types are compared without a cast that fails on some of them: the engine would cast a text to a
+/// number or date, and its error would tell of a value.
+fn compares_without_errors(one: &DataType, other: &DataType) -> bool {
+    one == other || (one.is_string() && other.is_string()) || (one.is_numeric() && other.is_numeric())
 }
 
 /// Whether every value of one type is the same value of the other: such a cast neither fails nor makes values equal. A

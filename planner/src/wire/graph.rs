@@ -1,5 +1,7 @@
 //! The fragment graph as the message that is signed, and back.
 
+use std::collections::BTreeMap;
+
 use datafusion::execution::SessionState;
 use dynamos_proto::ids::{FragmentId, QueryId, ReleaseId, SiteId};
 use dynamos_proto::v1;
@@ -115,18 +117,22 @@ pub fn decode_graph(bytes: &[u8], state: &SessionState) -> Result<FragmentGraph,
         fragments: fragments.collect::<Result<_, WireError>>()?,
         releases: releases.collect::<Result<_, WireError>>()?,
         endpoints: message.endpoints.iter().map(|end| (SiteId::new(&end.place), end.uri.clone())).collect(),
-        governing: message
-            .governing
-            .iter()
-            .map(|one| {
-                let agreement = AgreementRef { agreement: one.agreement.clone(), epoch: one.epoch };
-                (SiteId::new(&one.steward), agreement)
-            })
-            .collect(),
+        governing: decode_governing(&message.governing)?,
         planned_at_ms: message.planned_at_ms,
         expires_at_ms: message.expires_at_ms,
         token_hash: message.token_hash,
     })
+}
+
+fn decode_governing(message: &[v1::Governing]) -> Result<BTreeMap<SiteId, AgreementRef>, WireError> {
+    let mut governing = BTreeMap::new();
+    for one in message {
+        let agreement = AgreementRef { agreement: one.agreement.clone(), epoch: one.epoch };
+        if governing.insert(SiteId::new(&one.steward), agreement).is_some() {
+            return Err(WireError::Graph(format!("two agreements of `{}` govern the query", one.steward)));
+        }
+    }
+    Ok(governing)
 }
 
 fn decode_release(point: &v1::Release, state: &SessionState) -> Result<ReleasePoint, WireError> {

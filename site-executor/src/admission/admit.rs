@@ -17,6 +17,7 @@ use dynamos_proto::v1;
 
 use super::graph_check::GraphCheck;
 use super::replay::ReplayMemory;
+use crate::catalog::SiteTables;
 use crate::config::PlaceKind;
 
 /// A graph that lives longer than this is refused, so that the memory of permits stays bounded (milliseconds).
@@ -43,6 +44,8 @@ pub(crate) struct PermitContext<'a> {
     pub(crate) agreements: &'a AgreementSet,
     /// In which functions are resolved.
     pub(crate) state: &'a SessionState,
+    /// The tables of this place.
+    pub(crate) tables: &'a SiteTables,
     /// Milliseconds since 1970-01-01 UTC.
     pub(crate) now_ms: i64,
 }
@@ -174,6 +177,7 @@ impl Admission {
             state: context.state,
             now: UtcMillis(context.now_ms),
             purposes: &self.purposes,
+            counts_add: &|steward, table, column| *steward == self.place && context.tables.counts_add(table, column),
         };
         let verdicts = self.check.check(graph, &input).map_err(|refusal| self.refused(refusal.reason))?;
         for verdict in verdicts {

@@ -12,8 +12,9 @@ use dynamos_proto::sign::{PublicKey, SigningKey, agreement_bytes};
 use dynamos_proto::status::{Code, ServiceError};
 use dynamos_proto::token::Claims;
 use dynamos_proto::v1::SignedAgreement;
+use serde::de::DeserializeOwned;
 
-use super::files::{self, Record};
+use super::files::{self, ForeignRecord, Record};
 use crate::config::{PlaceKind, SiteConfig};
 use crate::error::SiteError;
 
@@ -21,7 +22,7 @@ use crate::error::SiteError;
 const STEWARD_ROLE: &str = "steward";
 
 /// The agreements at a place. INVARIANT(epochs_rise): an agreement is held in the newest version that was ever seen here;
-/// a steward's own version is on disk before anybody is told of it.
+/// a steward's own version is on disk before anybody is told of it, another steward's before anything is done under it.
 #[derive(Debug)]
 pub(crate) struct AgreementBook {
     place: SiteId,
@@ -29,8 +30,9 @@ pub(crate) struct AgreementBook {
     peers: BTreeMap<SiteId, PublicKey>,
     path: PathBuf,
     own: BTreeMap<String, Record>,
-    /// Newest epoch seen of each agreement of another steward, revoked ones included.
-    seen: BTreeMap<(SiteId, String), u64>,
+    /// Newest version seen of each agreement of another steward, revoked ones included.
+    seen: BTreeMap<(SiteId, String), ForeignRecord>,
+    seen_path: PathBuf,
     /// Shared with queries that run under it; replaced at a change.
     held: Arc<AgreementSet>,
 }
@@ -43,7 +45,7 @@ impl AgreementBook {
             (Some(_) | None, PlaceKind::Steward | PlaceKind::Provider | PlaceKind::Coordinator) => None,
         };
         let path = config.site.state_dir.join("agreements.json");
-        let unusable = |source| SiteError::File { what: "agreement store", path: path.clone(), source };
+        let seen_path = config.site.state_dir.join("foreign_agreements.json");
         let mut book = Self {
             place: config.site.name.clone(),
             key,
@@ -52,9 +54,13 @@ impl AgreementBook {
             seen: BTreeMap::new(),
             held: Arc::default(),
             path: path.clone(),
+            seen_path: seen_path.clone(),
         };
-        for record in files::read(&path).map_err(unusable)? {
+        for record in read(&path)? {
             book.put_back(record)?;
+        }
+        for seen in read(&seen_path)? {
+            book.put_back_foreign(seen)?;
         }
         if let Some(folder) = &config.site.agreements_dir {
             book.read_folder(folder)?;
@@ -126,17 +132,33 @@ impl AgreementBook {
             verified.push((steward, one, agreement));
         }
         let mut held = AgreementSet::clone(&self.held);
+        let mut seen = self.seen.clone();
         for (steward, one, agreement) in verified {
-            let newest = self.seen.entry((steward.clone(), one.name.clone())).or_default();
-            if one.epoch <= *newest {
+            let key = (steward.clone(), one.name.clone());
+            if one.epoch <= seen.get(&key).map_or(0, |newest| newest.record.epoch) {
                 continue;
             }
-            *newest = one.epoch;
             held.remove(&steward, &one.name);
             if !one.revoked {
                 held.insert(one.epoch, agreement);
             }
+            let record = Record {
+                name: one.name.clone(),
+                epoch: one.epoch,
+                text: one.text.clone(),
+                revoked: one.revoked,
+                from_file: None,
+            };
+            seen.insert(key, ForeignRecord { steward, record });
         }
+        if seen == self.seen {
+            return Ok(());
+        }
+        files::write(&self.seen_path, seen.values()).map_err(|error| {
+            tracing::error!(%error, "agreements of other stewards cannot be stored");
+            ServiceError::new(Code::Internal, format!("`{}` cannot store the agreements of the permit", self.place))
+        })?;
+        self.seen = seen;
         self.held = Arc::new(held);
         Ok(())
     }
@@ -177,6 +199,22 @@ impl AgreementBook {
         })?;
         self.hold(&record, agreement);
         self.own.insert(record.name.clone(), record);
+        Ok(())
+    }
+
+    /// What a steward without a key here once signed is remembered, but not held.
+    fn put_back_foreign(&mut self, seen: ForeignRecord) -> Result<(), SiteError> {
+        let ForeignRecord { steward, record } = &seen;
+        if !record.revoked && self.peers.contains_key(steward) {
+            let agreement = parse(&record.text).ok_or_else(|| SiteError::Agreement {
+                path: self.seen_path.clone(),
+                problem: format!("the stored text of agreement `{}` of `{steward}` cannot be read", record.name),
+            })?;
+            let mut held = AgreementSet::clone(&self.held);
+            held.insert(record.epoch, agreement);
+            self.held = Arc::new(held);
+        }
+        self.seen.insert((steward.clone(), record.name.clone()), seen);
         Ok(())
     }
 
@@ -262,6 +300,10 @@ fn parse(text: &str) -> Option<Agreement> {
         Ok(DynamosStatement::CreateAgreement(agreement)) => Some(agreement),
         Ok(_) | Err(_) => None,
     }
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, SiteError> {
+    files::read(path).map_err(|source| SiteError::File { what: "agreement store", path: path.to_owned(), source })
 }
 
 fn read_key(path: &Path, of: &SiteId) -> Result<SigningKey, SiteError> {

@@ -1,9 +1,12 @@
-//! The file in which a steward's own agreements and their epochs survive a restart.
+//! The files in which agreements and their epochs survive a restart: a steward's own, and those of other stewards that a
+//! place has seen.
 
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
+use dynamos_proto::ids::SiteId;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// One agreement as it is kept. A revoked one stays, so that its epoch is never used again.
@@ -18,7 +21,16 @@ pub(crate) struct Record {
     pub(crate) from_file: Option<String>,
 }
 
-pub(crate) fn read(path: &Path) -> std::io::Result<Vec<Record>> {
+/// One agreement of another steward, in the newest version that was seen. A revoked one stays, so that no older version
+/// is believed again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ForeignRecord {
+    pub(crate) steward: SiteId,
+    #[serde(flatten)]
+    pub(crate) record: Record,
+}
+
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> std::io::Result<Vec<T>> {
     match fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes).map_err(std::io::Error::other),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -27,8 +39,8 @@ pub(crate) fn read(path: &Path) -> std::io::Result<Vec<Record>> {
 }
 
 /// Replaces the file whole: after a crash it has either the old content or the new.
-pub(crate) fn write<'a>(path: &Path, records: impl Iterator<Item = &'a Record>) -> std::io::Result<()> {
-    let records: Vec<&Record> = records.collect();
+pub(crate) fn write<'a, T: Serialize + 'a>(path: &Path, records: impl Iterator<Item = &'a T>) -> std::io::Result<()> {
+    let records: Vec<&T> = records.collect();
     let bytes = serde_json::to_vec_pretty(&records).map_err(std::io::Error::other)?;
     let next = path.with_extension("next");
     let mut file = File::create(&next)?;

@@ -5,8 +5,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use dynamos_proto::ids::SiteId;
+use thiserror::Error;
 use tokio::runtime::Handle;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Error, Identity};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::identity::server_name;
 
@@ -17,6 +18,17 @@ const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A connection whose other end does not answer for about this long is given up.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
+
+/// Why a connection cannot even be tried.
+#[derive(Debug, Error)]
+pub(crate) enum ChannelError {
+    /// Only TLS proves who the other end is.
+    #[error("`{0}` is no https address")]
+    NotEncrypted(String),
+    /// The address or the certificates cannot be used.
+    #[error(transparent)]
+    Transport(#[from] tonic::transport::Error),
+}
 
 /// The connections of one place.
 #[derive(Debug)]
@@ -34,7 +46,7 @@ impl PeerChannels {
     }
 
     /// A connection to the place `peer` at `uri`; only a place with that name in its certificate is spoken to.
-    pub(crate) fn to(&self, peer: &SiteId, uri: &str) -> Result<Channel, Error> {
+    pub(crate) fn to(&self, peer: &SiteId, uri: &str) -> Result<Channel, ChannelError> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (peer.clone(), uri.to_owned());
         if let Some(channel) = open.get(&key) {
@@ -44,7 +56,12 @@ impl PeerChannels {
             .ca_certificate(self.authority.clone())
             .identity(self.identity.clone())
             .domain_name(server_name(peer));
-        let endpoint = Endpoint::from_shared(uri.to_owned())?
+        let endpoint = Endpoint::from_shared(uri.to_owned())?;
+        // Of another scheme the transport would speak in plain text, to whoever answers.
+        if endpoint.uri().scheme_str() != Some("https") {
+            return Err(ChannelError::NotEncrypted(uri.to_owned()));
+        }
+        let endpoint = endpoint
             .tls_config(tls)?
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)

@@ -13,6 +13,7 @@ use futures::stream::{self, BoxStream};
 use prost::Message;
 use tonic::Status;
 
+use super::channels::ChannelError;
 use crate::place::Place;
 use crate::query::Query;
 
@@ -58,7 +59,7 @@ pub(super) async fn fetch(
 }
 
 /// A connection that cannot even be tried.
-pub(crate) fn endpoint_error(peer: &SiteId, error: &tonic::transport::Error) -> ServiceError {
+pub(crate) fn endpoint_error(peer: &SiteId, error: &ChannelError) -> ServiceError {
     tracing::warn!(%peer, %error, "no connection");
     ServiceError::new(Code::SiteUnavailable, format!("site `{peer}` cannot be reached"))
 }

@@ -6,7 +6,9 @@ use dynamos_proto::sign::agreement_bytes;
 use dynamos_proto::status::Code;
 use dynamos_proto::token::Claims;
 
+use super::partials::average_by_grade;
 use crate::Executor;
+use crate::config::PlaceKind;
 use crate::testing::*;
 
 const ROWS: &str = "1,a,100\n2,a,200\n";
@@ -41,6 +43,39 @@ async fn versions_only_rise_and_survive_a_restart() {
         key_of("uva").public().verify(&agreement_bytes(one), &one.signature).unwrap();
     }
     assert_eq!(change(&again, &create("b")).await, Ok((3, false)));
+}
+
+/// A provider that forgot which versions it has seen would believe one that its steward has taken back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn versions_of_other_stewards_only_rise_and_survive_a_restart() {
+    let federation = Federation::start([ROWS, ROWS], PLAIN).await;
+    let config = federation.config_of("surf", PlaceKind::Provider);
+    let signed = || ["uva", "vu"].map(|name| federation.executor(name).publication().1).concat();
+    let surf = async || Executor::start_with(&config, Box::new(AllowAll)).await.unwrap();
+    let submit = async |surf: &Executor, query: &str, epoch, agreements| {
+        let mut permit = federation.permit(&average_by_grade(&federation, query, epoch));
+        permit.agreements = agreements;
+        surf.submit(permit).await.map_err(|error| error.code)
+    };
+    let alter = create("a").replace("CREATE", "ALTER").replace("MINIMUM 2", "MINIMUM 3");
+    let first = signed();
+    change(federation.executor("uva"), &alter).await.unwrap();
+    let vu = alter.replace("SITE uva", "SITE vu");
+    federation.executor("vu").change_agreement(vu, token("vu")).await.unwrap();
+    let second = signed();
+    assert_eq!(submit(&surf().await, "q1", 2, second.clone()).await, Ok(()));
+
+    let restarted = surf().await;
+    assert_eq!(submit(&restarted, "q2", 1, first.clone()).await, Err(Code::StaleBasis));
+    // What was in force is so again, without a permit that brings it.
+    assert_eq!(submit(&restarted, "q3", 2, Vec::new()).await, Ok(()));
+
+    change(federation.executor("uva"), "REVOKE AGREEMENT a ON SITE uva").await.unwrap();
+    assert_eq!(submit(&restarted, "q4", 2, signed()).await, Err(Code::StaleBasis));
+    let restarted = surf().await;
+    for (query, epoch, agreements) in [("q5", 1, first), ("q6", 2, second)] {
+        assert_eq!(submit(&restarted, query, epoch, agreements).await, Err(Code::StaleBasis), "{query}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

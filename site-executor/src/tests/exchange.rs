@@ -36,7 +36,7 @@ fn union_at_coordinator(federation: &Federation, query: &str) -> FragmentGraph {
 }
 
 /// A connection to `peer` with the certificate of `caller`.
-fn channel(federation: &Federation, caller: &str, peer: &str) -> tonic::transport::Channel {
+pub(super) fn channel(federation: &Federation, caller: &str, peer: &str) -> tonic::transport::Channel {
     let kind = if caller == "coordinator" { PlaceKind::Coordinator } else { PlaceKind::Provider };
     let tls = TlsFiles::read(&federation.config_of(caller, kind)).unwrap();
     let uri = format!("https://{}", federation.sites[peer].address());
@@ -44,7 +44,7 @@ fn channel(federation: &Federation, caller: &str, peer: &str) -> tonic::transpor
 }
 
 /// The error of a fetch at `peer` by `caller`.
-async fn fetch(
+pub(super) async fn fetch(
     federation: &Federation,
     graph: &FragmentGraph,
     hash: &[u8],

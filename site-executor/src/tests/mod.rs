@@ -2,5 +2,6 @@
 
 mod agreement;
 mod exchange;
+mod forged;
 mod partials;
 mod registration;

@@ -1,0 +1,335 @@
+//! Aggregates that a clause releases over two people at least, merged at surf, and nothing finer, other or earlier.
+
+use arrow::datatypes::DataType;
+use datafusion::logical_expr::{LogicalPlanBuilder, cast};
+use datafusion::prelude::{Expr, col, lit};
+use dynamos_planner::fragment::{ReleaseInput, ReleasedAggregate};
+use dynamos_proto::ids::{FragmentId, ReleaseId};
+use dynamos_proto::status::Code::SiteRefused;
+
+use super::fixture::{Forgery, columns, joined_rows, steward, submit, table};
+use super::{Base, Case, refuse_all};
+use crate::testing::{Federation, fragment, partial, scan};
+
+fn input(columns: impl IntoIterator<Item = Expr>) -> datafusion::logical_expr::LogicalPlan {
+    table("uva", "persons").project(columns).unwrap().build().unwrap()
+}
+
+/// One person of grade b who is not there.
+fn nobody() -> datafusion::logical_expr::LogicalPlan {
+    LogicalPlanBuilder::values(vec![vec![lit("b"), lit(0_i64), lit(99_i64)]]).unwrap().build().unwrap()
+}
+
+const PARTIALS: &[Case] = &[
+    Case {
+        name: "another function",
+        forge: |lie| lie.release().shape.aggregates[0].function = "min".into(),
+        code: SiteRefused,
+        because: "it does not list `min`",
+    },
+    Case {
+        name: "a function that goes with `*` only as count",
+        forge: |lie| {
+            let all = ReleasedAggregate { function: "sum".into(), distinct: false, argument: None, filter: None };
+            lie.release().shape.aggregates.push(all);
+        },
+        code: SiteRefused,
+        because: "it does not list `sum` of `*`",
+    },
+    Case {
+        name: "another column",
+        forge: |lie| lie.plan(input(["grade", "born", "id"].map(col))),
+        code: SiteRefused,
+        because: "it does not list `avg` of `wages.persons.born`",
+    },
+    Case {
+        name: "a function of the column",
+        forge: |lie| lie.plan(input([col("grade"), col("salary") * lit(2_i64), col("id")])),
+        code: SiteRefused,
+        because: "it does not list `avg` of",
+    },
+    Case {
+        name: "another grouping",
+        forge: |lie| lie.plan(input(["born", "salary", "id"].map(col))),
+        code: SiteRefused,
+        because: "it does not list the grouping `wages.persons.born`",
+    },
+    Case {
+        name: "a finer grouping",
+        forge: |lie| {
+            lie.plan(input(["grade", "born", "salary", "id"].map(col)));
+            let shape = &mut lie.release().shape;
+            (shape.keys, shape.aggregates[0].argument, shape.entities[0].column) = (2, Some(2), 3);
+        },
+        code: SiteRefused,
+        because: "it does not list the grouping `wages.persons.born`",
+    },
+    Case {
+        name: "keys and values swapped",
+        forge: |lie| lie.plan(input(["salary", "grade", "id"].map(col))),
+        code: SiteRefused,
+        because: "it does not list the grouping `wages.persons.salary`",
+    },
+    Case {
+        name: "a condition on a column that FILTER does not list",
+        forge: |lie| lie.filter(col("salary").gt(lit(150_i64))),
+        code: SiteRefused,
+        because: "no FILTER clause allows the predicate",
+    },
+    Case {
+        name: "a condition on the person",
+        forge: |lie| lie.filter(col("id").eq(lit(3_i64))),
+        code: SiteRefused,
+        because: "no FILTER clause allows the predicate",
+    },
+    Case {
+        name: "a comparison with a column where FILTER allows literals",
+        forge: |lie| lie.filter(col("grade").gt_eq(col("grade"))),
+        code: SiteRefused,
+        because: "no FILTER clause allows the predicate",
+    },
+    Case {
+        name: "a condition of one value only",
+        forge: |lie| {
+            lie.plan(input([col("grade"), col("salary"), col("id"), col("id").eq(lit(3_i64))]));
+            lie.release().shape.aggregates[0].filter = Some(3);
+        },
+        code: SiteRefused,
+        because: "no FILTER clause allows the condition of `avg`",
+    },
+    Case {
+        name: "a condition that fails on a value",
+        forge: |lie| lie.filter((lit(1_i64) / (col("salary") - lit(300_i64))).gt_eq(lit(0_i64))),
+        code: SiteRefused,
+        because: "no FILTER clause allows the predicate",
+    },
+    Case {
+        name: "a narrowing cast of a listed column",
+        forge: |lie| lie.filter(cast(col("grade"), DataType::Int64).gt(lit(0_i64))),
+        code: SiteRefused,
+        because: "no FILTER clause allows the predicate",
+    },
+    Case {
+        name: "a comparison that the engine would make such a cast of",
+        forge: |lie| lie.filter(col("grade").gt(lit(0_i64))),
+        code: SiteRefused,
+        because: "no FILTER clause allows the predicate",
+    },
+    Case {
+        name: "a pattern whose cost depends on the data",
+        forge: |lie| lie.filter(col("grade").like(lit("%a%a%a%a%"))),
+        code: SiteRefused,
+        because: "no FILTER clause allows the predicate",
+    },
+    Case {
+        name: "the minimum left out",
+        forge: |lie| lie.release().shape.entities.clear(),
+        code: SiteRefused,
+        because: "release point r0 does not count `id`",
+    },
+    Case {
+        name: "another column counted as people",
+        forge: |lie| lie.release().shape.entities[0].column = 1,
+        code: SiteRefused,
+        because: "release point r0 counts something else as `id`",
+    },
+    Case {
+        name: "a constant counted as people",
+        forge: |lie| lie.plan(input([col("grade"), col("salary"), lit(7_i64).alias("id")])),
+        code: SiteRefused,
+        because: "release point r0 counts something else as `id`",
+    },
+    Case {
+        name: "a further entity that the rows do not have",
+        forge: |lie| {
+            let mut more = lie.release().shape.entities[0].clone();
+            more.name = "household".into();
+            lie.release().shape.entities.push(more);
+        },
+        code: SiteRefused,
+        because: "release point r0 counts something else as `household`",
+    },
+    Case {
+        name: "partials to a steward that SHIP does not name",
+        forge: |lie| {
+            lie.fragment(1).place = "vu".into();
+        },
+        code: SiteRefused,
+        because: "partials may not go to `vu`",
+    },
+    Case {
+        name: "partials to the coordinator",
+        forge: |lie| lie.fragment(1).place = "coordinator".into(),
+        code: SiteRefused,
+        because: "partials may not go to `coordinator`",
+    },
+    Case {
+        name: "partials past their release point",
+        forge: |lie| lie.fragment(2).consumer = Some(FragmentId(0)),
+        code: SiteRefused,
+        because: "partials go to another place than their release point",
+    },
+    Case {
+        name: "rows in place of partials",
+        forge: |lie| {
+            lie.fragment(2).partial_of = None;
+            lie.release().input = ReleaseInput::Merge(vec![FragmentId(3)]);
+        },
+        code: SiteRefused,
+        because: "rows may not go to `surf`",
+    },
+    Case {
+        name: "partials of every person, which no release point merges",
+        forge: |lie| {
+            lie.plan(input(
+                ["id", "salary", "id"].map(col).into_iter().enumerate().map(|(at, one)| one.alias(format!("c{at}"))),
+            ));
+            lie.release().input = ReleaseInput::Merge(vec![FragmentId(3)]);
+        },
+        code: SiteRefused,
+        because: "release point r0 does not merge its partials",
+    },
+    Case {
+        name: "partials that are merged twice",
+        forge: |lie| lie.release().input = ReleaseInput::Merge([2, 2, 3].map(FragmentId).to_vec()),
+        code: SiteRefused,
+        because: "a steward's rows enter release point r0 twice",
+    },
+    Case {
+        name: "made-up people among the rows",
+        forge: |lie| {
+            let rows = LogicalPlanBuilder::from(input(["grade", "salary", "id"].map(col)));
+            lie.plan(rows.union(nobody()).unwrap().build().unwrap());
+        },
+        code: SiteRefused,
+        because: "partials are made of one steward's protected rows and of nothing else",
+    },
+    Case {
+        name: "partials that the coordinator makes up",
+        forge: |lie| {
+            lie.graph.fragments.push(partial(4, "coordinator", 1, nobody()));
+            lie.release().input = ReleaseInput::Merge([2, 3, 4].map(FragmentId).to_vec());
+        },
+        code: SiteRefused,
+        because: "partials are made of one steward's protected rows and of nothing else",
+    },
+    Case {
+        name: "partials of a table that the coordinator says it has",
+        forge: |lie| {
+            let rows = columns(table("coordinator", "persons"), ["grade", "salary", "id"]);
+            lie.graph.fragments.push(partial(4, "coordinator", 1, rows));
+            lie.release().input = ReleaseInput::Merge([2, 3, 4].map(FragmentId).to_vec());
+        },
+        code: SiteRefused,
+        because: "the coordinator has no tables",
+    },
+    Case {
+        name: "another steward's rows by way of the coordinator",
+        forge: |lie| {
+            lie.fragment(3).place = "coordinator".into();
+            let rows = scan_of(lie, 4);
+            lie.fragment(3).plan = rows;
+            let vu = columns(table("vu", "persons"), ["grade", "salary", "id"]);
+            lie.graph.fragments.push(fragment(4, "vu", Some(3), vu));
+        },
+        code: SiteRefused,
+        because: "partials are made of one steward's protected rows and of nothing else",
+    },
+    Case {
+        name: "a release point without the steward's clause",
+        forge: |lie| lie.release().clauses.retain(|clause| clause.steward.as_str() == "vu"),
+        code: SiteRefused,
+        because: "names no clause of `uva`",
+    },
+    Case {
+        name: "a clause about other tables",
+        forge: |lie| lie.release().clauses[0].clause = 5,
+        code: SiteRefused,
+        because: "it is about another relation",
+    },
+    Case {
+        name: "a clause that releases nothing",
+        forge: |lie| lie.release().clauses[0].clause = 2,
+        code: SiteRefused,
+        because: "clause 2: it is about another clause",
+    },
+    Case {
+        name: "partials of a release point that does not exist",
+        forge: |lie| lie.fragment(2).partial_of = Some(ReleaseId(7)),
+        code: SiteRefused,
+        because: "release point r7 does not merge its partials",
+    },
+];
+
+/// A scan of another fragment's rows with the columns of fragment 3.
+fn scan_of(lie: &mut Forgery, id: u32) -> datafusion::logical_expr::LogicalPlan {
+    let columns = lie.fragment(3).plan.schema().inner().clone();
+    scan(&dynamos_planner::wire::Leaf::Exchange(FragmentId(id)), columns).build().unwrap()
+}
+
+const JOIN: &[Case] = &[
+    Case {
+        name: "contracts counted as people, by a key of the same name",
+        forge: |lie| lie.plan(columns(joined_rows(), ["grade", "uva.wages.contracts.id"])),
+        code: SiteRefused,
+        because: "release point r0 does not count `id`",
+    },
+    Case {
+        name: "another join",
+        forge: |lie| {
+            let contracts = table("uva", "contracts").build().unwrap();
+            let on = col("uva.wages.persons.id").eq(col("uva.wages.contracts.id"));
+            let joined = table("uva", "persons").join_on(contracts, datafusion::common::JoinType::Inner, [on]);
+            lie.plan(columns(joined.unwrap(), ["grade", "uva.wages.persons.id"]));
+        },
+        code: SiteRefused,
+        because: "it is about another relation",
+    },
+    Case {
+        name: "every pair of rows",
+        forge: |lie| {
+            let pairs = table("uva", "persons").cross_join(table("uva", "contracts").build().unwrap());
+            lie.plan(columns(pairs.unwrap(), ["grade", "uva.wages.persons.id"]));
+        },
+        code: SiteRefused,
+        because: "it is about another relation",
+    },
+    Case {
+        name: "an outer join",
+        forge: |lie| {
+            let contracts = table("uva", "contracts").build().unwrap();
+            let on = col("uva.wages.persons.id").eq(col("uva.wages.contracts.person"));
+            let joined = table("uva", "persons").join_on(contracts, datafusion::common::JoinType::Left, [on]);
+            lie.plan(columns(joined.unwrap(), ["grade", "uva.wages.persons.id"]));
+        },
+        code: SiteRefused,
+        because: "a Left join works on protected rows",
+    },
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_is_what_its_clause_says_or_nothing() {
+    refuse_all(Base::Partials, PARTIALS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_are_counted_by_their_own_key() {
+    refuse_all(Base::Join, JOIN).await;
+}
+
+/// A key that means the same person everywhere counts one person at two stewards as two.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn counts_of_people_who_can_be_at_two_stewards_are_not_added() {
+    let federation = Federation::start_checked(&|federation, name| {
+        let mut config = steward(federation, name);
+        config.tables[0].shared_domain = Some("citizen".into());
+        config
+    })
+    .await;
+    let permit = Forgery::new(Base::Partials.graph(&federation, "both")).permit(&federation);
+    let error = submit(&federation, "uva", permit).await.unwrap_err();
+    assert_eq!(error.code, SiteRefused);
+    assert!(error.message.contains("counts `id`, which may be the same at several stewards"), "{error}");
+    let alone = Forgery::new(Base::Rows.graph(&federation, "alone")).permit(&federation);
+    submit(&federation, "uva", alone).await.unwrap();
+}
