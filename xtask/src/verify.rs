@@ -20,9 +20,10 @@ pub fn run(protoc: &Path) -> anyhow::Result<ExitCode> {
     step("lints", &mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     let mut documents = cargo(&["doc", "--workspace", "--no-deps"]);
     step("documents", documents.env("RUSTDOCFLAGS", "-D warnings"))?;
-    step("tests", &mut cargo(&["test", "--workspace"]))?;
+    // Some tests run the program.
     step("program", &mut cargo(&["build", "--bin", "dynamos"]))?;
     let program = target_folder().join("debug/dynamos");
+    step("tests", cargo(&["test", "--workspace"]).env("DYNAMOS_LONG", "1"))?;
     step("demo, one process", Command::new(&program).args(["demo", "--once"]))?;
     step("demo, a process a role", Command::new(&program).args(["demo", "--once", "--processes"]))?;
     super::clients::run(&program)?;
