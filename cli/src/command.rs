@@ -58,13 +58,9 @@ impl Command {
     }
 }
 
-/// Tells of an error with all its causes.
+/// Tells of an error with all its causes, in one line.
 pub fn report(error: &anyhow::Error) -> ExitCode {
-    let mut text = format!("error: {error}");
-    for cause in error.chain().skip(1) {
-        text.push_str(&format!("\n  because: {cause}"));
-    }
     // Where nothing can be written nobody reads it either.
-    writeln!(std::io::stderr(), "{text}").unwrap_or_default();
+    writeln!(std::io::stderr(), "error: {error:#}").unwrap_or_default();
     ExitCode::FAILURE
 }

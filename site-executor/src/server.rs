@@ -7,6 +7,7 @@ use std::time::Duration;
 use arrow_flight::flight_service_server::FlightServiceServer;
 use dynamos_proto::v1::site_server::SiteServer;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::{Router, TcpIncoming};
 use tonic::transport::{Server, ServerTlsConfig};
@@ -74,11 +75,16 @@ pub(crate) fn serve(
         tokio::pin!(serving);
         tokio::select! {
             ended = &mut serving => return ended,
-            () = drain(&draining, &closing) => {}
+            () = closing.cancelled() => {}
+        }
+        let end = Instant::now() + DRAIN;
+        tokio::select! {
+            ended = &mut serving => return ended,
+            () = drain(&draining, end) => {}
         }
         drained.cancel();
-        // What is left of connections after their queries have ended is not waited for.
-        tokio::time::timeout(DRAIN_CHECK, serving).await.unwrap_or(Ok(()))
+        // The last rows of a query that has ended may still be on their way to a reader.
+        tokio::time::timeout_at(end.max(Instant::now() + DRAIN_CHECK), serving).await.unwrap_or(Ok(()))
     });
     let registration = Registration { executor: executor.clone(), config, uri, closing: shutdown };
     tasks.spawn(async move {
@@ -100,15 +106,14 @@ fn router(config: &SiteConfig, executor: &Executor, closing: &CancellationToken)
     Ok(server.add_service(control).add_service(exchange))
 }
 
-/// Waits until the place is told to stop, and then for its queries, but not for ever.
-async fn drain(executor: &Executor, closing: &CancellationToken) {
-    closing.cancelled().await;
+/// Waits for the queries of a place, but not for ever.
+async fn drain(executor: &Executor, end: Instant) {
     let ended = async {
         while executor.running() > 0 {
             tokio::time::sleep(DRAIN_CHECK).await;
         }
     };
-    if tokio::time::timeout(DRAIN, ended).await.is_err() {
+    if tokio::time::timeout_at(end, ended).await.is_err() {
         tracing::warn!(queries = executor.running(), "queries are cancelled at the end of the drain");
         executor.place().queries.cancel_all();
     }

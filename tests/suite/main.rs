@@ -1,9 +1,21 @@
-//! Tests of the whole system: SQL over a federation in one process and real sockets, and the order of the code itself.
+//! Tests of the whole system: SQL over a federation in one process and real sockets, faults of real processes,
+//! and the order of the code itself.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails, and what it prints is shown then"
+)]
 
+mod archive;
 mod federation;
 mod golden;
+mod load;
+mod processes;
+mod roles;
 mod tidy;
 mod tpch;
 mod wages;

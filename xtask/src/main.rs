@@ -5,6 +5,7 @@
 //!
 //! Not part of the system: nothing depends on this crate.
 
+mod clients;
 mod generate;
 mod verify;
 

@@ -188,6 +188,13 @@ impl From<&SiteSection> for KnownSite {
     }
 }
 
+/// What the parser says, with the line but without an excerpt of the file.
+fn in_one_line(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before.map(|before| format!("line {}: ", before.matches('\n').count() + 1)).unwrap_or_default();
+    format!("{line}{}", error.message())
+}
+
 impl CoordinatorConfig {
     /// Reads and checks a file. Relative paths in it start at the file's own folder.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
@@ -199,7 +206,7 @@ impl CoordinatorConfig {
     /// Reads and checks a text as if it stood in `path`.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let mut config: Self = toml::from_str(text)
-            .map_err(|error| ConfigError::Malformed { path: path.to_owned(), problem: error.to_string() })?;
+            .map_err(|error| ConfigError::Malformed { path: path.to_owned(), problem: in_one_line(text, &error) })?;
         config.check().map_err(|problem| ConfigError::Inconsistent { path: path.to_owned(), problem })?;
         let folder = path.parent().unwrap_or_else(|| Path::new(""));
         let paths = [&mut config.state_dir, &mut config.tls.cert, &mut config.tls.key, &mut config.tls.ca];
@@ -373,7 +380,7 @@ query_deadline = "2m"
             ("listen = \"127.0.0.1:50051\"", "listen = \"here\"", ["line 4", "socket address"]),
         ] {
             let error = parse(&text().replacen(from, to, 1)).unwrap_err();
-            assert!(expected.iter().all(|part| error.contains(part)), "{error}");
+            assert!(expected.iter().all(|part| error.contains(part)) && !error.contains('\n'), "{error}");
         }
     }
 

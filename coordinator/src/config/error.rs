@@ -16,7 +16,7 @@ pub enum ConfigError {
         #[source]
         source: std::io::Error,
     },
-    /// The file is not this configuration's TOML; the text tells line and column.
+    /// The file is not this configuration's TOML; the text tells the line.
     #[error("`{path}`: {problem}")]
     Malformed {
         /// The file.

@@ -146,13 +146,13 @@ pub enum ConfigError {
         #[source]
         source: std::io::Error,
     },
-    /// It is not TOML of this form; the source names line and key.
-    #[error("configuration `{path}` is wrong: {source}")]
+    /// It is not TOML of this form.
+    #[error("configuration `{path}` is wrong: {problem}")]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// Where and why.
-        source: Box<toml::de::Error>,
+        /// The parser's words, with the line.
+        problem: String,
     },
     /// Its parts contradict each other.
     #[error("configuration of `{site}`: {problem}")]
@@ -162,6 +162,13 @@ pub enum ConfigError {
         /// What is wrong and what to do.
         problem: String,
     },
+}
+
+/// What the parser says, with the line but without an excerpt of the file.
+fn in_one_line(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before.map(|before| format!("line {}: ", before.matches('\n').count() + 1)).unwrap_or_default();
+    format!("{line}{}", error.message())
 }
 
 impl SiteConfig {
@@ -174,7 +181,7 @@ impl SiteConfig {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
         let mut config: Self = toml::from_str(&text)
-            .map_err(|source| ConfigError::Malformed { path: path.to_owned(), source: Box::new(source) })?;
+            .map_err(|error| ConfigError::Malformed { path: path.to_owned(), problem: in_one_line(&text, &error) })?;
         config.resolve_paths(path.parent().unwrap_or(Path::new("")));
         config.validate()?;
         Ok(config)
@@ -300,6 +307,12 @@ mod tests {
         ] {
             assert!(load(&SAMPLE.replace(from, to)).is_err(), "{from} -> {to}");
         }
+    }
+
+    #[test]
+    fn an_unknown_key_is_told_in_one_line() {
+        let error = load(&SAMPLE.replace("listen = ", "lisen = ")).unwrap_err().to_string();
+        assert!(error.contains("line 4: ") && error.contains("`lisen`") && !error.contains('\n'), "{error}");
     }
 
     #[test]
