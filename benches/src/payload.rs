@@ -82,6 +82,8 @@ pub async fn run() -> anyhow::Result<()> {
         let goal =
             if question.placement == "compute_to_data" { format!(", goal < {GOAL_BYTES}") } else { String::new() };
         say(&format!("  between places: {between} bytes{goal}"))?;
+        // Unlike times, bytes are the same on every machine.
+        anyhow::ensure!(goal.is_empty() || between < GOAL_BYTES, "the payload is {between} bytes{goal}");
     }
     federation.stop().await
 }

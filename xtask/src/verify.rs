@@ -26,6 +26,7 @@ pub fn run(protoc: &Path) -> anyhow::Result<ExitCode> {
     step("tests", cargo(&["test", "--workspace"]).env("DYNAMOS_LONG", "1"))?;
     step("demo, one process", Command::new(&program).args(["demo", "--once"]))?;
     step("demo, a process a role", Command::new(&program).args(["demo", "--once", "--processes"]))?;
+    step("payload", &mut cargo(&["run", "--quiet", "--bin", "measure", "--", "payload"]))?;
     super::clients::run(&program)?;
     Ok(ExitCode::SUCCESS)
 }
