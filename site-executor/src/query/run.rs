@@ -16,6 +16,7 @@ use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tracing::{Instrument, info_span};
 
 use super::accepted::Query;
 use super::plan::FragmentPlanner;
@@ -54,12 +55,14 @@ pub(crate) fn start(place: &Arc<Place>, query: &Arc<Query>, id: FragmentId) -> R
         report: ReportAtEnd::new(place, query, id),
     };
     let shared = Arc::clone(&outcome);
-    let task = place.cpu.start(async move {
+    let span = info_span!("fragment", query_id = %query.graph.query, fragment_id = %id, site_id = %place.name);
+    let work = async move {
         let ended = run.send_all(&sender).await;
         *shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
         // Only now: the reader looks for the outcome when no further batch can come.
         drop(sender);
-    });
+    };
+    let task = place.cpu.start(work.instrument(span));
     Ok(FragmentStream { schema, batches, outcome, _task: task })
 }
 
