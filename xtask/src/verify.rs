@@ -7,6 +7,9 @@ use std::time::Instant;
 
 use anyhow::Context;
 
+/// The version of cargo-deny that `deny.toml` is written for.
+const DENY: &str = "0.20.2";
+
 /// Runs all parts in order; the first that fails ends it.
 pub fn run(protoc: &Path) -> anyhow::Result<ExitCode> {
     let cargo = |arguments: &[&str]| {
@@ -20,6 +23,7 @@ pub fn run(protoc: &Path) -> anyhow::Result<ExitCode> {
     step("lints", &mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     let mut documents = cargo(&["doc", "--workspace", "--no-deps"]);
     step("documents", documents.env("RUSTDOCFLAGS", "-D warnings"))?;
+    dependencies(&cargo)?;
     // Some tests run the program.
     step("program", &mut cargo(&["build", "--bin", "dynamos"]))?;
     let program = target_folder().join("debug/dynamos");
@@ -29,6 +33,22 @@ pub fn run(protoc: &Path) -> anyhow::Result<ExitCode> {
     step("payload", &mut cargo(&["run", "--quiet", "--bin", "measure", "--", "payload"]))?;
     super::clients::run(&program)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Licences and sources of everything that is built, as `deny.toml` says. The tool is installed beside the build's output
+/// once; it takes some minutes to build.
+fn dependencies(cargo: &dyn Fn(&[&str]) -> Command) -> anyhow::Result<()> {
+    let tools = target_folder().join("tools");
+    let program = tools.join("bin/cargo-deny");
+    if !program.exists() {
+        let build = tools.join("build");
+        let mut install = cargo(&["install", "cargo-deny", "--version", DENY, "--locked", "--debug", "--root"]);
+        step("cargo-deny", install.arg(&tools).arg("--target-dir").arg(&build))?;
+        std::fs::remove_dir_all(&build)?;
+    }
+    let mut check = Command::new(program);
+    check.args(["deny", "check", "bans", "licenses", "sources"]).current_dir(super::generate::root());
+    step("dependencies", &mut check)
 }
 
 /// Runs one part; an error names it.

@@ -58,7 +58,12 @@ type Refuse<'a> = dyn FnMut(String, &'static str) + 'a;
 
 fn check_release(release: &ReleaseClause, refuse: &mut Refuse<'_>) {
     check_from(&release.from, refuse);
-    let ReleaseWhat::Aggregates(aggregates) = &release.what else { return };
+    let ReleaseWhat::Aggregates(aggregates) = &release.what else {
+        if !release.from.joins.is_empty() {
+            refuse("RELEASE ROWS … JOIN".to_owned(), "rows are released table by table; list each table's own columns");
+        }
+        return;
+    };
     match aggregates.outcome {
         Outcome::Remainder => refuse("ELSE REMAINDER".to_owned(), "small groups are not merged yet; use DROP or FAIL"),
         Outcome::Drop | Outcome::Fail => {}
@@ -247,7 +252,8 @@ mod tests {
             ("RELEASE sum OF a FROM t MINIMUM 2 SITES", "1: MINIMUM … SITES"),
             ("RELEASE sum OF a FROM t DOMINANCE 0.5", "1: DOMINANCE"),
             ("RELEASE sum OF a FROM t ROUND TO 5", "1: ROUND TO"),
-            ("RELEASE ROWS (a) FROM t LEFT JOIN u ON k", "1: LEFT JOIN"),
+            ("RELEASE ROWS (a) FROM t JOIN u ON k", "1: RELEASE ROWS … JOIN"),
+            ("RELEASE sum OF a FROM t LEFT JOIN u ON k", "1: LEFT JOIN"),
             ("MASK a AS 1, SHIP ROWS (b) FROM t LEFT JOIN u ON k TO surf", "2: LEFT JOIN"),
             ("SHIP ROWS (b, hash(a)) FROM t TO surf", "1: `hash(…)`"),
             ("SHIP ROWS (upper(HASH(a))) FROM t TO surf", "1: `hash(…)`"),
