@@ -55,13 +55,17 @@ pub async fn answer(client: &mut Client, sql: &str) -> Vec<Vec<String>> {
 
 /// The error that a statement gives.
 pub async fn error(client: &mut Client, sql: &str) -> ServiceError {
-    let error = query(client, sql).await.expect_err(sql);
+    service_error(&query(client, sql).await.expect_err(sql))
+}
+
+/// What a coordinator said about a failed statement.
+pub fn service_error(error: &anyhow::Error) -> ServiceError {
     let status = error.chain().find_map(|cause| match cause.downcast_ref::<arrow_flight::error::FlightError>() {
         Some(arrow_flight::error::FlightError::Tonic(status)) => Some(status.as_ref().clone()),
         _ => cause.downcast_ref::<tonic::Status>().cloned(),
     });
     match status {
         Some(status) => ServiceError::from_status(&status),
-        None => panic!("`{sql}` failed without a status: {error:?}"),
+        None => panic!("failed without a status: {error:?}"),
     }
 }

@@ -8,6 +8,7 @@
 //!  count(DISTINCT k)            →  count(DISTINCT steward/k)
 //! ```
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
@@ -40,42 +41,57 @@ struct Local {
     companions: Vec<Option<Companion>>,
 }
 
+/// The functions there are, and names for companions.
+struct Rewriting<'a> {
+    state: &'a SessionState,
+    given: Cell<usize>,
+}
+
+impl Rewriting<'_> {
+    /// A column name that no other companion of the plan has, so that companions of two relations can meet in a join.
+    fn companion(&self) -> String {
+        let number = self.given.get();
+        self.given.set(number + 1);
+        format!("{STEWARD}${number}")
+    }
+}
+
 /// The plan with LOCAL keys compared together with their stewards; output columns are the same.
 pub fn localize(plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
     let columns = plan.schema().columns();
-    let local = rewrite(plan, state)?;
+    let local = rewrite(plan, &Rewriting { state, given: Cell::new(0) })?;
     if local.plan.schema().fields().len() == columns.len() {
         return Ok(local.plan);
     }
     LogicalPlanBuilder::from(local.plan).project(columns.into_iter().map(Expr::from))?.build()
 }
 
-fn rewrite(plan: LogicalPlan, state: &SessionState) -> Result<Local> {
+fn rewrite(plan: LogicalPlan, rewriting: &Rewriting<'_>) -> Result<Local> {
     match plan {
         LogicalPlan::TableScan(_) => scan(plan),
         LogicalPlan::Projection(projection) => {
-            let input = rewrite(Arc::unwrap_or_clone(projection.input), state)?;
-            project(input, projection.expr)
+            let input = rewrite(Arc::unwrap_or_clone(projection.input), rewriting)?;
+            project(input, projection.expr, rewriting)
         }
         LogicalPlan::Aggregate(aggregate) => {
-            let input = rewrite(Arc::unwrap_or_clone(aggregate.input.clone()), state)?;
-            group(input, &aggregate, state)
+            let input = rewrite(Arc::unwrap_or_clone(aggregate.input.clone()), rewriting)?;
+            group(input, &aggregate, rewriting)
         }
         LogicalPlan::Join(mut join) => {
-            let left = rewrite(Arc::unwrap_or_clone(join.left), state)?;
-            let right = rewrite(Arc::unwrap_or_clone(join.right), state)?;
+            let left = rewrite(Arc::unwrap_or_clone(join.left), rewriting)?;
+            let right = rewrite(Arc::unwrap_or_clone(join.right), rewriting)?;
             join.left = Arc::new(left.plan);
             join.right = Arc::new(right.plan);
             join_sides(join, left.companions, right.companions)
         }
-        LogicalPlan::Union(union) => unite(union, state),
+        LogicalPlan::Union(union) => unite(union, rewriting),
         LogicalPlan::Window(window) => {
-            let input = rewrite(Arc::unwrap_or_clone(window.input), state)?;
+            let input = rewrite(Arc::unwrap_or_clone(window.input), rewriting)?;
             let exprs =
                 window.window_expr.into_iter().map(|expr| partition(expr, &input)).collect::<Result<Vec<_>>>()?;
             let added = exprs.len();
-            let names = window.schema.columns();
-            let computed = names.iter().skip(names.len().saturating_sub(added)).map(Some);
+            let old = window.schema.columns();
+            let computed = old.iter().skip(old.len().saturating_sub(added)).map(Some);
             let plan = LogicalPlanBuilder::from(input.plan).window(exprs)?.build()?;
             let wanted = std::iter::repeat_n(None, input.companions.len()).chain(computed).collect();
             let companions = input.companions.into_iter().chain(std::iter::repeat_n(None, added)).collect();
@@ -89,7 +105,7 @@ fn rewrite(plan: LogicalPlan, state: &SessionState) -> Result<Local> {
                 return Ok(Local { plan: other, companions });
             };
             let same = input.schema().fields().len() == other.schema().fields().len();
-            let input = rewrite((*input).clone(), state)?;
+            let input = rewrite((*input).clone(), rewriting)?;
             let exprs =
                 other.expressions().into_iter().map(|expr| compare(expr, &input)).collect::<Result<Vec<_>>>()?;
             let plan = other.with_new_exprs(exprs, vec![input.plan])?;
@@ -154,7 +170,7 @@ fn value(companion: &Companion, schema: &DFSchema) -> Expr {
 }
 
 /// Adds to `exprs` what is needed to carry the companions of the columns among them; gives the companions of the result.
-fn carry(input: &Local, exprs: &mut Vec<Expr>) -> Result<Vec<Option<Companion>>> {
+fn carry(input: &Local, exprs: &mut Vec<Expr>, rewriting: &Rewriting<'_>) -> Result<Vec<Option<Companion>>> {
     let schema = input.plan.schema();
     let mut companions = Vec::with_capacity(exprs.len());
     let mut added: Vec<(Expr, usize)> = Vec::new();
@@ -175,43 +191,43 @@ fn carry(input: &Local, exprs: &mut Vec<Expr>) -> Result<Vec<Option<Companion>>>
         };
         companions.push(carried);
     }
-    for (steward, index) in added {
-        exprs.push(steward.alias(format!("{STEWARD}${index}")));
+    for (steward, _) in added {
+        exprs.push(steward.alias(rewriting.companion()));
         companions.push(None);
     }
     Ok(companions)
 }
 
-fn project(input: Local, exprs: Vec<Expr>) -> Result<Local> {
+fn project(input: Local, exprs: Vec<Expr>, rewriting: &Rewriting<'_>) -> Result<Local> {
     let mut exprs = exprs.into_iter().map(|expr| compare(expr, &input)).collect::<Result<Vec<_>>>()?;
-    let companions = carry(&input, &mut exprs)?;
+    let companions = carry(&input, &mut exprs, rewriting)?;
     let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input.plan))?);
     Ok(Local { plan, companions })
 }
 
-fn group(input: Local, aggregate: &Aggregate, state: &SessionState) -> Result<Local> {
+fn group(input: Local, aggregate: &Aggregate, rewriting: &Rewriting<'_>) -> Result<Local> {
     let grouping_sets = aggregate.group_expr.iter().any(|expr| matches!(expr, Expr::GroupingSet(_)));
     if grouping_sets {
-        let mut keys = aggregate.group_expr.iter().flat_map(|expr| expr.column_refs()).cloned();
-        if keys.any(|column| input.of(&Expr::Column(column)).is_some()) {
+        let keys = datafusion::logical_expr::utils::grouping_set_to_exprlist(&aggregate.group_expr)?;
+        if keys.into_iter().any(|key| input.of(key).is_some()) {
             return not_impl_err!("GROUPING SETS over an entity key that is local to its steward");
         }
     }
     let mut keys: Vec<Expr> =
         aggregate.group_expr.iter().map(|key| compare(key.clone(), &input)).collect::<Result<_>>()?;
     let before = aggregate.schema.fields().len() - aggregate.aggr_expr.len();
-    let mut companions = if grouping_sets { vec![None; before] } else { carry(&input, &mut keys)? };
+    let mut companions = if grouping_sets { vec![None; before] } else { carry(&input, &mut keys, rewriting)? };
     let values =
-        aggregate.aggr_expr.iter().map(|expr| distinct(expr.clone(), &input, state)).collect::<Result<Vec<_>>>()?;
+        aggregate.aggr_expr.iter().map(|expr| distinct(expr.clone(), &input, rewriting)).collect::<Result<Vec<_>>>()?;
     companions.extend(std::iter::repeat_n(None, values.len()));
-    let names: Vec<Column> = aggregate.schema.columns();
+    let old: Vec<Column> = aggregate.schema.columns();
     let plan = LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(input.plan), keys, values)?);
     // Parents know the columns by the old names.
-    let (group_names, value_names) = names.split_at(before.min(names.len()));
+    let (group_names, value_names) = old.split_at(before.min(old.len()));
     let wanted: Vec<Option<&Column>> = group_names
         .iter()
         .map(Some)
-        .chain(std::iter::repeat_n(None, companions.len() - names.len()))
+        .chain(std::iter::repeat_n(None, companions.len() - old.len()))
         .chain(value_names.iter().map(Some))
         .collect();
     Ok(Local { plan: rename(plan, wanted)?, companions })
@@ -231,7 +247,7 @@ fn rename(plan: LogicalPlan, wanted: Vec<Option<&Column>>) -> Result<LogicalPlan
 }
 
 /// `count(DISTINCT k)` of a LOCAL key counts pairs.
-fn distinct(expr: Expr, input: &Local, state: &SessionState) -> Result<Expr> {
+fn distinct(expr: Expr, input: &Local, rewriting: &Rewriting<'_>) -> Result<Expr> {
     let rewritten = expr.transform_up(|node| {
         let Expr::AggregateFunction(mut call) = node else { return Ok(Transformed::no(node)) };
         let argument = call.params.args.first().cloned();
@@ -242,7 +258,7 @@ fn distinct(expr: Expr, input: &Local, state: &SessionState) -> Result<Expr> {
         if call.func.name() != "count" {
             return Ok(Transformed::no(Expr::AggregateFunction(call)));
         }
-        let Some(concat) = state.scalar_functions().get("concat") else { return plan_err!("no function `concat`") };
+        let Some(concat) = rewriting.state.scalar_functions().get("concat") else { return plan_err!("no function `concat`") };
         let steward = value(&companion, input.plan.schema());
         let pair = concat.call(vec![steward, lit("/"), cast(argument.clone(), DataType::Utf8)]);
         call.params.args = vec![when(argument.is_not_null(), pair).end()?];
@@ -307,12 +323,12 @@ fn foreign_keys<T>(one: &SiteId, other: &SiteId) -> Result<T> {
 }
 
 /// A column of a union is a LOCAL key if it is one in every branch.
-fn unite(union: Union, state: &SessionState) -> Result<Local> {
+fn unite(union: Union, rewriting: &Rewriting<'_>) -> Result<Local> {
     let width = union.schema.fields().len();
     let inputs = union
         .inputs
         .into_iter()
-        .map(|input| rewrite(Arc::unwrap_or_clone(input), state))
+        .map(|input| rewrite(Arc::unwrap_or_clone(input), rewriting))
         .collect::<Result<Vec<_>>>()?;
     let keys: Vec<usize> = (0..width)
         .filter(|index| inputs.iter().all(|input| matches!(input.companions.get(*index), Some(Some(_)))))
@@ -324,7 +340,7 @@ fn unite(union: Union, state: &SessionState) -> Result<Local> {
         let mut exprs: Vec<Expr> = schema.columns().into_iter().take(width).map(Expr::from).collect();
         for index in &keys {
             if let Some(Some(companion)) = input.companions.get(*index) {
-                exprs.push(value(companion, schema).alias(format!("{STEWARD}${}", exprs.len())));
+                exprs.push(value(companion, schema).alias(rewriting.companion()));
             }
         }
         branches.push(Arc::new(LogicalPlanBuilder::from(input.plan).project(exprs)?.build()?));

@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, DataFusionError, TableReference, plan_err};
+use datafusion::common::{Column, DFSchema, DataFusionError, JoinType, TableReference, plan_err};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::{FunctionRegistry, SessionState};
-use datafusion::logical_expr::{LogicalPlan, TableScanBuilder};
+use datafusion::logical_expr::{EmptyRelation, LogicalPlan, LogicalPlanBuilder, TableScanBuilder, lit};
+use datafusion::prelude::Expr;
 use datafusion_substrait::extensions::Extensions;
 use datafusion_substrait::logical_plan::consumer::{
     SubstraitConsumer, from_read_rel, from_substrait_named_struct, from_substrait_plan_with_consumer,
@@ -48,12 +49,47 @@ pub enum WireError {
 
 /// The plan as Substrait bytes.
 pub fn encode_plan(plan: &LogicalPlan, state: &SessionState) -> Result<Vec<u8>, WireError> {
-    let substrait = to_substrait_plan(plan, state).map_err(|error| WireError::Encode(error.strip_backtrace()))?;
+    let encode = |error: DataFusionError| WireError::Encode(error.strip_backtrace());
+    let plan = plan.clone().transform_up(readable).map_err(encode)?.data;
+    let substrait = to_substrait_plan(&plan, state).map_err(encode)?;
     let bytes = substrait.encode_to_vec();
     if bytes.len() > PLAN_BYTES_MAX {
         return Err(WireError::TooLarge(format!("{} bytes, at most {PLAN_BYTES_MAX}", bytes.len())));
     }
     Ok(bytes)
+}
+
+/// Operators in the form that is read back as it was written: a join that keeps rows without a match has a condition, `TRUE`
+/// if it is nothing else; an empty relation, which loses the qualifiers of its columns, calls each by another name.
+fn readable(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>, DataFusionError> {
+    match plan {
+        LogicalPlan::Join(mut join)
+            if join.join_type != JoinType::Inner && join.on.is_empty() && join.filter.is_none() =>
+        {
+            join.filter = Some(lit(true));
+            Ok(Transformed::yes(LogicalPlan::Join(join)))
+        }
+        LogicalPlan::EmptyRelation(empty) if !empty.schema.fields().is_empty() => {
+            Ok(Transformed::yes(numbered(&empty)?))
+        }
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+/// An empty relation with numbered columns, under a projection that gives them their names.
+fn numbered(empty: &EmptyRelation) -> Result<LogicalPlan, DataFusionError> {
+    let named = empty.schema.iter().enumerate();
+    let (fields, columns): (Vec<_>, Vec<_>) = named
+        .map(|(index, (qualifier, field))| {
+            let name = format!("c{index}");
+            let value = Expr::Column(Column::from_name(&name)).alias_qualified(qualifier.cloned(), field.name());
+            (Field::new(name, field.data_type().clone(), true), value)
+        })
+        .unzip();
+    let schema = Arc::new(DFSchema::try_from(Schema::new(fields))?);
+    let relation =
+        LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: empty.produce_one_row, schema });
+    LogicalPlanBuilder::from(relation).project(columns)?.build()
 }
 
 /// The plan in these bytes. Its leaves are [`LeafTable`]s with the schemas that the bytes declare; who runs the plan puts
@@ -208,5 +244,58 @@ impl SubstraitConsumer for Consumer<'_> {
     fn get_outer_schema(&self, steps_out: usize) -> Option<Arc<DFSchema>> {
         let outer = self.outer.read().ok()?;
         outer.len().checked_sub(steps_out).and_then(|index| outer.get(index).cloned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::DataType;
+    use datafusion::logical_expr::{Join, JoinType};
+
+    use super::*;
+    use crate::function::engine_state;
+    use crate::wire::Leaf;
+
+    fn table(name: &str) -> LogicalPlan {
+        let schema = Arc::new(Schema::new(vec![Field::new("num", DataType::Int64, true)]));
+        let leaf = Leaf::Table { site: "uva".into(), schema: "s".into(), table: name.into() };
+        let source = provider_as_source(LeafTable::new(schema));
+        LogicalPlan::TableScan(TableScanBuilder::new(leaf.to_reference(), source).build().unwrap())
+    }
+
+    fn there_and_back(plan: &LogicalPlan) -> LogicalPlan {
+        let state = engine_state();
+        decode_plan(&encode_plan(plan, &state).unwrap(), &state).unwrap()
+    }
+
+    #[test]
+    fn outer_and_semi_joins_without_a_condition_are_read_back() {
+        for kind in [JoinType::Left, JoinType::Right, JoinType::Full, JoinType::LeftSemi, JoinType::LeftAnti] {
+            let join = Join::try_new(
+                Arc::new(table("t")),
+                Arc::new(table("u")),
+                vec![],
+                None,
+                kind,
+                datafusion::common::JoinConstraint::On,
+                datafusion::common::NullEquality::NullEqualsNothing,
+                false,
+            );
+            let read = there_and_back(&LogicalPlan::Join(join.unwrap()));
+            assert!(read.display_indent().to_string().contains(&format!("{kind} Join")), "{}", read.display_indent());
+        }
+    }
+
+    #[test]
+    fn columns_of_an_empty_relation_stay_apart() {
+        let both = table("t").schema().join(table("u").schema()).unwrap();
+        let empty = EmptyRelation { produce_one_row: false, schema: Arc::new(both) };
+        let columns = [("t", "x"), ("u", "y")].map(|(table, name)| {
+            let reference = TableReference::full("uva", "s", table);
+            Expr::Column(Column::new(Some(reference), "num")).alias(name)
+        });
+        let plan = LogicalPlanBuilder::from(LogicalPlan::EmptyRelation(empty)).project(columns).unwrap().build();
+        let read = there_and_back(&plan.unwrap());
+        assert_eq!(read.schema().field_names(), ["x", "y"]);
     }
 }
