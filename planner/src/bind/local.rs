@@ -277,6 +277,7 @@ fn join_sides(mut join: Join, left: Vec<Option<Companion>>, right: Vec<Option<Co
     });
     let all: Vec<Option<Companion>> = left.iter().cloned().chain(shifted.clone()).collect();
     let mut on = join.on.clone();
+    let mut conditions: Vec<Expr> = Vec::new();
     for (one, other) in join.on.iter() {
         let (Some(of_one), Some(of_other)) =
             (companion(one, &left_schema, &left), companion(other, &right_schema, &right))
@@ -286,16 +287,19 @@ fn join_sides(mut join: Join, left: Vec<Option<Companion>>, right: Vec<Option<Co
         match (of_one, of_other) {
             (Companion::Named(a), Companion::Named(b)) if a == b => {}
             (Companion::Named(a), Companion::Named(b)) => return foreign_keys(a, b),
-            (a, b) => {
-                let pair = (value(a, &left_schema), value(b, &right_schema));
+            (Companion::Column(_), Companion::Column(_)) => {
+                let pair = (value(of_one, &left_schema), value(of_other, &right_schema));
                 if !on.contains(&pair) {
                     on.push(pair);
                 }
             }
+            // Not among the pairs: the engine's rules take a pair with a constant away.
+            (a, b) => conditions.push(value(a, &left_schema).eq(value(b, &right_schema))),
         }
     }
     join.on = on;
-    join.filter = join.filter.map(|filter| compare_in(filter, &both, &all)).transpose()?;
+    let filter = join.filter.map(|filter| compare_in(filter, &both, &all)).transpose()?;
+    join.filter = conditions.into_iter().chain(filter).reduce(Expr::and);
     let companions = match join.join_type {
         JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => all,
         JoinType::LeftSemi | JoinType::LeftAnti => left,
@@ -335,12 +339,13 @@ fn unite(union: Union, rewriting: &Rewriting<'_>) -> Result<Local> {
         .collect();
     let mut companions = vec![None; width];
     let mut branches = Vec::new();
+    let added: Vec<String> = keys.iter().map(|_| rewriting.companion()).collect();
     for input in inputs {
         let schema = input.plan.schema();
         let mut exprs: Vec<Expr> = schema.columns().into_iter().take(width).map(Expr::from).collect();
-        for index in &keys {
+        for (index, name) in keys.iter().zip(&added) {
             if let Some(Some(companion)) = input.companions.get(*index) {
-                exprs.push(value(companion, schema).alias(rewriting.companion()));
+                exprs.push(value(companion, schema).alias(name));
             }
         }
         branches.push(Arc::new(LogicalPlanBuilder::from(input.plan).project(exprs)?.build()?));
@@ -398,4 +403,66 @@ fn compare_in(expr: Expr, schema: &DFSchema, companions: &[Option<Companion>]) -
         }
     })?;
     Ok(rewritten.data)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use arrow::datatypes::{Field, Schema};
+
+    use super::*;
+    use crate::bind::{VisibleTable, VisibleTables, bind, normalize, optimize, parse};
+    use crate::catalog::TableName;
+    use crate::function::engine_state;
+
+    fn tables() -> VisibleTables {
+        let mut all = Vec::new();
+        for name in ["people", "visits"] {
+            let key = Field::new("k", DataType::Int64, true);
+            let own = vec![key.clone(), Field::new("n", DataType::Int64, true)];
+            let mut whole = own.clone();
+            whole.push(Field::new(STEWARD, DataType::Utf8, true));
+            for (site, stewards, fields) in
+                [(Some("uva"), vec!["uva"], own.clone()), (Some("vu"), vec!["vu"], own), (None, vec!["uva", "vu"], whole)]
+            {
+                all.push(VisibleTable {
+                    site: site.map(SiteId::new),
+                    name: TableName::new("s", name),
+                    stewards: stewards.into_iter().map(SiteId::new).collect(),
+                    local: Some("k".into()),
+                    colocated: BTreeSet::new(),
+                    schema: Arc::new(Schema::new(fields)),
+                });
+            }
+        }
+        VisibleTables::new(all, None)
+    }
+
+    fn localized(sql: &str) -> String {
+        let state = engine_state();
+        let bound = bind(&parse(sql).unwrap(), &[], &tables(), &state).unwrap();
+        let plan = localize(normalize(bound.plan().clone(), &state).unwrap(), &state).unwrap();
+        // The rules of the engine must keep what was added.
+        optimize(plan, state.optimizers().to_vec(), &state).unwrap().display_indent().to_string()
+    }
+
+    #[test]
+    fn a_named_table_meets_only_its_own_stewards_rows() {
+        let plan = localized("SELECT p.n FROM uva.s.people p JOIN s.visits v ON p.k = v.k");
+        assert!(plan.contains("steward = Utf8(\"uva\")"), "{plan}");
+    }
+
+    #[test]
+    fn keys_of_two_relations_can_meet_whatever_carries_them() {
+        for sql in [
+            "SELECT n FROM (SELECT k, n FROM s.people) p RIGHT JOIN (SELECT k FROM s.visits) v ON p.k = v.k",
+            "SELECT (SELECT sum(n) FROM s.people p WHERE p.k = v.k) FROM s.visits v LEFT JOIN s.people q ON v.n = q.n",
+            "SELECT k FROM s.people UNION ALL (SELECT k FROM s.visits GROUP BY k, n UNION ALL SELECT k FROM uva.s.people)",
+            "(SELECT k, n FROM s.people EXCEPT SELECT k, n FROM s.visits) INTERSECT SELECT k, n FROM s.visits",
+            "SELECT n, sum(k) FROM s.people GROUP BY ROLLUP (n, CASE WHEN k > 3 THEN n END)",
+        ] {
+            assert!(localized(sql).contains("s.people"), "{sql}");
+        }
+    }
 }

@@ -2,15 +2,16 @@
 //! statements, no extension relations.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, RwLock};
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DFSchema, DataFusionError, JoinType, TableReference, plan_err};
+use datafusion::common::{Column, DFSchema, DataFusionError, TableReference, plan_err};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::{FunctionRegistry, SessionState};
-use datafusion::logical_expr::{EmptyRelation, LogicalPlan, LogicalPlanBuilder, TableScanBuilder, lit};
+use datafusion::logical_expr::{EmptyRelation, LogicalPlan, LogicalPlanBuilder, TableScanBuilder};
 use datafusion::prelude::Expr;
 use datafusion_substrait::extensions::Extensions;
 use datafusion_substrait::logical_plan::consumer::{
@@ -18,11 +19,12 @@ use datafusion_substrait::logical_plan::consumer::{
 };
 use datafusion_substrait::logical_plan::producer::to_substrait_plan;
 use datafusion_substrait::substrait::proto::read_rel::ReadType;
-use datafusion_substrait::substrait::proto::{Plan, ReadRel};
+use datafusion_substrait::substrait::proto::{JoinRel, Plan, ReadRel};
 use futures::FutureExt;
 use prost::Message;
 use thiserror::Error;
 
+use super::join::read_join;
 use super::leaf::LeafTable;
 
 /// A fragment's plan may be this large on the wire (bytes).
@@ -59,16 +61,10 @@ pub fn encode_plan(plan: &LogicalPlan, state: &SessionState) -> Result<Vec<u8>, 
     Ok(bytes)
 }
 
-/// Operators in the form that is read back as it was written: a join that keeps rows without a match has a condition, `TRUE`
-/// if it is nothing else; an empty relation, which loses the qualifiers of its columns, calls each by another name.
+/// Operators in the form that is read back as it was written: an empty relation, which loses the qualifiers of its columns,
+/// calls each by another name.
 fn readable(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>, DataFusionError> {
     match plan {
-        LogicalPlan::Join(mut join)
-            if join.join_type != JoinType::Inner && join.on.is_empty() && join.filter.is_none() =>
-        {
-            join.filter = Some(lit(true));
-            Ok(Transformed::yes(LogicalPlan::Join(join)))
-        }
         LogicalPlan::EmptyRelation(empty) if !empty.schema.fields().is_empty() => {
             Ok(Transformed::yes(numbered(&empty)?))
         }
@@ -101,7 +97,13 @@ pub fn decode_plan(bytes: &[u8], state: &SessionState) -> Result<LogicalPlan, Wi
     let decode = |error: DataFusionError| WireError::Decode(error.strip_backtrace());
     let message = Plan::decode(bytes).map_err(|error| WireError::Decode(error.to_string()))?;
     let extensions = Extensions::try_from(&message.extensions).map_err(decode)?;
-    let consumer = Consumer { extensions: &extensions, state, declared: RwLock::default(), outer: RwLock::default() };
+    let consumer = Consumer {
+        extensions: &extensions,
+        state,
+        declared: RwLock::default(),
+        outer: RwLock::default(),
+        marks: AtomicUsize::new(0),
+    };
     let plan = from_substrait_plan_with_consumer(&consumer, &message)
         .now_or_never()
         .ok_or_else(|| WireError::Decode("reading the plan would have to wait".into()))?
@@ -192,6 +194,7 @@ struct Consumer<'a> {
     state: &'a SessionState,
     declared: RwLock<BTreeMap<TableReference, SchemaRef>>,
     outer: RwLock<Vec<Arc<DFSchema>>>,
+    marks: AtomicUsize,
 }
 
 #[async_trait::async_trait]
@@ -202,6 +205,10 @@ impl SubstraitConsumer for Consumer<'_> {
     ) -> datafusion::common::Result<Option<Arc<dyn TableProvider>>> {
         let Ok(declared) = self.declared.read() else { return Ok(None) };
         Ok(declared.get(table).map(|schema| LeafTable::new(Arc::clone(schema)) as Arc<dyn TableProvider>))
+    }
+
+    async fn consume_join(&self, join: &JoinRel) -> datafusion::common::Result<LogicalPlan> {
+        read_join(self, join, &self.marks).await
     }
 
     async fn consume_read(&self, read: &ReadRel) -> datafusion::common::Result<LogicalPlan> {
@@ -250,7 +257,8 @@ impl SubstraitConsumer for Consumer<'_> {
 #[cfg(test)]
 mod tests {
     use arrow::datatypes::DataType;
-    use datafusion::logical_expr::{Join, JoinType};
+    use datafusion::common::JoinType;
+    use datafusion::logical_expr::Join;
 
     use super::*;
     use crate::function::engine_state;
@@ -268,22 +276,40 @@ mod tests {
         decode_plan(&encode_plan(plan, &state).unwrap(), &state).unwrap()
     }
 
+    fn join(kind: JoinType, left: LogicalPlan, filter: Option<Expr>) -> LogicalPlan {
+        let nothing = datafusion::common::NullEquality::NullEqualsNothing;
+        let on = datafusion::common::JoinConstraint::On;
+        Join::try_new(Arc::new(left), Arc::new(table("u")), vec![], filter, kind, on, nothing, false)
+            .map(LogicalPlan::Join)
+            .unwrap()
+    }
+
     #[test]
     fn outer_and_semi_joins_without_a_condition_are_read_back() {
         for kind in [JoinType::Left, JoinType::Right, JoinType::Full, JoinType::LeftSemi, JoinType::LeftAnti] {
-            let join = Join::try_new(
-                Arc::new(table("t")),
-                Arc::new(table("u")),
-                vec![],
-                None,
-                kind,
-                datafusion::common::JoinConstraint::On,
-                datafusion::common::NullEquality::NullEqualsNothing,
-                false,
-            );
-            let read = there_and_back(&LogicalPlan::Join(join.unwrap()));
+            let read = there_and_back(&join(kind, table("t"), None));
             assert!(read.display_indent().to_string().contains(&format!("{kind} Join")), "{}", read.display_indent());
         }
+    }
+
+    #[test]
+    fn an_equality_of_one_sides_columns_is_no_pair_of_keys() {
+        let num = |table: &str| Expr::Column(Column::new(Some(TableReference::full("uva", "s", table)), "num"));
+        let own = num("t").eq(num("t"));
+        let read = there_and_back(&join(JoinType::Left, table("t"), Some(own.and(num("u").eq(num("t"))))));
+        let LogicalPlan::Join(read) = read else { panic!("{}", read.display_indent()) };
+        assert_eq!(read.on, [(num("t"), num("u"))]);
+        assert_eq!(read.filter.unwrap().to_string(), "uva.s.t.num = uva.s.t.num");
+    }
+
+    #[test]
+    fn two_truth_columns_stay_apart() {
+        let twice = join(JoinType::LeftMark, table("t"), None);
+        let columns = twice.schema().columns();
+        let renamed = columns.into_iter().enumerate().map(|(index, column)| Expr::Column(column).alias(format!("x{index}")));
+        let renamed = LogicalPlanBuilder::from(twice).project(renamed.collect::<Vec<_>>()).unwrap().build().unwrap();
+        let read = there_and_back(&join(JoinType::LeftMark, renamed, None));
+        assert_eq!(read.schema().fields().len(), 3, "{}", read.display_indent());
     }
 
     #[test]

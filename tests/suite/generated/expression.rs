@@ -152,6 +152,7 @@ impl Grammar {
             }
             8 => format!("{value} IS {}NULL", self.pick(&["", "NOT "])),
             9 => format!("({value} IS {}DISTINCT FROM {})", self.pick(&["", "NOT "]), self.leaf(kind, scope)),
+            _ if scope.columns(Kind::Bool).is_empty() => format!("{value} IS NOT NULL"),
             _ => {
                 let truth = self.leaf(Kind::Bool, scope);
                 match self.below(4) {
@@ -330,7 +331,29 @@ pub(super) fn tie(grammar: &mut Grammar, left: &Scope, right: &Scope) -> Option<
     if kinds.is_empty() {
         return None;
     }
-    let kind = grammar.pick(&kinds);
+    let mut kind = grammar.pick(&kinds);
+    // Columns of one name are more likely to have values in common.
+    let name = |column: &String| column.split_once('.').map(|(_, name)| name.to_owned());
+    let named: Vec<(Kind, String, String)> = kinds
+        .iter()
+        .flat_map(|kind| {
+            let others = right.columns(*kind);
+            let pairs = left.columns(*kind).into_iter().flat_map(move |one| {
+                others.clone().into_iter().map(move |other| (one.clone(), other))
+            });
+            pairs.filter(|(one, other)| name(one) == name(other)).map(|(one, other)| (*kind, one, other))
+        })
+        .collect();
+    if !named.is_empty() && grammar.chance(65) {
+        let (of, one, other) = grammar.pick(&named);
+        if of == Kind::Key {
+            grammar.features.insert(Feature::LocalKey);
+        }
+        return Some((format!("{one} = {other}"), of));
+    }
+    if kind == Kind::Text && grammar.chance(50) {
+        kind = grammar.pick(&kinds);
+    }
     if kind == Kind::Key {
         grammar.features.insert(Feature::LocalKey);
     }

@@ -173,7 +173,7 @@ impl Grammar {
         let mut select = Select::default();
         let wanted = kinds.filter(|kinds| kinds.contains(&Kind::Key)).map(|_| Kind::Key);
         let scope = self.from(&mut select, wanted, depth);
-        for _ in 0..self.pick(&[0, 0, 1, 1, 2, 3]) {
+        for _ in 0..self.pick(&[0, 0, 0, 1, 1, 2]) {
             select.filters.push(self.condition(&scope, 2, depth));
         }
         if self.chance(12) {
@@ -292,7 +292,7 @@ impl Grammar {
         };
         let tables: Vec<&Table> = TABLES.iter().filter(has).collect();
         let mut table = self.pick(&tables);
-        if table.name == "nothing" && self.chance(60) {
+        if table.name == "nothing" && self.chance(85) {
             table = self.pick(&tables);
         }
         let alias = self.alias();

@@ -179,7 +179,10 @@ async fn judge(generated: &Query, truth: &Result<Answer, String>, way: &mut Plac
             Code::Syntax | Code::UnknownName | Code::Unsupported | Code::DataError | Code::InvalidArgument => {
                 Outcome::Neither { code: refused.code, truth: truth.clone() }
             }
-            _ => Outcome::Failed(refused_failure(&refused)),
+            _ => {
+                let Failure { kind, text } = refused_failure(&refused);
+                Outcome::Failed(Failure { kind, text: format!("{text}\nthe oracle fails, too: {truth}") })
+            }
         },
     }
 }
@@ -352,7 +355,6 @@ async fn shrink(mut query: Query, mut failure: Failure, way: &mut Placed, oracle
             let truth = truth(&less, oracle).await;
             if let Outcome::Failed(same) = judge(&less, &truth, way).await
                 && same.kind == failure.kind
-                && truth.is_ok()
             {
                 (query, failure) = (less, same);
                 continue 'smaller;
