@@ -32,8 +32,12 @@ pub(crate) fn of_execution(error: &DataFusionError, place: &SiteId) -> ServiceEr
 
 /// What others are told of an error before the first row was touched.
 pub(crate) fn of_planning(error: &DataFusionError, place: &SiteId) -> ServiceError {
-    carried(error).unwrap_or_else(|| {
-        ServiceError::new(Code::Internal, format!("site `{place}` could not plan its part of the query"))
+    carried(error).unwrap_or_else(|| match error.find_root() {
+        DataFusionError::NotImplemented(_) => {
+            let text = format!("the engine of site `{place}` cannot do its part of the query");
+            ServiceError::new(Code::Unsupported, text).with_hint("ask for less at once")
+        }
+        _ => ServiceError::new(Code::Internal, format!("site `{place}` could not plan its part of the query")),
     })
 }
 
@@ -83,6 +87,15 @@ mod tests {
         assert_eq!(of_execution(&minimum, &site).code, Code::Denied);
         let memory = DataFusionError::ResourcesExhausted("HashJoin Jansen".into());
         assert_eq!(of_execution(&memory, &site).code, Code::ResourceExhausted);
+    }
+
+    #[test]
+    fn what_the_engine_does_not_do_is_no_fault_of_the_system() {
+        let cannot = DataFusionError::NotImplemented("ordering by 'Jansen'".into());
+        let sent = of_planning(&cannot.context("aggregate"), &SiteId::new("uva"));
+        assert_eq!(sent.code, Code::Unsupported);
+        assert!(!sent.message.contains("Jansen"));
+        assert_eq!(of_planning(&DataFusionError::Plan("x".into()), &SiteId::new("uva")).code, Code::Internal);
     }
 
     #[test]

@@ -12,6 +12,7 @@
 
 mod archive;
 mod federation;
+mod generated;
 mod golden;
 mod load;
 mod processes;

@@ -17,7 +17,7 @@ fn rust_files() -> Vec<PathBuf> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() && !path.ends_with("generated") && !path.ends_with("target") {
+            if path.is_dir() && !path.ends_with("src/generated") && !path.ends_with("target") {
                 folders.push(path);
             } else if path.extension().is_some_and(|kind| kind == "rs") {
                 files.push(path);

@@ -32,6 +32,8 @@ pub(super) struct RunningRows {
     pub(super) schema: SchemaRef,
     /// Who takes part; tells them to stop when dropped.
     pub(super) participants: Participants,
+    /// How many fragments work for it.
+    pub(super) fragments: usize,
     /// Under which agreements.
     pub(super) governing: BTreeMap<SiteId, AgreementRef>,
     /// The federation as it changes.
@@ -104,6 +106,7 @@ impl RunningRows {
             let text = format!("fragment f{} failed at site `{}`: {}", report.fragment, report.place, report.error);
             ServiceError::new(Code::from_text(&report.error_code).unwrap_or(Code::Internal), text)
         });
+        let ended = reports.len() == self.fragments;
         let state = failed.as_ref().map_or(QueryState::Finished, |error| QueryState::Failed(error.code));
         self.live.update(|record| {
             record.reports = reports;
@@ -112,8 +115,11 @@ impl RunningRows {
         drop(self.slot);
         match failed {
             Some(error) => Err(error),
+            // A fragment that nobody had to read waits at its place until that is told to stop.
             None => {
-                self.participants.end();
+                if ended {
+                    self.participants.end();
+                }
                 Ok(())
             }
         }

@@ -98,8 +98,18 @@ impl QueryEngine {
         live.enter(QueryState::Running);
         let schema = plan.schema();
         let governing = plan.graph().governing.clone();
-        let running =
-            RunningRows { rows, schema: schema.clone(), participants, governing, snapshots, deadline, live, slot };
+        let fragments = plan.graph().fragments.len();
+        let running = RunningRows {
+            rows,
+            schema: schema.clone(),
+            participants,
+            fragments,
+            governing,
+            snapshots,
+            deadline,
+            live,
+            slot,
+        };
         Ok(Started { query: request.query, schema, stream: running.into_stream(), plan })
     }
 

@@ -1,8 +1,10 @@
 //! A bound plan: the query's logical plan with every name resolved against one catalog version, types coerced. Nothing
 //! about policy is decided here, except that a table which is not visible looks like one that does not exist.
 
-use arrow::datatypes::DataType;
-use datafusion::common::{DFSchemaRef, DataFusionError, ParamValues, Result, ScalarValue, TableReference};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field};
+use datafusion::common::{DFSchema, DFSchemaRef, DataFusionError, ParamValues, Result, ScalarValue, TableReference};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::{DFParser, Statement};
@@ -60,9 +62,19 @@ pub fn bind(
     let plan = SqlToRel::new(&names).statement_to_plan(query.statement.clone())?;
     let plan =
         if parameters.is_empty() { plan } else { plan.with_param_values(ParamValues::from(parameters.to_vec()))? };
-    let output = plan.schema().clone();
+    let asked = Arc::clone(plan.schema());
     let plan = super::analyze(plan, state)?;
+    let output = named(&asked, plan.schema())?;
     Ok(BoundPlan { plan, output })
+}
+
+/// The names as they were asked for, with the types that coercion gave: the branches of a UNION agree on theirs only then.
+fn named(asked: &DFSchema, coerced: &DFSchema) -> Result<DFSchemaRef> {
+    let fields = asked.iter().zip(coerced.fields()).map(|((qualifier, asked), coerced)| {
+        let field = Field::new(asked.name(), coerced.data_type().clone(), coerced.is_nullable());
+        (qualifier.cloned(), Arc::new(field.with_metadata(asked.metadata().clone())))
+    });
+    Ok(Arc::new(DFSchema::new_with_metadata(fields.collect(), asked.metadata().clone())?))
 }
 
 /// The types of a plan's placeholders, in order of number; none where it is not known.

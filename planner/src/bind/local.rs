@@ -8,6 +8,7 @@
 //!  count(DISTINCT k)            →  count(DISTINCT steward/k)
 //! ```
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
@@ -40,42 +41,57 @@ struct Local {
     companions: Vec<Option<Companion>>,
 }
 
+/// The functions there are, and names for companions.
+struct Rewriting<'a> {
+    state: &'a SessionState,
+    given: Cell<usize>,
+}
+
+impl Rewriting<'_> {
+    /// A column name that no other companion of the plan has, so that companions of two relations can meet in a join.
+    fn companion(&self) -> String {
+        let number = self.given.get();
+        self.given.set(number + 1);
+        format!("{STEWARD}${number}")
+    }
+}
+
 /// The plan with LOCAL keys compared together with their stewards; output columns are the same.
 pub fn localize(plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
     let columns = plan.schema().columns();
-    let local = rewrite(plan, state)?;
+    let local = rewrite(plan, &Rewriting { state, given: Cell::new(0) })?;
     if local.plan.schema().fields().len() == columns.len() {
         return Ok(local.plan);
     }
     LogicalPlanBuilder::from(local.plan).project(columns.into_iter().map(Expr::from))?.build()
 }
 
-fn rewrite(plan: LogicalPlan, state: &SessionState) -> Result<Local> {
+fn rewrite(plan: LogicalPlan, rewriting: &Rewriting<'_>) -> Result<Local> {
     match plan {
         LogicalPlan::TableScan(_) => scan(plan),
         LogicalPlan::Projection(projection) => {
-            let input = rewrite(Arc::unwrap_or_clone(projection.input), state)?;
-            project(input, projection.expr)
+            let input = rewrite(Arc::unwrap_or_clone(projection.input), rewriting)?;
+            project(input, projection.expr, rewriting)
         }
         LogicalPlan::Aggregate(aggregate) => {
-            let input = rewrite(Arc::unwrap_or_clone(aggregate.input.clone()), state)?;
-            group(input, &aggregate, state)
+            let input = rewrite(Arc::unwrap_or_clone(aggregate.input.clone()), rewriting)?;
+            group(input, &aggregate, rewriting)
         }
         LogicalPlan::Join(mut join) => {
-            let left = rewrite(Arc::unwrap_or_clone(join.left), state)?;
-            let right = rewrite(Arc::unwrap_or_clone(join.right), state)?;
+            let left = rewrite(Arc::unwrap_or_clone(join.left), rewriting)?;
+            let right = rewrite(Arc::unwrap_or_clone(join.right), rewriting)?;
             join.left = Arc::new(left.plan);
             join.right = Arc::new(right.plan);
             join_sides(join, left.companions, right.companions)
         }
-        LogicalPlan::Union(union) => unite(union, state),
+        LogicalPlan::Union(union) => unite(union, rewriting),
         LogicalPlan::Window(window) => {
-            let input = rewrite(Arc::unwrap_or_clone(window.input), state)?;
+            let input = rewrite(Arc::unwrap_or_clone(window.input), rewriting)?;
             let exprs =
                 window.window_expr.into_iter().map(|expr| partition(expr, &input)).collect::<Result<Vec<_>>>()?;
             let added = exprs.len();
-            let names = window.schema.columns();
-            let computed = names.iter().skip(names.len().saturating_sub(added)).map(Some);
+            let old = window.schema.columns();
+            let computed = old.iter().skip(old.len().saturating_sub(added)).map(Some);
             let plan = LogicalPlanBuilder::from(input.plan).window(exprs)?.build()?;
             let wanted = std::iter::repeat_n(None, input.companions.len()).chain(computed).collect();
             let companions = input.companions.into_iter().chain(std::iter::repeat_n(None, added)).collect();
@@ -89,7 +105,7 @@ fn rewrite(plan: LogicalPlan, state: &SessionState) -> Result<Local> {
                 return Ok(Local { plan: other, companions });
             };
             let same = input.schema().fields().len() == other.schema().fields().len();
-            let input = rewrite((*input).clone(), state)?;
+            let input = rewrite((*input).clone(), rewriting)?;
             let exprs =
                 other.expressions().into_iter().map(|expr| compare(expr, &input)).collect::<Result<Vec<_>>>()?;
             let plan = other.with_new_exprs(exprs, vec![input.plan])?;
@@ -154,7 +170,7 @@ fn value(companion: &Companion, schema: &DFSchema) -> Expr {
 }
 
 /// Adds to `exprs` what is needed to carry the companions of the columns among them; gives the companions of the result.
-fn carry(input: &Local, exprs: &mut Vec<Expr>) -> Result<Vec<Option<Companion>>> {
+fn carry(input: &Local, exprs: &mut Vec<Expr>, rewriting: &Rewriting<'_>) -> Result<Vec<Option<Companion>>> {
     let schema = input.plan.schema();
     let mut companions = Vec::with_capacity(exprs.len());
     let mut added: Vec<(Expr, usize)> = Vec::new();
@@ -175,43 +191,43 @@ fn carry(input: &Local, exprs: &mut Vec<Expr>) -> Result<Vec<Option<Companion>>>
         };
         companions.push(carried);
     }
-    for (steward, index) in added {
-        exprs.push(steward.alias(format!("{STEWARD}${index}")));
+    for (steward, _) in added {
+        exprs.push(steward.alias(rewriting.companion()));
         companions.push(None);
     }
     Ok(companions)
 }
 
-fn project(input: Local, exprs: Vec<Expr>) -> Result<Local> {
+fn project(input: Local, exprs: Vec<Expr>, rewriting: &Rewriting<'_>) -> Result<Local> {
     let mut exprs = exprs.into_iter().map(|expr| compare(expr, &input)).collect::<Result<Vec<_>>>()?;
-    let companions = carry(&input, &mut exprs)?;
+    let companions = carry(&input, &mut exprs, rewriting)?;
     let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input.plan))?);
     Ok(Local { plan, companions })
 }
 
-fn group(input: Local, aggregate: &Aggregate, state: &SessionState) -> Result<Local> {
+fn group(input: Local, aggregate: &Aggregate, rewriting: &Rewriting<'_>) -> Result<Local> {
     let grouping_sets = aggregate.group_expr.iter().any(|expr| matches!(expr, Expr::GroupingSet(_)));
     if grouping_sets {
-        let mut keys = aggregate.group_expr.iter().flat_map(|expr| expr.column_refs()).cloned();
-        if keys.any(|column| input.of(&Expr::Column(column)).is_some()) {
+        let keys = datafusion::logical_expr::utils::grouping_set_to_exprlist(&aggregate.group_expr)?;
+        if keys.into_iter().any(|key| input.of(key).is_some()) {
             return not_impl_err!("GROUPING SETS over an entity key that is local to its steward");
         }
     }
     let mut keys: Vec<Expr> =
         aggregate.group_expr.iter().map(|key| compare(key.clone(), &input)).collect::<Result<_>>()?;
     let before = aggregate.schema.fields().len() - aggregate.aggr_expr.len();
-    let mut companions = if grouping_sets { vec![None; before] } else { carry(&input, &mut keys)? };
+    let mut companions = if grouping_sets { vec![None; before] } else { carry(&input, &mut keys, rewriting)? };
     let values =
-        aggregate.aggr_expr.iter().map(|expr| distinct(expr.clone(), &input, state)).collect::<Result<Vec<_>>>()?;
+        aggregate.aggr_expr.iter().map(|expr| distinct(expr.clone(), &input, rewriting)).collect::<Result<Vec<_>>>()?;
     companions.extend(std::iter::repeat_n(None, values.len()));
-    let names: Vec<Column> = aggregate.schema.columns();
+    let old: Vec<Column> = aggregate.schema.columns();
     let plan = LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(input.plan), keys, values)?);
     // Parents know the columns by the old names.
-    let (group_names, value_names) = names.split_at(before.min(names.len()));
+    let (group_names, value_names) = old.split_at(before.min(old.len()));
     let wanted: Vec<Option<&Column>> = group_names
         .iter()
         .map(Some)
-        .chain(std::iter::repeat_n(None, companions.len() - names.len()))
+        .chain(std::iter::repeat_n(None, companions.len() - old.len()))
         .chain(value_names.iter().map(Some))
         .collect();
     Ok(Local { plan: rename(plan, wanted)?, companions })
@@ -231,7 +247,7 @@ fn rename(plan: LogicalPlan, wanted: Vec<Option<&Column>>) -> Result<LogicalPlan
 }
 
 /// `count(DISTINCT k)` of a LOCAL key counts pairs.
-fn distinct(expr: Expr, input: &Local, state: &SessionState) -> Result<Expr> {
+fn distinct(expr: Expr, input: &Local, rewriting: &Rewriting<'_>) -> Result<Expr> {
     let rewritten = expr.transform_up(|node| {
         let Expr::AggregateFunction(mut call) = node else { return Ok(Transformed::no(node)) };
         let argument = call.params.args.first().cloned();
@@ -242,7 +258,9 @@ fn distinct(expr: Expr, input: &Local, state: &SessionState) -> Result<Expr> {
         if call.func.name() != "count" {
             return Ok(Transformed::no(Expr::AggregateFunction(call)));
         }
-        let Some(concat) = state.scalar_functions().get("concat") else { return plan_err!("no function `concat`") };
+        let Some(concat) = rewriting.state.scalar_functions().get("concat") else {
+            return plan_err!("no function `concat`");
+        };
         let steward = value(&companion, input.plan.schema());
         let pair = concat.call(vec![steward, lit("/"), cast(argument.clone(), DataType::Utf8)]);
         call.params.args = vec![when(argument.is_not_null(), pair).end()?];
@@ -261,6 +279,7 @@ fn join_sides(mut join: Join, left: Vec<Option<Companion>>, right: Vec<Option<Co
     });
     let all: Vec<Option<Companion>> = left.iter().cloned().chain(shifted.clone()).collect();
     let mut on = join.on.clone();
+    let mut conditions: Vec<Expr> = Vec::new();
     for (one, other) in join.on.iter() {
         let (Some(of_one), Some(of_other)) =
             (companion(one, &left_schema, &left), companion(other, &right_schema, &right))
@@ -270,16 +289,19 @@ fn join_sides(mut join: Join, left: Vec<Option<Companion>>, right: Vec<Option<Co
         match (of_one, of_other) {
             (Companion::Named(a), Companion::Named(b)) if a == b => {}
             (Companion::Named(a), Companion::Named(b)) => return foreign_keys(a, b),
-            (a, b) => {
-                let pair = (value(a, &left_schema), value(b, &right_schema));
+            (Companion::Column(_), Companion::Column(_)) => {
+                let pair = (value(of_one, &left_schema), value(of_other, &right_schema));
                 if !on.contains(&pair) {
                     on.push(pair);
                 }
             }
+            // Not among the pairs: the engine's rules take a pair with a constant away.
+            (a, b) => conditions.push(value(a, &left_schema).eq(value(b, &right_schema))),
         }
     }
     join.on = on;
-    join.filter = join.filter.map(|filter| compare_in(filter, &both, &all)).transpose()?;
+    let filter = join.filter.map(|filter| compare_in(filter, &both, &all)).transpose()?;
+    join.filter = conditions.into_iter().chain(filter).reduce(Expr::and);
     let companions = match join.join_type {
         JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => all,
         JoinType::LeftSemi | JoinType::LeftAnti => left,
@@ -307,24 +329,25 @@ fn foreign_keys<T>(one: &SiteId, other: &SiteId) -> Result<T> {
 }
 
 /// A column of a union is a LOCAL key if it is one in every branch.
-fn unite(union: Union, state: &SessionState) -> Result<Local> {
+fn unite(union: Union, rewriting: &Rewriting<'_>) -> Result<Local> {
     let width = union.schema.fields().len();
     let inputs = union
         .inputs
         .into_iter()
-        .map(|input| rewrite(Arc::unwrap_or_clone(input), state))
+        .map(|input| rewrite(Arc::unwrap_or_clone(input), rewriting))
         .collect::<Result<Vec<_>>>()?;
     let keys: Vec<usize> = (0..width)
         .filter(|index| inputs.iter().all(|input| matches!(input.companions.get(*index), Some(Some(_)))))
         .collect();
     let mut companions = vec![None; width];
     let mut branches = Vec::new();
+    let added: Vec<String> = keys.iter().map(|_| rewriting.companion()).collect();
     for input in inputs {
         let schema = input.plan.schema();
         let mut exprs: Vec<Expr> = schema.columns().into_iter().take(width).map(Expr::from).collect();
-        for index in &keys {
+        for (index, name) in keys.iter().zip(&added) {
             if let Some(Some(companion)) = input.companions.get(*index) {
-                exprs.push(value(companion, schema).alias(format!("{STEWARD}${}", exprs.len())));
+                exprs.push(value(companion, schema).alias(name));
             }
         }
         branches.push(Arc::new(LogicalPlanBuilder::from(input.plan).project(exprs)?.build()?));
@@ -382,4 +405,68 @@ fn compare_in(expr: Expr, schema: &DFSchema, companions: &[Option<Companion>]) -
         }
     })?;
     Ok(rewritten.data)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use arrow::datatypes::{Field, Schema};
+
+    use super::*;
+    use crate::bind::{VisibleTable, VisibleTables, bind, normalize, optimize, parse};
+    use crate::catalog::TableName;
+    use crate::function::engine_state;
+
+    fn tables() -> VisibleTables {
+        let mut all = Vec::new();
+        for name in ["people", "visits"] {
+            let key = Field::new("k", DataType::Int64, true);
+            let own = vec![key.clone(), Field::new("n", DataType::Int64, true)];
+            let mut whole = own.clone();
+            whole.push(Field::new(STEWARD, DataType::Utf8, true));
+            for (site, stewards, fields) in [
+                (Some("uva"), vec!["uva"], own.clone()),
+                (Some("vu"), vec!["vu"], own),
+                (None, vec!["uva", "vu"], whole),
+            ] {
+                all.push(VisibleTable {
+                    site: site.map(SiteId::new),
+                    name: TableName::new("s", name),
+                    stewards: stewards.into_iter().map(SiteId::new).collect(),
+                    local: Some("k".into()),
+                    colocated: BTreeSet::new(),
+                    schema: Arc::new(Schema::new(fields)),
+                });
+            }
+        }
+        VisibleTables::new(all, None)
+    }
+
+    fn localized(sql: &str) -> String {
+        let state = engine_state();
+        let bound = bind(&parse(sql).unwrap(), &[], &tables(), &state).unwrap();
+        let plan = localize(normalize(bound.plan().clone(), &state).unwrap(), &state).unwrap();
+        // The rules of the engine must keep what was added.
+        optimize(plan, state.optimizers().to_vec(), &state).unwrap().display_indent().to_string()
+    }
+
+    #[test]
+    fn a_named_table_meets_only_its_own_stewards_rows() {
+        let plan = localized("SELECT p.n FROM uva.s.people p JOIN s.visits v ON p.k = v.k");
+        assert!(plan.contains("steward = Utf8(\"uva\")"), "{plan}");
+    }
+
+    #[test]
+    fn keys_of_two_relations_can_meet_whatever_carries_them() {
+        for sql in [
+            "SELECT n FROM (SELECT k, n FROM s.people) p RIGHT JOIN (SELECT k FROM s.visits) v ON p.k = v.k",
+            "SELECT (SELECT sum(n) FROM s.people p WHERE p.k = v.k) FROM s.visits v LEFT JOIN s.people q ON v.n = q.n",
+            "SELECT k FROM s.people UNION ALL (SELECT k FROM s.visits GROUP BY k, n UNION ALL SELECT k FROM uva.s.people)",
+            "(SELECT k, n FROM s.people EXCEPT SELECT k, n FROM s.visits) INTERSECT SELECT k, n FROM s.visits",
+            "SELECT n, sum(k) FROM s.people GROUP BY ROLLUP (n, CASE WHEN k > 3 THEN n END)",
+        ] {
+            assert!(localized(sql).contains("s.people"), "{sql}");
+        }
+    }
 }

@@ -13,5 +13,5 @@ pub use bound::{BoundPlan, ParsedQuery, bind, parameter_types, parse};
 pub use local::localize;
 pub use names::{VisibleTable, VisibleTables};
 pub use normal::normalize;
-pub use origin::{Origin, canonical, origin, unalias};
+pub use origin::{Origin, canonical, origin, unalias, unpadded_origin};
 pub use restrict::{restrict_stewards, stewards_in};

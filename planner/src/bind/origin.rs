@@ -1,7 +1,7 @@
 //! Where a column comes from: through projections, aliases, filters and joins down to the table that holds it.
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DataFusionError, Result, TableReference};
+use datafusion::common::{Column, DataFusionError, JoinType, Result, TableReference};
 use datafusion::logical_expr::{LogicalPlan, TableScan};
 use datafusion::prelude::Expr;
 
@@ -20,38 +20,63 @@ pub struct Origin {
 /// The bound table's column that an output column of `plan` is, unchanged; none if it is computed, aggregated or comes
 /// from something that is no bound table.
 pub fn origin(plan: &LogicalPlan, column: &Column) -> Option<Origin> {
-    let index = plan.schema().index_of_column(column).ok()?;
-    origin_at(plan, index)
+    trace(plan, column, Padding::Allowed)
 }
 
-/// The same for the output column at an index.
-pub fn origin_at(plan: &LogicalPlan, index: usize) -> Option<Origin> {
+/// The same, but none if the column is of the side of an outer join that NULLs stand in for where nothing matches: what
+/// holds for the table's values does not hold for those.
+pub fn unpadded_origin(plan: &LogicalPlan, column: &Column) -> Option<Origin> {
+    trace(plan, column, Padding::Refused)
+}
+
+/// Whether a column may have passed the side of an outer join that is filled up with NULLs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Padding {
+    Allowed,
+    Refused,
+}
+
+fn trace(plan: &LogicalPlan, column: &Column, padding: Padding) -> Option<Origin> {
+    let index = plan.schema().index_of_column(column).ok()?;
+    trace_at(plan, index, padding)
+}
+
+fn trace_at(plan: &LogicalPlan, index: usize, padding: Padding) -> Option<Origin> {
     match plan {
         LogicalPlan::TableScan(scan) => {
             let table = LeafTable::bound_to(scan)?;
             Some(Origin { table, column: scan.projected_schema.field(index).name().clone() })
         }
         LogicalPlan::Projection(projection) => match unalias(projection.expr.get(index)?) {
-            Expr::Column(column) => origin(&projection.input, column),
+            Expr::Column(column) => trace(&projection.input, column, padding),
             _ => None,
         },
         LogicalPlan::Aggregate(aggregate) => match unalias(aggregate.group_expr.get(index)?) {
-            Expr::Column(column) => origin(&aggregate.input, column),
+            Expr::Column(column) => trace(&aggregate.input, column, padding),
             _ => None,
         },
-        LogicalPlan::SubqueryAlias(alias) => origin_at(&alias.input, index),
-        LogicalPlan::Filter(filter) => origin_at(&filter.input, index),
-        LogicalPlan::Sort(sort) => origin_at(&sort.input, index),
-        LogicalPlan::Limit(limit) => origin_at(&limit.input, index),
+        LogicalPlan::SubqueryAlias(alias) => trace_at(&alias.input, index, padding),
+        LogicalPlan::Filter(filter) => trace_at(&filter.input, index, padding),
+        LogicalPlan::Sort(sort) => trace_at(&sort.input, index, padding),
+        LogicalPlan::Limit(limit) => trace_at(&limit.input, index, padding),
         LogicalPlan::Window(window) => {
             let inputs = window.input.schema().fields().len();
-            if index < inputs { origin_at(&window.input, index) } else { None }
+            if index < inputs { trace_at(&window.input, index, padding) } else { None }
         }
         LogicalPlan::Join(join) => {
             let (qualifier, field) = join.schema.qualified_field(index);
             let column = Column::new(qualifier.cloned(), field.name());
             let from_left = join.left.schema().index_of_column(&column).is_ok();
-            if from_left { origin(&join.left, &column) } else { origin(&join.right, &column) }
+            let padded = match join.join_type {
+                JoinType::Left => !from_left,
+                JoinType::Right => from_left,
+                JoinType::Full => true,
+                _ => false,
+            };
+            if padded && padding == Padding::Refused {
+                return None;
+            }
+            trace(if from_left { &join.left } else { &join.right }, &column, padding)
         }
         _ => None,
     }

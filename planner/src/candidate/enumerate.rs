@@ -17,7 +17,7 @@ use super::estimate::{self, Columns, Estimates};
 use super::legal::Legal;
 use super::placed::{Distribution, Placed, PlacedOp, Placement, ReleaseHow};
 use super::split;
-use crate::bind::{origin, unalias};
+use crate::bind::{unalias, unpadded_origin};
 use crate::catalog::STEWARD;
 use crate::cost;
 use crate::knowledge::Knowledge;
@@ -501,7 +501,8 @@ fn keeps_right(kind: JoinType) -> bool {
 fn by_steward(join: &Join) -> bool {
     join.on.iter().any(|(left, right)| {
         let (Expr::Column(left), Expr::Column(right)) = (unalias(left), unalias(right)) else { return false };
-        let (Some(one), Some(other)) = (origin(&join.left, left), origin(&join.right, right)) else { return false };
+        let (one, other) = (unpadded_origin(&join.left, left), unpadded_origin(&join.right, right));
+        let (Some(one), Some(other)) = (one, other) else { return false };
         let stewards = one.column == STEWARD && other.column == STEWARD;
         let colocated = one.column == other.column || (one.column != STEWARD && other.column != STEWARD);
         let declared = one.table.colocated.contains(&one.column) && other.table.colocated.contains(&other.column);
@@ -510,7 +511,7 @@ fn by_steward(join: &Join) -> bool {
 }
 
 fn steward_column(plan: &LogicalPlan, column: &Column) -> bool {
-    origin(plan, column).is_some_and(|origin| {
+    unpadded_origin(plan, column).is_some_and(|origin| {
         origin.table.site.is_none() && (origin.column == STEWARD || origin.table.colocated.contains(&origin.column))
     })
 }

@@ -123,7 +123,8 @@ impl Cutter<'_> {
             let there = Here { fragment: self.new_fragment(), place };
             let plan = self.build(input, &there)?;
             let columns = Arc::clone(plan.schema());
-            let plan = self.finish(plan, "c")?;
+            // Below a join the engine may look columns up by name alone, so no two exchanges use the same.
+            let plan = self.finish(plan, &format!("{}c", there.fragment))?;
             let leaf = exchange_leaf(there.fragment, &plan_columns(&plan))?;
             received.push(under_names(leaf, &columns)?);
             self.add(there, here, plan, None);
@@ -249,14 +250,23 @@ fn united(mut received: Vec<LogicalPlan>) -> Result<LogicalPlan> {
     match (received.pop(), received.is_empty()) {
         (Some(only), true) => Ok(only),
         (Some(last), false) => {
-            // A union drops the qualifiers of its columns; they are put back.
+            // A union drops the qualifiers of its columns; they are put back. Below it no column has one, so that a rule
+            // which makes a branch the only one leaves every name as it was.
             let columns = Arc::clone(last.schema());
             received.push(last);
-            let union = LogicalPlan::Union(Union::try_new(received.into_iter().map(Arc::new).collect())?);
+            let branches = received.into_iter().map(|branch| Ok(Arc::new(numbered(branch)?)));
+            let union = LogicalPlan::Union(Union::try_new(branches.collect::<Result<Vec<_>>>()?)?);
             under_names(union, &columns)
         }
         (None, _) => plan_err!("no place has these rows"),
     }
+}
+
+/// The plan with its columns called by number.
+fn numbered(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let columns = plan.schema().columns().into_iter().enumerate();
+    let columns: Vec<Expr> = columns.map(|(index, column)| Expr::Column(column).alias(format!("u{index}"))).collect();
+    Ok(LogicalPlan::Projection(Projection::try_new(columns, Arc::new(plan))?))
 }
 
 /// The plan with its columns called as in `names`, in order.

@@ -5,9 +5,13 @@ use std::sync::Arc;
 use datafusion::execution::SessionState;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::prelude::SessionConfig;
 
 use super::{average_of, minimum_met};
+
+/// The rule that [`rules`] leaves out.
+const SUMS_OF_SUMS: &str = "single_distinct_aggregation_to_group_by";
 
 /// The state in which the planner resolves functions and both sides read Substrait.
 pub fn engine_state() -> SessionState {
@@ -18,8 +22,14 @@ pub fn engine_state() -> SessionState {
 pub fn engine_state_with(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> SessionState {
     // Scalar subqueries become joins, which have a place; a subquery expression would hide one.
     let config = config.set_bool("datafusion.optimizer.enable_physical_uncorrelated_scalar_subquery", false);
-    let mut state =
-        SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
+    // Rules disagree on which columns may be NULL; on the wire all may.
+    let config = config.set_bool("datafusion.execution.skip_physical_aggregate_schema_check", true);
+    let mut state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(runtime)
+        .with_default_features()
+        .with_optimizer_rules(rules())
+        .build();
     for function in [average_of(), minimum_met()] {
         let name = function.name().to_owned();
         // Registering a scalar function in a fresh state cannot fail; the name is ours.
@@ -27,4 +37,11 @@ pub fn engine_state_with(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Ses
         debug_assert!(matches!(previous, Ok(None)), "`{name}` must be registered once");
     }
     state
+}
+
+/// DataFusion's optimizer rules but for one: `single_distinct_aggregation_to_group_by` sums sums beside a DISTINCT aggregate,
+/// which gives decimals of another type than the query's, so that a fragment would not give the columns it declares.
+fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let changes_types = |rule: &Arc<dyn OptimizerRule + Send + Sync>| rule.name() == SUMS_OF_SUMS;
+    Optimizer::new().rules.into_iter().filter(|rule| !changes_types(rule)).collect()
 }

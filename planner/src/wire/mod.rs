@@ -2,6 +2,7 @@
 //! that knows a protocol.
 
 mod graph;
+mod join;
 mod leaf;
 mod plan;
 

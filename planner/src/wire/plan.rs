@@ -2,26 +2,29 @@
 //! statements, no extension relations.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, RwLock};
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, DataFusionError, TableReference, plan_err};
+use datafusion::common::{Column, DFSchema, DataFusionError, TableReference, plan_err};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::{FunctionRegistry, SessionState};
-use datafusion::logical_expr::{LogicalPlan, TableScanBuilder};
+use datafusion::logical_expr::{EmptyRelation, LogicalPlan, LogicalPlanBuilder, TableScanBuilder};
+use datafusion::prelude::Expr;
 use datafusion_substrait::extensions::Extensions;
 use datafusion_substrait::logical_plan::consumer::{
     SubstraitConsumer, from_read_rel, from_substrait_named_struct, from_substrait_plan_with_consumer,
 };
 use datafusion_substrait::logical_plan::producer::to_substrait_plan;
 use datafusion_substrait::substrait::proto::read_rel::ReadType;
-use datafusion_substrait::substrait::proto::{Plan, ReadRel};
+use datafusion_substrait::substrait::proto::{JoinRel, Plan, ReadRel};
 use futures::FutureExt;
 use prost::Message;
 use thiserror::Error;
 
+use super::join::read_join;
 use super::leaf::LeafTable;
 
 /// A fragment's plan may be this large on the wire (bytes).
@@ -48,12 +51,40 @@ pub enum WireError {
 
 /// The plan as Substrait bytes.
 pub fn encode_plan(plan: &LogicalPlan, state: &SessionState) -> Result<Vec<u8>, WireError> {
-    let substrait = to_substrait_plan(plan, state).map_err(|error| WireError::Encode(error.strip_backtrace()))?;
+    let encode = |error: DataFusionError| WireError::Encode(error.strip_backtrace());
+    let plan = plan.clone().transform_up(readable).map_err(encode)?.data;
+    let substrait = to_substrait_plan(&plan, state).map_err(encode)?;
     let bytes = substrait.encode_to_vec();
     if bytes.len() > PLAN_BYTES_MAX {
         return Err(WireError::TooLarge(format!("{} bytes, at most {PLAN_BYTES_MAX}", bytes.len())));
     }
     Ok(bytes)
+}
+
+/// Operators in the form that is read back as it was written: an empty relation, which loses the qualifiers of its columns,
+/// calls each by another name.
+fn readable(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>, DataFusionError> {
+    match plan {
+        LogicalPlan::EmptyRelation(empty) if !empty.schema.fields().is_empty() => {
+            Ok(Transformed::yes(numbered(&empty)?))
+        }
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+/// An empty relation with numbered columns, under a projection that gives them their names.
+fn numbered(empty: &EmptyRelation) -> Result<LogicalPlan, DataFusionError> {
+    let named = empty.schema.iter().enumerate();
+    let (fields, columns): (Vec<_>, Vec<_>) = named
+        .map(|(index, (qualifier, field))| {
+            let name = format!("c{index}");
+            let value = Expr::Column(Column::from_name(&name)).alias_qualified(qualifier.cloned(), field.name());
+            (Field::new(name, field.data_type().clone(), true), value)
+        })
+        .unzip();
+    let schema = Arc::new(DFSchema::try_from(Schema::new(fields))?);
+    let relation = LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: empty.produce_one_row, schema });
+    LogicalPlanBuilder::from(relation).project(columns)?.build()
 }
 
 /// The plan in these bytes. Its leaves are [`LeafTable`]s with the schemas that the bytes declare; who runs the plan puts
@@ -65,7 +96,13 @@ pub fn decode_plan(bytes: &[u8], state: &SessionState) -> Result<LogicalPlan, Wi
     let decode = |error: DataFusionError| WireError::Decode(error.strip_backtrace());
     let message = Plan::decode(bytes).map_err(|error| WireError::Decode(error.to_string()))?;
     let extensions = Extensions::try_from(&message.extensions).map_err(decode)?;
-    let consumer = Consumer { extensions: &extensions, state, declared: RwLock::default(), outer: RwLock::default() };
+    let consumer = Consumer {
+        extensions: &extensions,
+        state,
+        declared: RwLock::default(),
+        outer: RwLock::default(),
+        marks: AtomicUsize::new(0),
+    };
     let plan = from_substrait_plan_with_consumer(&consumer, &message)
         .now_or_never()
         .ok_or_else(|| WireError::Decode("reading the plan would have to wait".into()))?
@@ -156,6 +193,7 @@ struct Consumer<'a> {
     state: &'a SessionState,
     declared: RwLock<BTreeMap<TableReference, SchemaRef>>,
     outer: RwLock<Vec<Arc<DFSchema>>>,
+    marks: AtomicUsize,
 }
 
 #[async_trait::async_trait]
@@ -166,6 +204,10 @@ impl SubstraitConsumer for Consumer<'_> {
     ) -> datafusion::common::Result<Option<Arc<dyn TableProvider>>> {
         let Ok(declared) = self.declared.read() else { return Ok(None) };
         Ok(declared.get(table).map(|schema| LeafTable::new(Arc::clone(schema)) as Arc<dyn TableProvider>))
+    }
+
+    async fn consume_join(&self, join: &JoinRel) -> datafusion::common::Result<LogicalPlan> {
+        read_join(self, join, &self.marks).await
     }
 
     async fn consume_read(&self, read: &ReadRel) -> datafusion::common::Result<LogicalPlan> {
@@ -208,5 +250,78 @@ impl SubstraitConsumer for Consumer<'_> {
     fn get_outer_schema(&self, steps_out: usize) -> Option<Arc<DFSchema>> {
         let outer = self.outer.read().ok()?;
         outer.len().checked_sub(steps_out).and_then(|index| outer.get(index).cloned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::DataType;
+    use datafusion::common::JoinType;
+    use datafusion::logical_expr::Join;
+
+    use super::*;
+    use crate::function::engine_state;
+    use crate::wire::Leaf;
+
+    fn table(name: &str) -> LogicalPlan {
+        let schema = Arc::new(Schema::new(vec![Field::new("num", DataType::Int64, true)]));
+        let leaf = Leaf::Table { site: "uva".into(), schema: "s".into(), table: name.into() };
+        let source = provider_as_source(LeafTable::new(schema));
+        LogicalPlan::TableScan(TableScanBuilder::new(leaf.to_reference(), source).build().unwrap())
+    }
+
+    fn there_and_back(plan: &LogicalPlan) -> LogicalPlan {
+        let state = engine_state();
+        decode_plan(&encode_plan(plan, &state).unwrap(), &state).unwrap()
+    }
+
+    fn join(kind: JoinType, left: LogicalPlan, filter: Option<Expr>) -> LogicalPlan {
+        let nothing = datafusion::common::NullEquality::NullEqualsNothing;
+        let on = datafusion::common::JoinConstraint::On;
+        Join::try_new(Arc::new(left), Arc::new(table("u")), vec![], filter, kind, on, nothing, false)
+            .map(LogicalPlan::Join)
+            .unwrap()
+    }
+
+    #[test]
+    fn outer_and_semi_joins_without_a_condition_are_read_back() {
+        for kind in [JoinType::Left, JoinType::Right, JoinType::Full, JoinType::LeftSemi, JoinType::LeftAnti] {
+            let read = there_and_back(&join(kind, table("t"), None));
+            assert!(read.display_indent().to_string().contains(&format!("{kind} Join")), "{}", read.display_indent());
+        }
+    }
+
+    #[test]
+    fn an_equality_of_one_sides_columns_is_no_pair_of_keys() {
+        let num = |table: &str| Expr::Column(Column::new(Some(TableReference::full("uva", "s", table)), "num"));
+        let own = num("t").eq(num("t"));
+        let read = there_and_back(&join(JoinType::Left, table("t"), Some(own.and(num("u").eq(num("t"))))));
+        let LogicalPlan::Join(read) = read else { panic!("{}", read.display_indent()) };
+        assert_eq!(read.on, [(num("t"), num("u"))]);
+        assert_eq!(read.filter.unwrap().to_string(), "uva.s.t.num = uva.s.t.num");
+    }
+
+    #[test]
+    fn two_truth_columns_stay_apart() {
+        let twice = join(JoinType::LeftMark, table("t"), None);
+        let columns = twice.schema().columns();
+        let renamed =
+            columns.into_iter().enumerate().map(|(index, column)| Expr::Column(column).alias(format!("x{index}")));
+        let renamed = LogicalPlanBuilder::from(twice).project(renamed.collect::<Vec<_>>()).unwrap().build().unwrap();
+        let read = there_and_back(&join(JoinType::LeftMark, renamed, None));
+        assert_eq!(read.schema().fields().len(), 3, "{}", read.display_indent());
+    }
+
+    #[test]
+    fn columns_of_an_empty_relation_stay_apart() {
+        let both = table("t").schema().join(table("u").schema()).unwrap();
+        let empty = EmptyRelation { produce_one_row: false, schema: Arc::new(both) };
+        let columns = [("t", "x"), ("u", "y")].map(|(table, name)| {
+            let reference = TableReference::full("uva", "s", table);
+            Expr::Column(Column::new(Some(reference), "num")).alias(name)
+        });
+        let plan = LogicalPlanBuilder::from(LogicalPlan::EmptyRelation(empty)).project(columns).unwrap().build();
+        let read = there_and_back(&plan.unwrap());
+        assert_eq!(read.schema().field_names(), ["x", "y"]);
     }
 }

@@ -144,25 +144,38 @@ async fn produce(
         guard.push(&batch.map_err(failed)?).map_err(failed)?;
         report.counted = guard.counted();
         while let Some(cut) = guard.next().map_err(failed)? {
-            send(sender, cut).await?;
+            if send(sender, cut).await == Reader::Gone {
+                return Ok(());
+            }
         }
     }
     while let Some(cut) = guard.finish().map_err(failed)? {
-        send(sender, cut).await?;
+        if send(sender, cut).await == Reader::Gone {
+            return Ok(());
+        }
     }
     measure::log_operators(plan.as_ref(), 0);
     Ok(())
 }
 
-async fn send(sender: &mpsc::Sender<RecordBatch>, batch: RecordBatch) -> Result<(), ServiceError> {
-    sender.send(batch).await.map_err(|_| ServiceError::new(Code::Cancelled, "the reader has gone"))
+/// Whether anybody still reads. A reader that has what it needs (a LIMIT, a join whose other side is empty) goes before
+/// the end, and the query is none the worse; one that failed reports that itself.
+#[derive(PartialEq, Eq)]
+enum Reader {
+    Listens,
+    Gone,
+}
+
+async fn send(sender: &mpsc::Sender<RecordBatch>, batch: RecordBatch) -> Reader {
+    if sender.send(batch).await.is_ok() { Reader::Listens } else { Reader::Gone }
 }
 
 fn log(query: &Query, id: FragmentId, error: &DataFusionError) {
     tracing::warn!(query_id = %query.graph.query, fragment_id = %id, %error, "fragment failed");
 }
 
-/// Records how a fragment ended even if its task is dropped half way.
+/// Records how a fragment ended even if its task is dropped half way, which its reader does by going, see [`Reader`], or
+/// a fault of this program.
 struct ReportAtEnd {
     query: Arc<Query>,
     place: Arc<Place>,
@@ -175,7 +188,6 @@ struct ReportAtEnd {
 
 impl ReportAtEnd {
     fn new(place: &Arc<Place>, query: &Arc<Query>, id: FragmentId) -> Self {
-        let gone = ServiceError::new(Code::Cancelled, "the reader has gone");
         Self {
             query: Arc::clone(query),
             place: Arc::clone(place),
@@ -183,7 +195,7 @@ impl ReportAtEnd {
             started: Instant::now(),
             planned: None,
             counted: (0, 0),
-            error: Some(gone),
+            error: None,
         }
     }
 
@@ -198,6 +210,10 @@ impl Drop for ReportAtEnd {
         let planned = self.planned.unwrap_or(self.started);
         let minimum = self.query.largest_minimum();
         let (rows, bytes) = self.counted;
+        if std::thread::panicking() {
+            let lost = ServiceError::new(Code::Internal, "a part of the query ended without a result");
+            self.error.get_or_insert(lost);
+        }
         let code = self.error.as_ref().map(|error| error.code.as_str()).unwrap_or_default();
         tracing::info!(query_id = %self.query.graph.query, fragment_id = %self.id, rows, bytes, code, "fragment ended");
         self.query.end(FragmentReport {

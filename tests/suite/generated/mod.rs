@@ -1,0 +1,19 @@
+//! Generated queries: random SQL over a federation of small tables, judged by one plain engine over the same rows. Nothing
+//! here is about what agreements forbid: every table is open to the one user who asks.
+//!
+//! ```text
+//! seed ─► grammar (with expression) ─► query ─┬─► federation, auto and one forced placement ─┬─► run: same rows?
+//!                                     ▲       └─► oracle: one engine over all rows ──────────┘
+//!                   schema: tables, rows, design
+//! ```
+//!
+//! `DYNAMOS_SEED=n` runs the one query of that seed and shows it, `DYNAMOS_QUERIES=n` runs the first n seeds.
+
+mod expression;
+mod grammar;
+mod not_yet;
+mod oracle;
+mod query;
+mod run;
+mod schema;
+mod verdict;
