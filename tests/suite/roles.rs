@@ -33,6 +33,15 @@ pub struct Roles {
     _one: MutexGuard<'static, ()>,
 }
 
+/// The end of a fragment, as its place's log has it.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The error's code; empty if there was none.
+    pub code: String,
+    /// `Whole` or `Part`: how much of its rows it gave.
+    pub given: String,
+}
+
 impl Roles {
     /// Starts every role of what `design` describes; it may write data into the folder that it gets.
     pub async fn start(design: impl Fn(&Path) -> Design) -> Self {
@@ -116,13 +125,14 @@ impl Roles {
         permitted.map(|record| record["query_id"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// The codes with which a role's fragments of a query have ended so far; empty for one that ended well.
-    pub fn fragments_ended(&self, name: &str, query: &str) -> Vec<String> {
+    /// How a role's fragments of a query have ended so far.
+    pub fn fragments_ended(&self, name: &str, query: &str) -> Vec<Ended> {
         let text = fs::read_to_string(self.log(name)).unwrap();
         let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
         let fields = lines.map(|line| line["fields"].clone());
         let ended = fields.filter(|fields| fields["message"] == "fragment ended" && fields["query_id"] == query);
-        ended.map(|fields| fields["code"].as_str().unwrap().to_owned()).collect()
+        let text = |fields: &serde_json::Value, name: &str| fields[name].as_str().unwrap().to_owned();
+        ended.map(|fields| Ended { code: text(&fields, "code"), given: text(&fields, "given") }).collect()
     }
 
     /// Tells every role that runs to stop; each must do so in order.

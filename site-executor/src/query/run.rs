@@ -154,6 +154,7 @@ async fn produce(
             return Ok(());
         }
     }
+    report.given = Extent::Whole;
     measure::log_operators(plan.as_ref(), 0);
     Ok(())
 }
@@ -174,6 +175,13 @@ fn log(query: &Query, id: FragmentId, error: &DataFusionError) {
     tracing::warn!(query_id = %query.graph.query, fragment_id = %id, %error, "fragment failed");
 }
 
+/// How much of its rows a fragment gave before it ended.
+#[derive(Clone, Copy, Debug)]
+enum Extent {
+    Whole,
+    Part,
+}
+
 /// Records how a fragment ended even if its task is dropped half way, which its reader does by going, see [`Reader`], or
 /// a fault of this program.
 struct ReportAtEnd {
@@ -183,6 +191,7 @@ struct ReportAtEnd {
     started: Instant,
     planned: Option<Instant>,
     counted: (u64, u64),
+    given: Extent,
     error: Option<ServiceError>,
 }
 
@@ -195,6 +204,7 @@ impl ReportAtEnd {
             started: Instant::now(),
             planned: None,
             counted: (0, 0),
+            given: Extent::Part,
             error: None,
         }
     }
@@ -215,7 +225,8 @@ impl Drop for ReportAtEnd {
             self.error.get_or_insert(lost);
         }
         let code = self.error.as_ref().map(|error| error.code.as_str()).unwrap_or_default();
-        tracing::info!(query_id = %self.query.graph.query, fragment_id = %self.id, rows, bytes, code, "fragment ended");
+        let (query_id, fragment_id, given) = (&self.query.graph.query, &self.id, self.given);
+        tracing::info!(%query_id, %fragment_id, rows, bytes, ?given, code, "fragment ended");
         self.query.end(FragmentReport {
             fragment: self.id.0,
             place: self.place.name.to_string(),
