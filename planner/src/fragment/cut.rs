@@ -123,7 +123,8 @@ impl Cutter<'_> {
             let there = Here { fragment: self.new_fragment(), place };
             let plan = self.build(input, &there)?;
             let columns = Arc::clone(plan.schema());
-            let plan = self.finish(plan, "c")?;
+            // Below a join the engine may look columns up by name alone, so no two exchanges use the same.
+            let plan = self.finish(plan, &format!("{}c", there.fragment))?;
             let leaf = exchange_leaf(there.fragment, &plan_columns(&plan))?;
             received.push(under_names(leaf, &columns)?);
             self.add(there, here, plan, None);
