@@ -85,7 +85,7 @@ impl Answer {
 /// Whether rows come in an order over all of their columns, each written as `c3 DESC NULLS LAST`. The oracle is not asked:
 /// an order can be seen.
 pub fn in_order(batches: &[RecordBatch], order: &[String]) -> bool {
-    let Some(schema) = batches.first().map(RecordBatch::schema) else { return true };
+    let Some(schema) = batches.first().map(RecordBatch::schema).filter(|_| !order.is_empty()) else { return true };
     let rows = concat_batches(&schema, batches).unwrap();
     let key = |text: &String| {
         let name = text.trim_start_matches("entity_value(").split([' ', ')']).next().unwrap_or_default();
