@@ -96,8 +96,17 @@ impl QueryEngine {
         let schema = plan.schema();
         let governing = plan.graph().governing.clone();
         let fragments = plan.graph().fragments.len();
-        let running =
-            RunningRows { rows, schema: schema.clone(), participants, fragments, governing, snapshots, deadline, live, slot };
+        let running = RunningRows {
+            rows,
+            schema: schema.clone(),
+            participants,
+            fragments,
+            governing,
+            snapshots,
+            deadline,
+            live,
+            slot,
+        };
         let explanation = plan.explain();
         Ok(Started { query: request.query, schema, stream: running.into_stream(), explanation })
     }

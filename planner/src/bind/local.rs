@@ -258,7 +258,9 @@ fn distinct(expr: Expr, input: &Local, rewriting: &Rewriting<'_>) -> Result<Expr
         if call.func.name() != "count" {
             return Ok(Transformed::no(Expr::AggregateFunction(call)));
         }
-        let Some(concat) = rewriting.state.scalar_functions().get("concat") else { return plan_err!("no function `concat`") };
+        let Some(concat) = rewriting.state.scalar_functions().get("concat") else {
+            return plan_err!("no function `concat`");
+        };
         let steward = value(&companion, input.plan.schema());
         let pair = concat.call(vec![steward, lit("/"), cast(argument.clone(), DataType::Utf8)]);
         call.params.args = vec![when(argument.is_not_null(), pair).end()?];
@@ -423,9 +425,11 @@ mod tests {
             let own = vec![key.clone(), Field::new("n", DataType::Int64, true)];
             let mut whole = own.clone();
             whole.push(Field::new(STEWARD, DataType::Utf8, true));
-            for (site, stewards, fields) in
-                [(Some("uva"), vec!["uva"], own.clone()), (Some("vu"), vec!["vu"], own), (None, vec!["uva", "vu"], whole)]
-            {
+            for (site, stewards, fields) in [
+                (Some("uva"), vec!["uva"], own.clone()),
+                (Some("vu"), vec!["vu"], own),
+                (None, vec!["uva", "vu"], whole),
+            ] {
                 all.push(VisibleTable {
                     site: site.map(SiteId::new),
                     name: TableName::new("s", name),

@@ -55,19 +55,33 @@ impl Enumeration<'_> {
         }
         let all: Subset = (1 << nest.relations.len()) - 1;
         let connected = nest.connected(all);
-        for subset in 1..=all {
-            if best.contains_key(&subset) || (connected && !nest.connected(subset)) {
-                continue;
-            }
-            if !connected && !nest.connected(subset) && !nest.is_whole(subset) {
-                continue;
-            }
-            if let Some(joined) = self.join_subset(subset, nest, &best)? {
-                best.insert(subset, joined);
-            }
+        let tied = |subset| nest.connected(subset) || (!connected && nest.is_whole(subset));
+        self.join_subsets(all, nest, &tied, &mut best)?;
+        if !best.contains_key(&all) {
+            // A condition over three relations ties no two of them: `a.x + b.y = c.z`.
+            self.join_subsets(all, nest, &|_| true, &mut best)?;
         }
         best.remove(&all)
             .ok_or_else(|| datafusion::common::DataFusionError::Plan("the relations cannot be joined".into()))
+    }
+
+    /// Joins every subset that is wanted and not there yet.
+    fn join_subsets(
+        &self,
+        all: Subset,
+        nest: &Nest,
+        wanted: &dyn Fn(Subset) -> bool,
+        best: &mut BTreeMap<Subset, Joined>,
+    ) -> Result<()> {
+        for subset in 1..=all {
+            if best.contains_key(&subset) || !wanted(subset) {
+                continue;
+            }
+            if let Some(joined) = self.join_subset(subset, nest, best)? {
+                best.insert(subset, joined);
+            }
+        }
+        Ok(())
     }
 
     /// The best ways to have a subset, over all splits in two.

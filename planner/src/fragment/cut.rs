@@ -123,7 +123,8 @@ impl Cutter<'_> {
             let there = Here { fragment: self.new_fragment(), place };
             let plan = self.build(input, &there)?;
             let columns = Arc::clone(plan.schema());
-            let plan = self.finish(plan, "c")?;
+            // Below a join the engine may look columns up by name alone, so no two exchanges use the same.
+            let plan = self.finish(plan, &format!("{}c", there.fragment))?;
             let leaf = exchange_leaf(there.fragment, &plan_columns(&plan))?;
             received.push(under_names(leaf, &columns)?);
             self.add(there, here, plan, None);
@@ -264,8 +265,7 @@ fn united(mut received: Vec<LogicalPlan>) -> Result<LogicalPlan> {
 /// The plan with its columns called by number.
 fn numbered(plan: LogicalPlan) -> Result<LogicalPlan> {
     let columns = plan.schema().columns().into_iter().enumerate();
-    let columns: Vec<Expr> =
-        columns.map(|(index, column)| Expr::Column(column).alias(format!("u{index}"))).collect();
+    let columns: Vec<Expr> = columns.map(|(index, column)| Expr::Column(column).alias(format!("u{index}"))).collect();
     Ok(LogicalPlan::Projection(Projection::try_new(columns, Arc::new(plan))?))
 }
 

@@ -3,6 +3,7 @@
 
 mod average;
 mod minimum;
+mod pushdown;
 mod state;
 
 pub use average::average_of;

@@ -8,6 +8,7 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::prelude::SessionConfig;
 
+use super::pushdown::physical_rules;
 use super::{average_of, minimum_met};
 
 /// The rule that [`rules`] leaves out.
@@ -29,6 +30,7 @@ pub fn engine_state_with(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Ses
         .with_runtime_env(runtime)
         .with_default_features()
         .with_optimizer_rules(rules())
+        .with_physical_optimizer_rules(physical_rules())
         .build();
     for function in [average_of(), minimum_met()] {
         let name = function.name().to_owned();

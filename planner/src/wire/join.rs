@@ -76,9 +76,8 @@ impl Condition {
         let (keys, nulls) = if equal.is_empty() && !alike.is_empty() {
             (alike, NullEquality::NullEqualsNull)
         } else {
-            let not_distinct = |(left, right)| {
-                binary_expr(Expr::Column(left), Operator::IsNotDistinctFrom, Expr::Column(right))
-            };
+            let not_distinct =
+                |(left, right)| binary_expr(Expr::Column(left), Operator::IsNotDistinctFrom, Expr::Column(right));
             rest.extend(alike.into_iter().map(not_distinct));
             (equal, NullEquality::NullEqualsNothing)
         };

@@ -83,8 +83,7 @@ fn numbered(empty: &EmptyRelation) -> Result<LogicalPlan, DataFusionError> {
         })
         .unzip();
     let schema = Arc::new(DFSchema::try_from(Schema::new(fields))?);
-    let relation =
-        LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: empty.produce_one_row, schema });
+    let relation = LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: empty.produce_one_row, schema });
     LogicalPlanBuilder::from(relation).project(columns)?.build()
 }
 
@@ -306,7 +305,8 @@ mod tests {
     fn two_truth_columns_stay_apart() {
         let twice = join(JoinType::LeftMark, table("t"), None);
         let columns = twice.schema().columns();
-        let renamed = columns.into_iter().enumerate().map(|(index, column)| Expr::Column(column).alias(format!("x{index}")));
+        let renamed =
+            columns.into_iter().enumerate().map(|(index, column)| Expr::Column(column).alias(format!("x{index}")));
         let renamed = LogicalPlanBuilder::from(twice).project(renamed.collect::<Vec<_>>()).unwrap().build().unwrap();
         let read = there_and_back(&join(JoinType::LeftMark, renamed, None));
         assert_eq!(read.schema().fields().len(), 3, "{}", read.display_indent());

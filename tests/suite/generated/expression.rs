@@ -166,7 +166,13 @@ impl Grammar {
     }
 
     /// FROM and WHERE of a subquery, tied to the outer row if `correlated`.
-    fn subquery(&mut self, outer: &Scope, correlated: bool, wanted: Option<Kind>, room: u32) -> Option<(String, Scope)> {
+    fn subquery(
+        &mut self,
+        outer: &Scope,
+        correlated: bool,
+        wanted: Option<Kind>,
+        room: u32,
+    ) -> Option<(String, Scope)> {
         self.features.insert(Feature::Subquery);
         let (from, inner) = self.base(wanted);
         let mut filters = Vec::new();
@@ -205,7 +211,8 @@ impl Grammar {
                 None => self.condition(outer, 1, 0),
             },
             2 | 3 => {
-                let kinds: Vec<Kind> = JOINABLE.iter().filter(|kind| !outer.columns(**kind).is_empty()).copied().collect();
+                let kinds: Vec<Kind> =
+                    JOINABLE.iter().filter(|kind| !outer.columns(**kind).is_empty()).copied().collect();
                 let kind = if kinds.is_empty() { Kind::Int } else { self.pick(&kinds) };
                 let correlated = self.chance(20);
                 let Some((from, inner)) = self.subquery(outer, correlated, Some(kind), room) else {
@@ -338,9 +345,10 @@ pub(super) fn tie(grammar: &mut Grammar, left: &Scope, right: &Scope) -> Option<
         .iter()
         .flat_map(|kind| {
             let others = right.columns(*kind);
-            let pairs = left.columns(*kind).into_iter().flat_map(move |one| {
-                others.clone().into_iter().map(move |other| (one.clone(), other))
-            });
+            let pairs = left
+                .columns(*kind)
+                .into_iter()
+                .flat_map(move |one| others.clone().into_iter().map(move |other| (one.clone(), other)));
             pairs.filter(|(one, other)| name(one) == name(other)).map(|(one, other)| (*kind, one, other))
         })
         .collect();

@@ -59,12 +59,8 @@ impl Scope {
 
 /// The query of a seed.
 pub fn query(seed: u64) -> Query {
-    let mut grammar = Grammar {
-        random: StdRng::seed_from_u64(seed),
-        aliases: 0,
-        features: BTreeSet::new(),
-        with: Vec::new(),
-    };
+    let mut grammar =
+        Grammar { random: StdRng::seed_from_u64(seed), aliases: 0, features: BTreeSet::new(), with: Vec::new() };
     grammar.whole_query()
 }
 
@@ -157,8 +153,16 @@ impl Grammar {
         }
         let mut body = self.branch(&kinds, depth - 1);
         for _ in 0..=self.below(2) {
-            let operator =
-                self.pick(&["UNION", "UNION ALL", "UNION ALL", "INTERSECT", "INTERSECT ALL", "EXCEPT", "EXCEPT ALL"]);
+            let operator = self.pick(&[
+                "UNION",
+                "UNION",
+                "UNION ALL",
+                "UNION ALL",
+                "INTERSECT",
+                "INTERSECT ALL",
+                "EXCEPT",
+                "EXCEPT ALL",
+            ]);
             body = Body::Set { operator, left: Box::new(body), right: Box::new(self.branch(&kinds, depth - 1)) };
         }
         body
@@ -173,7 +177,7 @@ impl Grammar {
         let mut select = Select::default();
         let wanted = kinds.filter(|kinds| kinds.contains(&Kind::Key)).map(|_| Kind::Key);
         let scope = self.from(&mut select, wanted, depth);
-        for _ in 0..self.pick(&[0, 0, 0, 1, 1, 2]) {
+        for _ in 0..self.pick(&[0, 0, 0, 0, 1, 1, 2]) {
             select.filters.push(self.condition(&scope, 2, depth));
         }
         if self.chance(12) {
@@ -287,9 +291,7 @@ impl Grammar {
 
     /// A table that has a column of a kind: whole, or one steward's part.
     pub(super) fn base(&mut self, wanted: Option<Kind>) -> (String, Scope) {
-        let has = |table: &&Table| {
-            wanted.is_none_or(|kind| table.columns.iter().any(|column| column.kind == kind))
-        };
+        let has = |table: &&Table| wanted.is_none_or(|kind| table.columns.iter().any(|column| column.kind == kind));
         let tables: Vec<&Table> = TABLES.iter().filter(has).collect();
         let mut table = self.pick(&tables);
         if table.name == "nothing" && self.chance(85) {
@@ -370,7 +372,7 @@ impl Grammar {
             self.item(select, text, kind);
         }
         select.grouping = self.grouping(&keys);
-        if self.chance(25) {
+        if self.chance(18) {
             let kind = self.pick(&[Kind::Int, Kind::Dec, Kind::Dbl]);
             let literal = self.leaf(kind, &Scope::default());
             select.having.push(format!("{} {} {literal}", self.aggregate(kind, scope), self.pick(&["<", ">=", "<>"])));

@@ -98,7 +98,8 @@ impl Query {
             })
         };
         let total = self.order.len() == names.len() && names.iter().all(ordered);
-        (total || self.order.is_empty() && self.limit.is_none()) && self.with.iter().all(|(_, part)| part.is_determined())
+        (total || self.order.is_empty() && self.limit.is_none())
+            && self.with.iter().all(|(_, part)| part.is_determined())
     }
 
     /// Queries with one thing less, the greatest first.

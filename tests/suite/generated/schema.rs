@@ -323,7 +323,9 @@ impl Table {
             // NULL is a field without quotes; the empty text has them.
             let fields: Vec<String> = row
                 .iter()
-                .map(|cell| cell.as_ref().map_or_else(String::new, |value| format!("\"{}\"", value.replace('"', "\"\""))))
+                .map(|cell| {
+                    cell.as_ref().map_or_else(String::new, |value| format!("\"{}\"", value.replace('"', "\"\"")))
+                })
                 .collect();
             text += &(fields.join(",") + "\n");
         }

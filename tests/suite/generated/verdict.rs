@@ -1,7 +1,10 @@
-//! Whether two engines' answers are the same: names, types and rows; doubles with a tolerance, rows in order only where the
-//! query has one.
+//! Whether two engines' answers are the same: types and rows, doubles with a tolerance; and whether rows are in the order
+//! that their query asks for.
+
+use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::compute::{SortColumn, SortOptions, concat_batches, lexsort_to_indices, take_record_batch};
 use arrow::datatypes::{DataType, Float64Type};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
@@ -23,7 +26,6 @@ pub enum Cell {
 /// The rows that an engine gave.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    kinds: Vec<Kind>,
     types: Option<Vec<DataType>>,
     /// All of them.
     pub rows: Vec<Vec<Cell>>,
@@ -43,42 +45,54 @@ impl Answer {
         for batch in batches {
             let columns: Vec<Vec<Cell>> =
                 batch.columns().iter().zip(kinds).map(|(column, kind)| cells(column.as_ref(), *kind)).collect();
-            rows.extend((0..batch.num_rows()).map(|row| {
-                columns.iter().map(|column| column.get(row).cloned().unwrap()).collect::<Vec<Cell>>()
-            }));
+            rows.extend(
+                (0..batch.num_rows())
+                    .map(|row| columns.iter().map(|column| column.get(row).cloned().unwrap()).collect::<Vec<Cell>>()),
+            );
         }
-        Self { kinds: kinds.to_vec(), types, rows }
+        Self { types, rows }
     }
 
-    /// What its columns were taken for.
-    pub fn kinds(&self) -> Vec<Kind> {
-        self.kinds.clone()
-    }
-
-    /// Says in which way an answer is not this one; none if it is.
-    pub fn differs(&self, answer: &Self, ordered: bool) -> Option<String> {
+    /// Says in which way an answer is not this one; none if it is. Rows are compared as a bag.
+    pub fn differs(&self, answer: &Self) -> Option<String> {
         if let (Some(wanted), Some(have)) = (&self.types, &answer.types)
             && wanted != have
         {
             return Some(format!("types: expected {wanted:?}, got {have:?}"));
         }
         let (mut wanted, mut have) = (self.rows.clone(), answer.rows.clone());
-        if !ordered {
-            wanted.sort_by_cached_key(|row| key(row));
-            have.sort_by_cached_key(|row| key(row));
-        }
+        wanted.sort_by_cached_key(|row| key(row));
+        have.sort_by_cached_key(|row| key(row));
         if wanted.len() == have.len() && wanted.iter().zip(&have).all(|(one, other)| same(one, other)) {
             return None;
         }
-        let what = if ordered { "rows in order" } else { "rows" };
         Some(format!(
-            "{what}: expected {} rows, got {}\n  expected {}\n  got      {}",
+            "rows: expected {} rows, got {}\n  expected {}\n  got      {}",
             wanted.len(),
             have.len(),
             show(&wanted, &have),
             show(&have, &wanted)
         ))
     }
+}
+
+/// Whether rows come in an order over all of their columns, each written as `c3 DESC NULLS LAST`. The oracle is not asked:
+/// an order can be seen.
+pub fn in_order(batches: &[RecordBatch], order: &[String]) -> bool {
+    let Some(schema) = batches.first().map(RecordBatch::schema).filter(|_| !order.is_empty()) else { return true };
+    let rows = concat_batches(&schema, batches).unwrap();
+    let key = |text: &String| {
+        let name = text.trim_start_matches("entity_value(").split([' ', ')']).next().unwrap_or_default();
+        let descending = text.contains(" DESC");
+        let nulls_first = text.contains("NULLS FIRST") || (descending && !text.contains("NULLS LAST"));
+        let values = Arc::clone(rows.column_by_name(name).unwrap());
+        SortColumn { values, options: Some(SortOptions { descending, nulls_first }) }
+    };
+    let keys: Vec<SortColumn> = order.iter().map(key).collect();
+    let sorted = take_record_batch(&rows, &lexsort_to_indices(&keys, None).unwrap()).unwrap();
+    let kinds = vec![Kind::Text; rows.num_columns()];
+    let [one, other] = [rows, sorted].map(|rows| Answer::new(&[rows], &kinds).rows);
+    one.iter().zip(&other).all(|(one, other)| same(one, other))
 }
 
 /// The type that clients are sent for it.
@@ -138,42 +152,56 @@ fn show(rows: &[Vec<Cell>], others: &[Vec<Cell>]) -> String {
         Cell::Double(double) => double.to_string(),
         Cell::Text(text) => format!("`{text}`"),
     };
-    let different = rows.iter().enumerate().filter(|(row, have)| others.get(*row).is_none_or(|other| !same(have, other)));
-    let shown = different.take(SHOWN_MAX).map(|(_, row)| format!("({})", row.iter().map(cell).collect::<Vec<_>>().join(", ")));
+    let different =
+        rows.iter().enumerate().filter(|(row, have)| others.get(*row).is_none_or(|other| !same(have, other)));
+    let shown =
+        different.take(SHOWN_MAX).map(|(_, row)| format!("({})", row.iter().map(cell).collect::<Vec<_>>().join(", ")));
     shown.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use arrow::array::{Float64Array, StringArray};
 
     use super::*;
 
     fn answer(texts: &[Option<&str>], doubles: &[f64]) -> Answer {
+        Answer::new(&[batch(texts, doubles)], &[Kind::Text, Kind::Dbl])
+    }
+
+    fn batch(texts: &[Option<&str>], doubles: &[f64]) -> RecordBatch {
         let texts: StringArray = texts.iter().copied().collect();
         let doubles = Float64Array::from(doubles.to_vec());
         let batch = RecordBatch::try_from_iter([
             ("c0", Arc::new(texts) as arrow::array::ArrayRef),
             ("c1", Arc::new(doubles) as arrow::array::ArrayRef),
         ]);
-        Answer::new(&[batch.unwrap()], &[Kind::Text, Kind::Dbl])
+        batch.unwrap()
     }
 
     #[test]
-    fn tells_other_rows_other_orders_and_other_counts() {
+    fn tells_other_rows_and_other_counts() {
         let truth = answer(&[Some("x"), None], &[1.5, 2.0]);
-        assert_eq!(truth.differs(&answer(&[Some("x"), None], &[1.5, 2.0 + 1e-12]), true), None);
-        assert_eq!(truth.differs(&answer(&[None, Some("x")], &[2.0, 1.5]), false), None);
-        for (other, ordered) in [
-            (answer(&[None, Some("x")], &[2.0, 1.5]), true),
-            (answer(&[Some("x"), Some("")], &[1.5, 2.0]), false),
-            (answer(&[Some("x"), None], &[1.5, 2.001]), false),
-            (answer(&[Some("x")], &[1.5]), false),
-            (answer(&[Some("x"), None, None], &[1.5, 2.0, 2.0]), false),
+        assert_eq!(truth.differs(&answer(&[Some("x"), None], &[1.5, 2.0 + 1e-12])), None);
+        assert_eq!(truth.differs(&answer(&[None, Some("x")], &[2.0, 1.5])), None);
+        for other in [
+            answer(&[Some("x"), Some("")], &[1.5, 2.0]),
+            answer(&[Some("x"), None], &[1.5, 2.001]),
+            answer(&[Some("x")], &[1.5]),
+            answer(&[Some("x"), None, None], &[1.5, 2.0, 2.0]),
         ] {
-            assert!(truth.differs(&other, ordered).is_some(), "{other:?}");
+            assert!(truth.differs(&other).is_some(), "{other:?}");
         }
+    }
+
+    #[test]
+    fn tells_other_orders() {
+        let rows = batch(&[Some("x"), Some("x"), None], &[2.0, 1.5, 9.0]);
+        let order = |keys: [&str; 2]| in_order(std::slice::from_ref(&rows), &keys.map(str::to_owned));
+        assert!(order(["c0", "c1 DESC"]));
+        assert!(order(["c0 ASC NULLS LAST", "c1 DESC NULLS LAST"]));
+        assert!(!order(["c0", "c1"]));
+        assert!(!order(["c0 DESC", "c1 DESC"]));
+        assert!(!order(["c1", "c0"]));
     }
 }
