@@ -50,7 +50,7 @@ impl PhysicalOptimizerRule for Careful {
 /// Whether somewhere two columns of one name meet: in a join's inputs, or in what an operator gives.
 fn is_ambiguous(plan: &Arc<dyn ExecutionPlan>) -> bool {
     let mut names: Vec<String> = if plan.name().ends_with("JoinExec") {
-        plan.children().into_iter().flat_map(|child| names(child)).collect()
+        plan.children().into_iter().flat_map(names).collect()
     } else {
         names(plan)
     };

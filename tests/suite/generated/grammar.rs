@@ -153,8 +153,16 @@ impl Grammar {
         }
         let mut body = self.branch(&kinds, depth - 1);
         for _ in 0..=self.below(2) {
-            let operator =
-                self.pick(&["UNION", "UNION ALL", "UNION ALL", "INTERSECT", "INTERSECT ALL", "EXCEPT", "EXCEPT ALL"]);
+            let operator = self.pick(&[
+                "UNION",
+                "UNION",
+                "UNION ALL",
+                "UNION ALL",
+                "INTERSECT",
+                "INTERSECT ALL",
+                "EXCEPT",
+                "EXCEPT ALL",
+            ]);
             body = Body::Set { operator, left: Box::new(body), right: Box::new(self.branch(&kinds, depth - 1)) };
         }
         body
@@ -169,7 +177,7 @@ impl Grammar {
         let mut select = Select::default();
         let wanted = kinds.filter(|kinds| kinds.contains(&Kind::Key)).map(|_| Kind::Key);
         let scope = self.from(&mut select, wanted, depth);
-        for _ in 0..self.pick(&[0, 0, 0, 1, 1, 2]) {
+        for _ in 0..self.pick(&[0, 0, 0, 0, 1, 1, 2]) {
             select.filters.push(self.condition(&scope, 2, depth));
         }
         if self.chance(12) {
@@ -364,7 +372,7 @@ impl Grammar {
             self.item(select, text, kind);
         }
         select.grouping = self.grouping(&keys);
-        if self.chance(25) {
+        if self.chance(18) {
             let kind = self.pick(&[Kind::Int, Kind::Dec, Kind::Dbl]);
             let literal = self.leaf(kind, &Scope::default());
             select.having.push(format!("{} {} {literal}", self.aggregate(kind, scope), self.pick(&["<", ">=", "<>"])));

@@ -7,13 +7,15 @@
 //!                   schema: tables, rows, design
 //! ```
 //!
-//! `DYNAMOS_SEED=n` runs the one query of that seed and shows it, `DYNAMOS_QUERIES=n` runs the first n seeds.
+//! `DYNAMOS_SEED=n` runs the one query of that seed and shows it, `DYNAMOS_QUERIES=n` runs the first n seeds,
+//! `DYNAMOS_SQL='…; …'` runs these and shows their plans.
 
 mod expression;
 mod grammar;
 mod not_yet;
 mod oracle;
 mod query;
+mod reduced;
 mod run;
 mod schema;
 mod verdict;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::DataType;
 use datafusion::catalog::MemoryCatalogProvider;
 use datafusion::common::DataFusionError;
 use datafusion::datasource::MemTable;
@@ -68,11 +68,9 @@ impl Oracle {
         self.context.register_table(name, Arc::new(table)).unwrap();
     }
 
-    /// The rows of a query, and what its columns are.
-    pub async fn answer(&self, sql: &str) -> Result<(Arc<Schema>, Vec<RecordBatch>), DataFusionError> {
-        let rows = self.context.sql(sql).await?;
-        let schema = Arc::new(rows.schema().as_arrow().clone());
-        Ok((schema, rows.collect().await?))
+    /// The rows of a query.
+    pub async fn answer(&self, sql: &str) -> Result<Vec<RecordBatch>, DataFusionError> {
+        self.context.sql(sql).await?.collect().await
     }
 }
 

@@ -13,8 +13,8 @@ use tokio::task::JoinSet;
 use super::grammar;
 use super::not_yet::NOBODY;
 use super::oracle::Oracle;
-use super::query::{Feature, Query, VALUE};
-use super::schema::{Kind, PLACEMENTS, design};
+use super::query::{Feature, Query};
+use super::schema::{PLACEMENTS, design};
 use super::verdict::{Answer, in_order};
 use crate::federation::{TestFederation, told};
 
@@ -33,9 +33,9 @@ const SHRINK_TRIES: usize = 150;
 const EVERYBODY: &str = "SELECT count(*) FROM gen.orders";
 
 /// A way to place a query, and a connection that forces it.
-struct Placed {
-    placement: &'static str,
-    client: Client,
+pub(super) struct Placed {
+    pub(super) placement: &'static str,
+    pub(super) client: Client,
 }
 
 /// What became of a query under one placement.
@@ -110,7 +110,7 @@ async fn generated_queries_give_the_rows_of_one_plain_engine() {
     if let (Some(_), [ran]) = (only, all.as_slice()) {
         println!("{}\n{}", ran.query.federated(), ran.query);
     }
-    println!("{} queries in {seconds:.1} s\n{}", all.len(), Mix::of(&all));
+    println!("{}\n{} queries in {seconds:.1} s\n{}", without_truth(&all), all.len(), Mix::of(&all));
     let failures = report(&all, &federation, &oracle).await;
     if let Some(federation) = Arc::into_inner(federation) {
         federation.stop().await;
@@ -125,7 +125,7 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
 }
 
-async fn connect(federation: &TestFederation) -> Vec<Placed> {
+pub(super) async fn connect(federation: &TestFederation) -> Vec<Placed> {
     let mut all = Vec::new();
     for placement in PLACEMENTS {
         all.push(Placed { placement, client: federation.client(placement, placement, EVERYBODY).await });
@@ -142,7 +142,7 @@ async fn ask(seed: u64, placed: &mut [Placed], oracle: &Oracle) -> Ran {
     let mut sites = None;
     for (index, way) in placed.iter_mut().enumerate().filter(|(index, _)| *index == 0 || *index == forced) {
         outcomes.push((way.placement, judge(&generated, &truth, way).await));
-        if index == 0 && seed % EXPLAINED_EVERY == 0 {
+        if index == 0 && seed.is_multiple_of(EXPLAINED_EVERY) {
             sites = sites_of(&generated, way).await;
         }
     }
@@ -150,7 +150,7 @@ async fn ask(seed: u64, placed: &mut [Placed], oracle: &Oracle) -> Ran {
 }
 
 async fn truth(query: &Query, oracle: &Oracle) -> Result<Answer, String> {
-    let (_, batches) = oracle.answer(&query.to_string()).await.map_err(|error| error.strip_backtrace())?;
+    let batches = oracle.answer(&query.to_string()).await.map_err(|error| error.strip_backtrace())?;
     Ok(Answer::new(&batches, &query.kinds()))
 }
 
@@ -312,6 +312,21 @@ impl std::fmt::Display for Mix {
     }
 }
 
+/// The queries that the oracle does not answer, and why.
+fn without_truth(all: &[Ran]) -> String {
+    let of = |ran: &Ran| {
+        let truths = ran.outcomes.iter().filter_map(|(placement, outcome)| match outcome {
+            Outcome::Neither { code, truth } => {
+                Some(format!("seed {} under {placement}: neither, {code}: {truth}", ran.seed))
+            }
+            Outcome::Unjudged { truth } => Some(format!("seed {} under {placement}: unjudged: {truth}", ran.seed)),
+            Outcome::Same { .. } | Outcome::NoPlan | Outcome::Nobody | Outcome::Failed(_) => None,
+        });
+        truths.collect::<Vec<_>>()
+    };
+    all.iter().flat_map(of).collect::<Vec<_>>().join("\n")
+}
+
 /// All failures by kind; of each kind the first, made smaller.
 async fn report(all: &[Ran], federation: &TestFederation, oracle: &Oracle) -> String {
     let mut kinds: BTreeMap<&str, Vec<(&Ran, &'static str, &Failure)>> = BTreeMap::new();
@@ -319,9 +334,11 @@ async fn report(all: &[Ran], federation: &TestFederation, oracle: &Oracle) -> St
         for (placement, outcome) in &ran.outcomes {
             match outcome {
                 Outcome::Failed(failure) => kinds.entry(&failure.kind).or_default().push((ran, placement, failure)),
-                Outcome::Neither { code, truth } => println!("seed {}: neither, {code}: {truth}", ran.seed),
-                Outcome::Unjudged { truth } => println!("seed {}: unjudged: {truth}", ran.seed),
-                Outcome::Same { .. } | Outcome::NoPlan | Outcome::Nobody => {}
+                Outcome::Neither { .. }
+                | Outcome::Unjudged { .. }
+                | Outcome::Same { .. }
+                | Outcome::NoPlan
+                | Outcome::Nobody => {}
             }
         }
     }
@@ -374,53 +391,6 @@ async fn shrink(mut query: Query, mut failure: Failure, way: &mut Placed, oracle
         }
         return (query, failure);
     }
-}
-
-/// `DYNAMOS_SQL='…; …'` asks these under every placement and shows plan and rows: to reduce a failure by hand.
-#[tokio::test(flavor = "multi_thread")]
-async fn queries_of_the_environment_give_the_rows_of_one_plain_engine() {
-    let Ok(texts) = std::env::var("DYNAMOS_SQL") else { return };
-    tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::WARN).init(); // TEMP
-    let federation = TestFederation::design(design).await;
-    let oracle = Oracle::open(&federation.layout).await;
-    let mut different = Vec::new();
-    for sql in texts.split(';') {
-        let truth = match oracle.answer(sql).await {
-            Ok((schema, batches)) => Ok(Answer::new(&batches, &kinds_of(&schema))),
-            Err(error) => Err(error.strip_backtrace()),
-        };
-        let federated = sql.replace("entity_value(", VALUE);
-        println!("\n══ {sql}");
-        for mut way in connect(&federation).await {
-            let plan = query(&mut way.client, &format!("EXPLAIN {federated}")).await;
-            let plan = plan.map_or_else(
-                |error| vec![vec![told(&error).to_string()]],
-                |batches| dynamos_cli::demo::rows(&batches).unwrap(),
-            );
-            println!("── {}\n{}", way.placement, plan.concat().join("\n"));
-            let answered = query(&mut way.client, &federated).await.map_err(|error| told(&error));
-            let said = match (&truth, answered) {
-                (Ok(truth), Ok(batches)) => {
-                    truth.differs(&Answer::new(&batches, &truth.kinds())).unwrap_or_else(|| "same".into())
-                }
-                (Ok(_), Err(refused)) => format!("{}: {refused}", refused.code),
-                (Err(truth), Ok(_)) => format!("unjudged: {truth}"),
-                (Err(truth), Err(refused)) => format!("neither: {}: {refused}; {truth}", refused.code),
-            };
-            println!("{said}");
-            println!("TEMP {:?}", truth.as_ref().map(|t| &t.rows));
-            if said != "same" {
-                different.push(format!("{}: {sql}: {said}", way.placement));
-            }
-        }
-    }
-    federation.stop().await;
-    assert!(different.is_empty(), "{}", different.join("\n"));
-}
-
-/// What the columns of a query by hand are taken for.
-fn kinds_of(schema: &arrow::datatypes::Schema) -> Vec<Kind> {
-    schema.fields().iter().map(|_| Kind::Text).collect()
 }
 
 #[test]

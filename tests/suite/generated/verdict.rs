@@ -26,7 +26,6 @@ pub enum Cell {
 /// The rows that an engine gave.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    kinds: Vec<Kind>,
     types: Option<Vec<DataType>>,
     /// All of them.
     pub rows: Vec<Vec<Cell>>,
@@ -51,12 +50,7 @@ impl Answer {
                     .map(|row| columns.iter().map(|column| column.get(row).cloned().unwrap()).collect::<Vec<Cell>>()),
             );
         }
-        Self { kinds: kinds.to_vec(), types, rows }
-    }
-
-    /// What its columns were taken for.
-    pub fn kinds(&self) -> Vec<Kind> {
-        self.kinds.clone()
+        Self { types, rows }
     }
 
     /// Says in which way an answer is not this one; none if it is. Rows are compared as a bag.
