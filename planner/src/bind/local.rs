@@ -408,7 +408,7 @@ fn compare_in(expr: Expr, schema: &DFSchema, companions: &[Option<Companion>]) -
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeSet;
 
     use arrow::datatypes::{Field, Schema};
@@ -418,7 +418,8 @@ mod tests {
     use crate::catalog::TableName;
     use crate::function::engine_state;
 
-    fn tables() -> VisibleTables {
+    /// Two federated tables of two stewards with a LOCAL key.
+    pub fn tables() -> VisibleTables {
         let mut all = Vec::new();
         for name in ["people", "visits"] {
             let key = Field::new("k", DataType::Int64, true);

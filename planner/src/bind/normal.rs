@@ -8,7 +8,8 @@ use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{JoinConstraint, JoinType};
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::{Join, LogicalPlan, Operator, binary_expr};
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{BinaryExpr, Join, LogicalPlan, Operator, binary_expr};
 use datafusion::optimizer::OptimizerRule;
 use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
 use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
@@ -20,10 +21,11 @@ use datafusion::optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggreg
 use datafusion::optimizer::rewrite_set_comparison::RewriteSetComparison;
 use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
+use datafusion::prelude::Expr;
 
 /// The plan in normal form.
 pub fn normalize(plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
-    let rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![
+    let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![
         Arc::new(RewriteSetComparison::new()),
         Arc::new(SimplifyExpressions::new()),
         Arc::new(ReplaceDistinctWithAggregate::new()),
@@ -32,11 +34,36 @@ pub fn normalize(plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan>
         Arc::new(DecorrelateLateralJoin::new()),
         Arc::new(ExtractEquijoinPredicate::new()),
         Arc::new(EliminateDuplicatedExpr::new()),
-        Arc::new(EliminateCrossJoin::new()),
-        Arc::new(OptimizeProjections::new()),
     ];
+    if !has_wide_keys(&plan)? {
+        rules.push(Arc::new(EliminateCrossJoin::new()));
+    }
+    rules.push(Arc::new(OptimizeProjections::new()));
     let plan = super::optimize(plan, rules, state)?;
     portable_joins(plan)
+}
+
+/// Whether an inner join or a filter compares by an equality with a side of several columns, such as `a.x + b.y = c.z`. `EliminateCrossJoin`
+/// reorders joins and drops such a condition where it no longer has a relation on each side.
+fn has_wide_keys(plan: &LogicalPlan) -> Result<bool> {
+    let wide = |expr: &Expr| expr.column_refs().len() > 1;
+    let compares = |condition: &Expr| {
+        split_conjunction(condition).into_iter().any(|part| match part {
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => wide(left) || wide(right),
+            _ => false,
+        })
+    };
+    plan.exists(|node| {
+        Ok(match node {
+            // It may become a condition of the joins below.
+            LogicalPlan::Filter(filter) => compares(&filter.predicate),
+            LogicalPlan::Join(join) if join.join_type == JoinType::Inner => {
+                join.filter.as_ref().is_some_and(compares)
+                    || join.on.iter().any(|(left, right)| wide(left) || wide(right))
+            }
+            _ => false,
+        })
+    })
 }
 
 /// Joins in the one form that crosses the wire unchanged: ON instead of USING, and `NOT IN` over columns that may be NULL
@@ -66,4 +93,27 @@ fn null_aware(join: Join) -> Result<Join> {
         });
     }
     Join::try_new(join.left, join.right, vec![], filter, join.join_type, JoinConstraint::On, join.null_equality, false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bind::local::tests::tables;
+    use crate::bind::{bind, parse};
+    use crate::function::engine_state;
+
+    #[test]
+    fn no_condition_over_three_relations_is_lost() {
+        let state = engine_state();
+        for sql in [
+            "SELECT a.n FROM s.people c JOIN (s.people a CROSS JOIN s.visits b) ON a.n + b.n = c.n",
+            "SELECT a.n FROM s.people a, s.visits b, s.people c WHERE a.n + b.n = c.n",
+        ] {
+            let bound = bind(&parse(sql).unwrap(), &[], &tables(), &state).unwrap();
+            let plan = normalize(bound.plan().clone(), &state).unwrap();
+            assert!(plan.display_indent().to_string().contains("a.n + b.n"), "{sql}: {}", plan.display_indent());
+            let plan = crate::bind::optimize(plan, state.optimizers().to_vec(), &state).unwrap();
+            assert!(plan.display_indent().to_string().contains("a.n + b.n"), "{sql}: {}", plan.display_indent());
+        }
+    }
 }

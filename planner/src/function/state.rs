@@ -11,8 +11,8 @@ use datafusion::prelude::SessionConfig;
 use super::pushdown::physical_rules;
 use super::{average_of, minimum_met};
 
-/// The rule that [`rules`] leaves out.
-const SUMS_OF_SUMS: &str = "single_distinct_aggregation_to_group_by";
+/// What [`rules`] leaves out.
+const LEFT_OUT: [&str; 2] = ["single_distinct_aggregation_to_group_by", "eliminate_cross_join"];
 
 /// The state in which the planner resolves functions and both sides read Substrait.
 pub fn engine_state() -> SessionState {
@@ -41,9 +41,10 @@ pub fn engine_state_with(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Ses
     state
 }
 
-/// DataFusion's optimizer rules but for one: `single_distinct_aggregation_to_group_by` sums sums beside a DISTINCT aggregate,
+/// DataFusion's optimizer rules but for two. `single_distinct_aggregation_to_group_by` sums sums beside a DISTINCT aggregate,
 /// which gives decimals of another type than the query's, so that a fragment would not give the columns it declares.
+/// `eliminate_cross_join` loses conditions such as `a.x + b.y = c.z` when it reorders joins, and their order is decided by
+/// the planner.
 fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    let changes_types = |rule: &Arc<dyn OptimizerRule + Send + Sync>| rule.name() == SUMS_OF_SUMS;
-    Optimizer::new().rules.into_iter().filter(|rule| !changes_types(rule)).collect()
+    Optimizer::new().rules.into_iter().filter(|rule| !LEFT_OUT.contains(&rule.name())).collect()
 }
