@@ -18,11 +18,15 @@ fn report(code: &str) -> v1::FragmentReport {
     v1::FragmentReport { fragment: 2, place: "uva".into(), error_code: code.into(), ..Default::default() }
 }
 
+/// Of the fixture's query: one at each of two stewards, one at the provider, the root.
+const FRAGMENTS: usize = 4;
+
 #[tokio::test]
 async fn gives_the_rows_after_the_permit_reached_every_place_and_the_disk() {
     let federation = Fixture::new();
     let feed = federation.root.feed(columns());
-    *federation.place("uva").reports.lock().unwrap() = vec![report("")];
+    // Every fragment ended.
+    *federation.place("uva").reports.lock().unwrap() = vec![report(""); FRAGMENTS];
     let (query, stream) = federation.rows().await.unwrap();
 
     let logged = federation.decisions();
@@ -48,9 +52,23 @@ async fn gives_the_rows_after_the_permit_reached_every_place_and_the_disk() {
     let rows: Vec<RecordBatch> = stream.try_collect().await.unwrap();
     assert_eq!(rows, vec![batch(&[1, 2]), batch(&[3])]);
     let record = federation.engine.queries().get(&query).unwrap();
-    assert_eq!((record.state, record.rows, record.reports.len()), (QueryState::Finished, 3, 1));
+    assert_eq!((record.state, record.rows, record.reports.len()), (QueryState::Finished, 3, FRAGMENTS));
     federation.engine.drain().await;
     assert_eq!(*federation.place("uva").cancelled.borrow(), 0);
+}
+
+#[tokio::test]
+async fn a_fragment_that_nobody_had_to_read_is_told_to_stop_at_the_end() {
+    let federation = Fixture::new();
+    let feed = federation.root.feed(columns());
+    *federation.place("uva").reports.lock().unwrap() = vec![report(""); FRAGMENTS - 1];
+    let (query, stream) = federation.rows().await.unwrap();
+    feed.send(Ok(batch(&[1]))).unwrap();
+    drop(feed);
+    assert_eq!(stream.try_collect::<Vec<RecordBatch>>().await.unwrap(), vec![batch(&[1])]);
+    assert_eq!(federation.engine.queries().get(&query).unwrap().state, QueryState::Finished);
+    federation.engine.drain().await;
+    assert_eq!(*federation.place("uva").cancelled.borrow(), 1);
 }
 
 #[tokio::test]
