@@ -12,9 +12,7 @@ use dynamos_proto::ids::{QueryId, SiteId};
 use dynamos_proto::sign::SigningKey;
 use dynamos_proto::status::ServiceError;
 use dynamos_proto::v1;
-use dynamos_site::config::{
-    CoordinatorSection, KeysSection, Limits, Organisation, Peer, PlaceKind, SiteSection, TlsSection,
-};
+use dynamos_site::config::{CoordinatorSection, KeysSection, Limits, Organisation, Peer, PlaceKind, SiteSection};
 use dynamos_site::{Executor, SiteConfig};
 
 /// The executor of the place `coordinator`.
@@ -38,7 +36,7 @@ impl EmbeddedExecutor {
                 state_dir: config.state_dir.join("executor"),
                 agreements_dir: None,
             },
-            tls: TlsSection { cert: config.tls.cert.clone(), key: config.tls.key.clone(), ca: config.tls.ca.clone() },
+            tls: config.tls.clone(),
             keys: KeysSection { signing: None },
             coordinator: CoordinatorSection { uri: format!("https://{}", config.coordinator.sites_listen), public_key },
             peers: config

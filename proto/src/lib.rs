@@ -1,7 +1,9 @@
-//! Messages, ids, status codes and the canonical bytes of what is signed. No logic: what a message means is decided in
+//! Messages, ids, status codes, the canonical bytes of what is signed, and the form of settings files: what every other crate
+//! must have in common. No logic: what a message means is decided in
 //! `planner`, what is done about it in `coordinator` and `site-executor`.
 
 pub mod ids;
+pub mod settings;
 pub mod sign;
 pub mod status;
 pub mod token;

@@ -16,6 +16,7 @@ use dynamos_planner::function::engine_state;
 use dynamos_planner::policy::{CheckInput, EdgeVerdict, Refusal};
 use dynamos_planner::wire::{Leaf, LeafTable, encode_graph};
 use dynamos_proto::ids::{FragmentId, QueryId, ReleaseId, SiteId};
+use dynamos_proto::settings::TlsSection;
 use dynamos_proto::sign::{SigningKey, sha256};
 use dynamos_proto::status::ServiceError;
 use dynamos_proto::token::{Claims, issue};

@@ -7,6 +7,7 @@ use dynamos_planner::catalog::{Catalog, SiteKind};
 use dynamos_planner::policy::{Agreement, AgreementSet, refuse_unimplemented};
 use dynamos_planner::sql::{DynamosStatement, parse_statement};
 use dynamos_proto::ids::SiteId;
+use dynamos_proto::settings::{self, SettingsError};
 
 use super::error::ExplainError;
 use crate::shell::Splitter;
@@ -24,7 +25,7 @@ pub fn read_agreements(paths: &[PathBuf], catalog: &Catalog) -> Result<Agreement
     let mut held = AgreementSet::default();
     for path in paths {
         for file in files(path)? {
-            for statement in statements(&super::plan::read(&file)?) {
+            for statement in statements(&settings::text(&file)?) {
                 let agreement =
                     agreement(&statement, catalog).map_err(|problem| ExplainError::content(&file, problem))?;
                 let (steward, name) = (SiteId::new(&agreement.steward), agreement.name.clone());
@@ -63,7 +64,7 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, ExplainError> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
-    let unreadable = |source| ExplainError::Read { path: path.to_owned(), source };
+    let unreadable = |source| SettingsError::Unreadable { path: path.to_owned(), source };
     let entries = std::fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(unreadable)?;
     let mut files: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "sql"));

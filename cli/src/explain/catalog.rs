@@ -45,6 +45,7 @@ use dynamos_coordinator::config::{FederatedSection, PlaceKind, SiteSection, chec
 use dynamos_coordinator::registry::{KnownPlaces, KnownSite, Registry};
 use dynamos_planner::catalog::Catalog;
 use dynamos_proto::ids::SiteId;
+use dynamos_proto::settings;
 use dynamos_proto::v1;
 use dynamos_site::source::{ColumnType, Nullability};
 use serde::Deserialize;
@@ -116,12 +117,12 @@ fn first_version() -> u64 {
 ///
 /// When the file cannot be read, has an unknown key, or says what no registration could.
 pub fn read_catalog(path: &Path) -> Result<Catalog, ExplainError> {
-    let text = super::plan::read(path)?;
+    let text = settings::text(path)?;
     catalog(&text).map_err(|problem| ExplainError::content(path, problem))
 }
 
 fn catalog(text: &str) -> Result<Catalog, String> {
-    let file: CatalogFile = toml::from_str(text).map_err(|error| error.to_string())?;
+    let file: CatalogFile = settings::parse(text)?;
     check_places(&file.sites, &file.federated)?;
     let known = KnownPlaces {
         sites: file.sites.iter().map(KnownSite::from).collect(),

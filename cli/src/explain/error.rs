@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use dynamos_proto::settings::SettingsError;
 use dynamos_proto::status::ServiceError;
 use thiserror::Error;
 
@@ -16,14 +17,8 @@ pub enum ExplainError {
     #[error("{0}")]
     Refused(ServiceError),
     /// A file cannot be read.
-    #[error("cannot read `{}`; check that it exists and is readable", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] SettingsError),
     /// A file says something that it cannot say.
     #[error("`{}`: {problem}", path.display())]
     Content {
@@ -61,9 +56,12 @@ impl ExplainError {
     pub fn report(self, err: &mut dyn Write) -> io::Result<()> {
         match self {
             Self::Refused(refusal) => ShellError::Server(refusal).report(err),
-            Self::Read { ref source, .. } => writeln!(err, "error: {self}: {source}"),
+            Self::File(SettingsError::Unreadable { ref source, .. }) => writeln!(err, "error: {self}: {source}"),
             Self::Purposes(ref source) => writeln!(err, "error: {self}: {source}"),
-            Self::Content { .. } | Self::Parameter { .. } | Self::Down(_) => writeln!(err, "error: {self}"),
+            Self::File(SettingsError::Malformed { .. })
+            | Self::Content { .. }
+            | Self::Parameter { .. }
+            | Self::Down(_) => writeln!(err, "error: {self}"),
         }
     }
 }

@@ -25,6 +25,7 @@ use dynamos_coordinator::query::Links;
 use dynamos_planner::catalog::Catalog;
 use dynamos_planner::knowledge::{Knowledge, Link};
 use dynamos_proto::ids::SiteId;
+use dynamos_proto::settings;
 use serde::Deserialize;
 
 use super::error::ExplainError;
@@ -57,12 +58,12 @@ struct LinkSection {
 ///
 /// When the file cannot be read, has an unknown key, or speaks of a place that there is not.
 pub fn read_knowledge(path: &Path, catalog: &Catalog) -> Result<Knowledge, ExplainError> {
-    let text = super::plan::read(path)?;
+    let text = settings::text(path)?;
     knowledge(&text, catalog).map_err(|problem| ExplainError::content(path, problem))
 }
 
 fn knowledge(text: &str, catalog: &Catalog) -> Result<Knowledge, String> {
-    let file: KnowledgeFile = toml::from_str(text).map_err(|error| error.to_string())?;
+    let file: KnowledgeFile = settings::parse(text)?;
     let place = |name: &str| {
         let place = SiteId::new(name);
         catalog

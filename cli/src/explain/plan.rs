@@ -1,6 +1,5 @@
 //! From arguments to the text: reads the files and hands the query to the coordinator's own planner.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::common::ScalarValue;
@@ -63,11 +62,6 @@ pub fn explained(args: &ExplainArgs) -> Result<String, ExplainError> {
         Verdict::Permitted(plan) => Ok(dynamos_planner::explain_permit(plan.graph(), &plan.explain())),
         Verdict::Denied(refusal) => Err(ExplainError::Refused(refusal.into())),
     }
-}
-
-/// The text of a file.
-pub(super) fn read(path: &Path) -> Result<String, ExplainError> {
-    std::fs::read_to_string(path).map_err(|source| ExplainError::Read { path: path.to_owned(), source })
 }
 
 /// Only a query has a path.

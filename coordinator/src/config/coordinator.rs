@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use dynamos_planner::catalog::{FederatedTable, SiteKind, TableName};
 use dynamos_proto::ids::SiteId;
+use dynamos_proto::settings::{self, TlsSection};
 use dynamos_proto::token::Issuers;
 use serde::Deserialize;
 
@@ -60,18 +61,6 @@ pub struct CoordinatorSection {
     /// Regions of the place `coordinator`.
     #[serde(default)]
     pub regions: BTreeSet<String>,
-}
-
-/// `[tls]`: one identity for clients and sites; its URI SAN is `spiffe://dynamos/place/coordinator`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TlsSection {
-    /// Certificate chain, PEM.
-    pub cert: PathBuf,
-    /// Private key, PEM.
-    pub key: PathBuf,
-    /// Certificates of the authority that vouches for places, PEM.
-    pub ca: PathBuf,
 }
 
 /// `[keys]`.
@@ -188,25 +177,15 @@ impl From<&SiteSection> for KnownSite {
     }
 }
 
-/// What the parser says, with the line but without an excerpt of the file.
-fn in_one_line(text: &str, error: &toml::de::Error) -> String {
-    let before = error.span().and_then(|span| text.get(..span.start));
-    let line = before.map(|before| format!("line {}: ", before.matches('\n').count() + 1)).unwrap_or_default();
-    format!("{line}{}", error.message())
-}
-
 impl CoordinatorConfig {
     /// Reads and checks a file. Relative paths in it start at the file's own folder.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        Self::parse(&text, path)
+        Self::parse(&settings::text(path)?, path)
     }
 
     /// Reads and checks a text as if it stood in `path`.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let mut config: Self = toml::from_str(text)
-            .map_err(|error| ConfigError::Malformed { path: path.to_owned(), problem: in_one_line(text, &error) })?;
+        let mut config: Self = settings::read(text, path)?;
         config.check().map_err(|problem| ConfigError::Inconsistent { path: path.to_owned(), problem })?;
         let folder = path.parent().unwrap_or_else(|| Path::new(""));
         let paths = [&mut config.state_dir, &mut config.tls.cert, &mut config.tls.key, &mut config.tls.ca];

@@ -2,28 +2,15 @@
 
 use std::path::PathBuf;
 
+use dynamos_proto::settings::SettingsError;
 use thiserror::Error;
 
 /// Why a configuration cannot be used.
 #[derive(Debug, Error)]
 pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read `{path}`; check that it exists and is readable")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The file is not this configuration's TOML; the text tells the line.
-    #[error("`{path}`: {problem}")]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// The parser's words, with the line.
-        problem: String,
-    },
+    /// The file cannot be read, or is not this configuration's TOML.
+    #[error(transparent)]
+    File(#[from] SettingsError),
     /// Keys that are fine by themselves do not go together.
     #[error("`{path}`: {problem}")]
     Inconsistent {

@@ -6,7 +6,7 @@ mod value;
 
 pub use coordinator::{
     CoordinatorConfig, CoordinatorSection, FederatedSection, KeysSection, LimitsSection, LinksSection,
-    OrganisationSection, PlaceKind, SiteSection, TlsSection, check_places, federated_tables,
+    OrganisationSection, PlaceKind, SiteSection, check_places, federated_tables,
 };
 pub use error::ConfigError;
 pub use value::{KeyText, Span};

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use dynamos_proto::ids::SiteId;
+use dynamos_proto::settings::{self, SettingsError, TlsSection};
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -76,18 +77,6 @@ pub enum PlaceKind {
     Coordinator,
 }
 
-/// Certificate files in PEM.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TlsSection {
-    /// The place's certificate, with its chain.
-    pub cert: PathBuf,
-    /// The certificate's private key.
-    pub key: PathBuf,
-    /// The federation's authority.
-    pub ca: PathBuf,
-}
-
 /// Key files.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -137,23 +126,9 @@ pub struct Organisation {
 /// Why a configuration cannot be used.
 #[derive(Debug, Error)]
 pub enum ConfigError {
-    /// The file is not there or may not be read.
-    #[error("configuration `{path}` cannot be read")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// It is not TOML of this form.
-    #[error("configuration `{path}` is wrong: {problem}")]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// The parser's words, with the line.
-        problem: String,
-    },
+    /// The file cannot be read, or is not this configuration's TOML.
+    #[error(transparent)]
+    File(#[from] SettingsError),
     /// Its parts contradict each other.
     #[error("configuration of `{site}`: {problem}")]
     Contradiction {
@@ -164,13 +139,6 @@ pub enum ConfigError {
     },
 }
 
-/// What the parser says, with the line but without an excerpt of the file.
-fn in_one_line(text: &str, error: &toml::de::Error) -> String {
-    let before = error.span().and_then(|span| text.get(..span.start));
-    let line = before.map(|before| format!("line {}: ", before.matches('\n').count() + 1)).unwrap_or_default();
-    format!("{line}{}", error.message())
-}
-
 impl SiteConfig {
     /// Reads a configuration file and checks its parts against each other.
     ///
@@ -178,10 +146,7 @@ impl SiteConfig {
     ///
     /// [`ConfigError`] names the file and, where there is one, the line.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        let mut config: Self = toml::from_str(&text)
-            .map_err(|error| ConfigError::Malformed { path: path.to_owned(), problem: in_one_line(&text, &error) })?;
+        let mut config: Self = settings::read(&settings::text(path)?, path)?;
         config.resolve_paths(path.parent().unwrap_or(Path::new("")));
         config.validate()?;
         Ok(config)
