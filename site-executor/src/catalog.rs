@@ -96,13 +96,14 @@ impl OpenTable {
         }
         let columns = schema.fields().iter().zip(source.schema.fields()).map(|(field, original)| {
             let statistics = source.statistics.columns.get(original.name());
-            let bounded = config.entity.as_deref() != Some(field.name().as_str()) && is_ordered_code(field.data_type());
-            let bound = |value: Option<&ScalarValue>| value.filter(|_| bounded).and_then(as_text);
+            let known = statistics.filter(|_| config.entity.as_deref() != Some(field.name().as_str()));
+            let bounds = known.and_then(|known| coarse_bounds(known.min.as_ref()?, known.max.as_ref()?));
+            let (min, max) = bounds.unzip();
             v1::ColumnStatistics {
                 distinct: statistics.and_then(|known| known.distinct).map(coarse),
                 nulls: statistics.and_then(|known| known.nulls).map(coarse),
-                min: bound(statistics.and_then(|known| known.min.as_ref())),
-                max: bound(statistics.and_then(|known| known.max.as_ref())),
+                min,
+                max,
             }
         });
         let published = v1::Table {
@@ -146,9 +147,25 @@ fn problem(name: &TableName, problem: impl Into<String>) -> SiteError {
     SiteError::Table { table: name.to_string(), problem: problem.into() }
 }
 
-/// Types whose extremes say little about one person.
-fn is_ordered_code(data_type: &DataType) -> bool {
-    data_type.is_integer() || matches!(data_type, DataType::Date32)
+/// Bounds of a column of integers or dates, moved outward to multiples of the largest power of ten within their distance,
+/// at least ten: the smallest and the largest value are somebody's. None where all values are equal.
+fn coarse_bounds(min: &ScalarValue, max: &ScalarValue) -> Option<(String, String)> {
+    let kind = min.data_type();
+    let number = |value: &ScalarValue| match value {
+        ScalarValue::Date32(days) => days.map(i64::from),
+        value if kind.is_integer() => i64::try_from(value.clone()).ok(),
+        _ => None,
+    };
+    let (low, high) = (number(min)?, number(max)?);
+    let distance = high.checked_sub(low).filter(|distance| *distance > 0)?;
+    let unit = 10_i64.pow(distance.ilog10().max(1));
+    let value = |number: i64| match kind {
+        DataType::Date32 => Some(ScalarValue::Date32(Some(i32::try_from(number).ok()?))),
+        _ => ScalarValue::Int64(Some(number)).cast_to(&kind).ok(),
+    };
+    let down = low.div_euclid(unit).checked_mul(unit)?;
+    let up = high.div_euclid(unit).checked_add(1)?.checked_mul(unit)?;
+    Some((as_text(&value(down)?)?, as_text(&value(up)?)?))
 }
 
 fn as_text(value: &ScalarValue) -> Option<String> {
@@ -201,7 +218,10 @@ mod tests {
         let published = opened(["id", "code"], None).unwrap().published;
         assert_eq!(published.rows, 1200);
         assert_eq!(published.columns[0].distinct, Some(1200));
-        assert_eq!(published.columns[0].max.as_deref(), Some("1233"));
+        assert_eq!(
+            (published.columns[0].min.as_deref(), published.columns[0].max.as_deref()),
+            (Some("0"), Some("2000"))
+        );
         assert_eq!((published.columns[1].min.as_ref(), published.columns[1].max.as_ref()), (None, None));
         assert_eq!(opened(["id", "code"], Some("id")).unwrap().published.columns[0].max, None);
     }
@@ -215,6 +235,23 @@ mod tests {
         assert!(opened(["id", "ID"], None).is_err());
         assert!(opened(["id", "Steward"], None).is_err());
         assert!(opened(["id", "code"], Some("person")).is_err());
+    }
+
+    #[test]
+    fn nobodys_value_is_a_bound() {
+        let whole = |number| ScalarValue::Int64(Some(number));
+        let bounds = |low, high| coarse_bounds(&whole(low), &whole(high));
+        assert_eq!(bounds(1, 18), Some(("0".into(), "20".into())));
+        assert_eq!(bounds(3, 5), Some(("0".into(), "10".into())));
+        assert_eq!(bounds(-120, 4_310), Some(("-1000".into(), "5000".into())));
+        assert_eq!(bounds(7, 7), None, "the one value would be said");
+        assert_eq!(bounds(i64::MIN, i64::MAX), None);
+        let narrow = |number| ScalarValue::Int8(Some(number));
+        assert_eq!(coarse_bounds(&narrow(0), &narrow(127)), None, "what does not fit is not said");
+        let day = |days| ScalarValue::Date32(Some(days));
+        assert_eq!(coarse_bounds(&day(-7_000), &day(12_345)), Some(("1942-08-16".into(), "2024-10-04".into())));
+        let text = ScalarValue::from("x");
+        assert_eq!(coarse_bounds(&text, &text), None);
     }
 
     #[test]
