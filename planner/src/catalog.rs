@@ -77,6 +77,10 @@ pub enum Availability {
     Down,
 }
 
+/// Columns that are keys whose values lie together: by column the key's name. No value of a key, NULL apart, stands at two
+/// stewards, whichever tables and columns it is in.
+pub type Colocated = BTreeMap<String, String>;
+
 /// A steward's table as it is published.
 #[derive(Clone, Debug)]
 pub struct Table {
@@ -86,8 +90,8 @@ pub struct Table {
     pub statistics: TableStatistics,
     /// The entity that its rows describe.
     pub entity: Option<Entity>,
-    /// Columns of which no value stands at two stewards.
-    pub colocated: BTreeSet<String>,
+    /// By column the key whose values lie together.
+    pub colocated: Colocated,
 }
 
 /// The entity key of a relation that describes people.

@@ -127,7 +127,7 @@ pub(crate) fn permit(
         counts_add: &|steward, name, column| {
             input.catalog.table(steward, name).is_some_and(|table| {
                 let own = |entity: &Entity| entity.column == column && entity.scope == EntityScope::Local;
-                table.colocated.contains(column) || table.entity.as_ref().is_some_and(own)
+                table.colocated.contains_key(column) || table.entity.as_ref().is_some_and(own)
             })
         },
         state,

@@ -70,7 +70,7 @@ impl SiteTables {
     pub(crate) fn counts_add(&self, name: &TableName, column: &str) -> bool {
         self.tables.get(name).is_some_and(|table| {
             let local = table.published.shared_domain.is_empty() && table.entity.as_deref() == Some(column);
-            local || table.published.colocated_on.iter().any(|colocated| colocated == column)
+            local || table.published.colocated_on.contains_key(column)
         })
     }
 
@@ -89,7 +89,7 @@ impl OpenTable {
             // Agreements are not asked about a column of this name: in a federated table it says whose a row is.
             return Err(problem(name, format!("a column may not be called `{STEWARD}`; rename it in the source")));
         }
-        for column in config.entity.iter().chain(&config.colocated_on) {
+        for column in config.entity.iter().chain(config.colocated_on.keys()) {
             if schema.index_of(column).is_err() {
                 return Err(problem(name, format!("it has no column `{column}`")));
             }
@@ -114,7 +114,7 @@ impl OpenTable {
             columns: columns.collect(),
             entity: config.entity.clone().unwrap_or_default(),
             shared_domain: config.shared_domain.clone().unwrap_or_default(),
-            colocated_on: config.colocated_on.clone(),
+            colocated_on: config.colocated_on.clone().into_iter().collect(),
         };
         Ok(Self { provider, entity: config.entity.clone(), published })
     }

@@ -26,7 +26,7 @@
 //! table = "personen"
 //! rows = 4000
 //! entity = "unieknr"                   # with `shared_domain = "…"` if it is not LOCAL
-//! colocated_on = []
+//! colocated_on = { }                  # or { column = "key" }
 //! columns = [
 //!   { name = "unieknr", type = "bigint", distinct = 4000 },
 //!   { name = "gebdat", type = "date", nullable = false, nulls = 0, min = "1950-01-01", max = "2004-12-31" },
@@ -85,7 +85,7 @@ struct TableSection {
     #[serde(default)]
     shared_domain: Option<String>,
     #[serde(default)]
-    colocated_on: Vec<String>,
+    colocated_on: BTreeMap<String, String>,
     columns: Vec<ColumnSection>,
 }
 
@@ -179,7 +179,7 @@ fn published(table: &TableSection) -> Result<v1::Table, String> {
         columns: statistics.collect(),
         entity: table.entity.clone().unwrap_or_default(),
         shared_domain: table.shared_domain.clone().unwrap_or_default(),
-        colocated_on: table.colocated_on.clone(),
+        colocated_on: table.colocated_on.clone().into_iter().collect(),
     })
 }
 

@@ -9,7 +9,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::ipc::convert::try_schema_from_ipc_buffer;
 use datafusion::common::ScalarValue;
 use dynamos_planner::catalog::{
-    Availability, ColumnStatistics, Entity, EntityScope, Site, SiteKind, Table, TableName, TableStatistics,
+    Availability, Colocated, ColumnStatistics, Entity, EntityScope, Site, SiteKind, Table, TableName, TableStatistics,
 };
 use dynamos_proto::status::{Code, ServiceError};
 use dynamos_proto::v1;
@@ -89,7 +89,8 @@ fn read_table(table: &v1::Table) -> Result<Table, String> {
         "" => None,
         column => Some(Entity { column: exists(column)?, scope: scope(&table.shared_domain) }),
     };
-    let colocated = table.colocated_on.iter().map(|column| exists(column)).collect::<Result<BTreeSet<_>, _>>()?;
+    let colocated = table.colocated_on.iter().map(|(column, key)| Ok((exists(column)?, key.clone())));
+    let colocated = colocated.collect::<Result<Colocated, String>>()?;
     Ok(Table { schema, statistics: TableStatistics { rows: table.rows, columns }, entity, colocated })
 }
 

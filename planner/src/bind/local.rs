@@ -409,8 +409,6 @@ fn compare_in(expr: Expr, schema: &DFSchema, companions: &[Option<Companion>]) -
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::collections::BTreeSet;
-
     use arrow::datatypes::{Field, Schema};
 
     use super::*;
@@ -436,7 +434,7 @@ pub(super) mod tests {
                     name: TableName::new("s", name),
                     stewards: stewards.into_iter().map(SiteId::new).collect(),
                     local: Some("k".into()),
-                    colocated: BTreeSet::new(),
+                    colocated: crate::catalog::Colocated::new(),
                     schema: Arc::new(Schema::new(fields)),
                 });
             }

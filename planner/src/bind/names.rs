@@ -13,7 +13,7 @@ use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPl
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
 use dynamos_proto::ids::SiteId;
 
-use crate::catalog::TableName;
+use crate::catalog::{Colocated, TableName};
 use crate::wire::LeafTable;
 
 /// A table that the requester may know to exist.
@@ -27,8 +27,8 @@ pub struct VisibleTable {
     pub stewards: BTreeSet<SiteId>,
     /// The entity key column, where equal values mean one entity within a steward only.
     pub local: Option<String>,
-    /// Columns of which no value stands at two stewards.
-    pub colocated: BTreeSet<String>,
+    /// By column the key whose values lie together.
+    pub colocated: Colocated,
     /// The columns of its protected view; for a federated table those that all stewards have, and `steward`.
     pub schema: SchemaRef,
 }

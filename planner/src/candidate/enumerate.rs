@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use datafusion::common::{Column, DataFusionError, JoinType, Result, not_impl_err};
+use datafusion::common::{Column, DataFusionError, JoinType, NullEquality, Result, not_impl_err};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{
     Aggregate, FetchType, Join, Limit, LogicalPlan, SkipType, Sort, TableScan, Union, Window, lit,
@@ -17,7 +17,7 @@ use super::estimate::{self, Columns, Estimates};
 use super::legal::Legal;
 use super::placed::{Distribution, Placed, PlacedOp, Placement, ReleaseHow};
 use super::split;
-use crate::bind::{unalias, unpadded_origin};
+use crate::bind::{Origin, unalias, unpadded_origin};
 use crate::catalog::STEWARD;
 use crate::cost;
 use crate::knowledge::Knowledge;
@@ -496,23 +496,31 @@ fn keeps_right(kind: JoinType) -> bool {
     matches!(kind, JoinType::Inner | JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark)
 }
 
-/// Whether rows that match in this join are at one steward: it compares stewards, or a column that both sides declare to
-/// be at one steward only.
+/// Whether rows that match in this join are at one steward: it compares stewards, or a key that both sides declare to be at
+/// one steward only.
 fn by_steward(join: &Join) -> bool {
+    let nulls_match = join.null_equality == NullEquality::NullEqualsNull;
     join.on.iter().any(|(left, right)| {
         let (Expr::Column(left), Expr::Column(right)) = (unalias(left), unalias(right)) else { return false };
+        // A NULL may be at every steward.
+        if nulls_match && !(steward_column(&join.left, left) && steward_column(&join.right, right)) {
+            return false;
+        }
         let (one, other) = (unpadded_origin(&join.left, left), unpadded_origin(&join.right, right));
         let (Some(one), Some(other)) = (one, other) else { return false };
         let stewards = one.column == STEWARD && other.column == STEWARD;
-        let colocated = one.column == other.column || (one.column != STEWARD && other.column != STEWARD);
-        let declared = one.table.colocated.contains(&one.column) && other.table.colocated.contains(&other.column);
-        one.table.site.is_none() && other.table.site.is_none() && (stewards || (colocated && declared))
+        let key = |origin: &Origin| origin.table.colocated.get(&origin.column).cloned();
+        let colocated = key(&one).is_some_and(|of_one| key(&other) == Some(of_one));
+        one.table.site.is_none() && other.table.site.is_none() && (stewards || colocated)
     })
 }
 
+/// Whether all rows with one value of this column, NULL included, are at one steward. What is declared of a key says nothing
+/// of NULL.
 fn steward_column(plan: &LogicalPlan, column: &Column) -> bool {
-    unpadded_origin(plan, column).is_some_and(|origin| {
-        origin.table.site.is_none() && (origin.column == STEWARD || origin.table.colocated.contains(&origin.column))
+    unpadded_origin(plan, column).is_some_and(|Origin { table, column }| {
+        let never_null = || table.schema.field_with_name(&column).is_ok_and(|field| !field.is_nullable());
+        table.site.is_none() && (column == STEWARD || (table.colocated.contains_key(&column) && never_null()))
     })
 }
 

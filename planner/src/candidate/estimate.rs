@@ -49,7 +49,7 @@ impl Estimates<'_> {
                 columns.insert(column, ColumnEstimate { distinct: parts.len().max(1) as f64, bounds: None });
                 continue;
             }
-            let own = table.colocated.contains(&column.name) || table.local.as_ref() == Some(&column.name);
+            let own = table.colocated.contains_key(&column.name) || table.local.as_ref() == Some(&column.name);
             let counts = of_parts.iter().filter_map(|statistics| statistics.distinct).map(|distinct| distinct as f64);
             let distinct = if own { counts.sum::<f64>() } else { counts.fold(0.0, f64::max) };
             let distinct = if distinct > 0.0 { distinct.min(rows) } else { (rows / 10.0).max(1.0) };

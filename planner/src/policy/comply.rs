@@ -376,7 +376,7 @@ impl Walk<'_> {
                 let Some(table) = holder else {
                     return Err(refuse(&format!("the minimum counts `{name}`, which is not in the relation"), vec![]));
                 };
-                if stewards > 1 && table.local.as_ref() != Some(name) && !table.colocated.contains(name) {
+                if stewards > 1 && table.local.as_ref() != Some(name) && !table.colocated.contains_key(name) {
                     let text = format!("the minimum counts `{name}`, which may be the same at several stewards");
                     return Err(refuse(&text, vec![]));
                 }

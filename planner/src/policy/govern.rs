@@ -16,7 +16,7 @@ use super::{
     protected_view,
 };
 use crate::bind::VisibleTable;
-use crate::catalog::{Catalog, EntityScope, STEWARD, TableName};
+use crate::catalog::{Catalog, Colocated, EntityScope, STEWARD, TableName};
 use crate::wire::LeafTable;
 
 /// The agreement that governs a query at each steward that has one.
@@ -110,7 +110,7 @@ impl<'a> Policy<'a> {
                     name: name.clone(),
                     stewards: BTreeSet::from([steward.clone()]),
                     local: local_key(table),
-                    colocated: BTreeSet::new(),
+                    colocated: Colocated::new(),
                     schema,
                 });
             }
@@ -151,7 +151,7 @@ impl<'a> Policy<'a> {
             name: name.clone(),
             stewards: stewards.clone(),
             local: tables.iter().find_map(|table| local_key(table)),
-            colocated: colocated.reduce(|one, other| one.intersection(&other).cloned().collect()).unwrap_or_default(),
+            colocated: colocated.reduce(in_both).unwrap_or_default(),
             schema: Arc::new(Schema::new(fields)),
         })
     }
@@ -162,6 +162,12 @@ pub(crate) fn raw_table(catalog: &Catalog, steward: &SiteId, name: &TableName) -
     let table = catalog.table(steward, name)?;
     let entity = table.entity.as_ref().map(|entity| entity.column.clone());
     Some(RawTable { provider: LeafTable::new(Arc::clone(&table.schema)), entity })
+}
+
+/// What two stewards declare alike.
+fn in_both(mut one: Colocated, other: Colocated) -> Colocated {
+    one.retain(|column, key| other.get(column) == Some(key));
+    one
 }
 
 fn local_key(table: &crate::catalog::Table) -> Option<String> {

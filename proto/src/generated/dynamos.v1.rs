@@ -273,8 +273,12 @@ pub struct Table {
     pub entity: ::prost::alloc::string::String,
     #[prost(string, tag = "7")]
     pub shared_domain: ::prost::alloc::string::String,
-    #[prost(string, repeated, tag = "8")]
-    pub colocated_on: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// By column the key whose values lie together: no value of the key, NULL apart, is at two stewards, in any table.
+    #[prost(map = "string, string", tag = "8")]
+    pub colocated_on: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 /// What a site tells the coordinator about itself when it registers and when something has changed.
 #[allow(clippy::all)]

@@ -1,5 +1,7 @@
 //! A table as its steward configures it: where the files are, and what the federation is told about it.
 
+use std::collections::BTreeMap;
+
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
@@ -14,14 +16,15 @@ pub struct SiteTable {
     pub entity: Option<String>,
     /// The domain within which equal entity keys of several stewards mean the same person; none means only here.
     pub shared_domain: Option<String>,
-    /// Columns of which no value stands at two stewards.
-    pub colocated_on: Vec<String>,
+    /// By column the name of a key whose values lie together: no value of the key, NULL apart, stands at two stewards,
+    /// whichever tables and columns it is in.
+    pub colocated_on: BTreeMap<String, String>,
 }
 
 impl SiteTable {
     /// A table of which nothing is said but where it is.
     pub fn plain(source: TableConfig) -> Self {
-        Self { source, entity: None, shared_domain: None, colocated_on: Vec::new() }
+        Self { source, entity: None, shared_domain: None, colocated_on: BTreeMap::new() }
     }
 }
 

@@ -100,8 +100,8 @@ fn keys(split: Split, table: &str) -> &'static str {
     match table {
         _ if !split.parts(table) => "",
         "customer" => "entity = \"c_custkey\"\n",
-        "orders" => "entity = \"o_custkey\"\ncolocated_on = [\"o_orderkey\"]\n",
-        _ => "colocated_on = [\"l_orderkey\"]\n",
+        "orders" => "entity = \"o_custkey\"\ncolocated_on = { o_orderkey = \"orderkey\" }\n",
+        _ => "colocated_on = { l_orderkey = \"orderkey\" }\n",
     }
 }
 

@@ -35,6 +35,11 @@ const REDUCED: &[&str] = &[
     // NULLs that an outer join puts in place of a steward are at several sites.
     "SELECT count(*) FROM (SELECT t1.pid FROM gen.visits t1 RIGHT JOIN gen.people t2 ON t1.pid = t2.pid AND t2.score = 0.5 \
      GROUP BY t1.pid) t",
+    // NULLs of a key whose values lie together are at several sites, and match each other in set operations.
+    "SELECT score, count(*) FROM gen.people GROUP BY score",
+    "SELECT rid, row_number() OVER (PARTITION BY score ORDER BY rid) FROM gen.people",
+    "SELECT score FROM gen.people WHERE steward = 'a' INTERSECT SELECT score FROM gen.people WHERE steward = 'b'",
+    "SELECT t1.rid FROM gen.people t1 JOIN gen.people t2 ON t1.score = t2.score",
     // A reader that needs no more rows made the query fail.
     "SELECT count(*) FROM a.gen.nothing t1 JOIN gen.orders t2 ON t1.num = t2.qty JOIN gen.customers t3 ON t2.cust = t3.cust",
     // A condition over three relations ties no two of them.

@@ -62,6 +62,8 @@ enum Values {
     Whole { from: i64, to: i64, null: u32 },
     /// Quarters.
     Quarters { to: i64, null: u32 },
+    /// Quarters, other ones at each steward.
+    Apart { to: i64, null: u32 },
     /// Hundredths (scale 2) or thousandths (scale 3).
     Scaled { to: i64, scale: u32, null: u32 },
     /// One of these.
@@ -87,6 +89,8 @@ pub struct Table {
     pub federated: bool,
     /// The entity key.
     pub entity: Option<&'static str>,
+    /// Keys whose values lie together, each called as its column in every table.
+    colocated: &'static [&'static str],
     /// The stewards whose part is a parquet file.
     parquet: &'static [&'static str],
 }
@@ -117,6 +121,7 @@ pub const TABLES: &[Table] = &[
         parts: &[("a", 22), ("b", 17), ("c", 9)],
         federated: true,
         entity: None,
+        colocated: &["rid"],
         parquet: &["b"],
     },
     Table {
@@ -133,6 +138,7 @@ pub const TABLES: &[Table] = &[
         parts: &[("a", 11), ("b", 8)],
         federated: true,
         entity: None,
+        colocated: &["rid"],
         parquet: &[],
     },
     Table {
@@ -148,6 +154,7 @@ pub const TABLES: &[Table] = &[
         parts: &[("c", 20)],
         federated: false,
         entity: None,
+        colocated: &[],
         parquet: &["c"],
     },
     Table {
@@ -162,6 +169,7 @@ pub const TABLES: &[Table] = &[
         parts: &[("a", 16), ("b", 0), ("c", 14)],
         federated: true,
         entity: None,
+        colocated: &[],
         parquet: &[],
     },
     Table {
@@ -176,6 +184,7 @@ pub const TABLES: &[Table] = &[
         parts: &[("b", 12)],
         federated: true,
         entity: None,
+        colocated: &[],
         parquet: &["b"],
     },
     Table {
@@ -188,6 +197,7 @@ pub const TABLES: &[Table] = &[
         parts: &[("a", 0)],
         federated: false,
         entity: None,
+        colocated: &[],
         parquet: &[],
     },
     Table {
@@ -197,12 +207,13 @@ pub const TABLES: &[Table] = &[
             column("pid", Kind::Key, "bigint", Values::Counted),
             column("name", Kind::Text, "text", Values::Words { words: NAMES, null: 10 }),
             column("born", Kind::Date, "date", Values::Days { null: 15 }),
-            column("score", Kind::Dbl, "double", Values::Quarters { to: 40, null: 20 }),
+            column("score", Kind::Dbl, "double", Values::Apart { to: 40, null: 20 }),
         ],
         unique: Some("rid"),
         parts: &[("a", 10), ("b", 12)],
         federated: true,
         entity: Some("pid"),
+        colocated: &["rid", "score"],
         parquet: &[],
     },
     Table {
@@ -219,6 +230,7 @@ pub const TABLES: &[Table] = &[
         parts: &[("a", 18), ("b", 15)],
         federated: true,
         entity: Some("pid"),
+        colocated: &["rid"],
         parquet: &["a"],
     },
 ];
@@ -300,6 +312,8 @@ impl Table {
         if let Some(entity) = self.entity {
             writeln!(described, "entity = \"{entity}\"").unwrap();
         }
+        let keys: Vec<String> = self.colocated.iter().map(|column| format!("{column} = \"{column}\"")).collect();
+        writeln!(described, "colocated_on = {{ {} }}", keys.join(", ")).unwrap();
         if parquet {
             let batch = self.batch(rows);
             let mut writer = ArrowWriter::try_new(File::create(file).unwrap(), batch.schema(), None).unwrap();
@@ -369,6 +383,7 @@ impl Values {
             Self::Unique | Self::Counted => 0,
             Self::Whole { null, .. }
             | Self::Quarters { null, .. }
+            | Self::Apart { null, .. }
             | Self::Scaled { null, .. }
             | Self::Words { null, .. }
             | Self::Days { null }
@@ -382,6 +397,9 @@ impl Values {
             Self::Counted => (number + 1).to_string(),
             Self::Whole { from, to, .. } => random.random_range(from..=to).to_string(),
             Self::Quarters { to, .. } => format!("{:?}", random.random_range(-to / 4..=to) as f64 / 4.0),
+            Self::Apart { to, .. } => {
+                format!("{:?}", random.random_range(-to / 4..=to) as f64 / 4.0 + place as f64 * 1_000.0)
+            }
             Self::Scaled { to, scale, .. } => {
                 let number: i64 = random.random_range(-to / 5..=to);
                 let unit = 10_i64.pow(scale);
