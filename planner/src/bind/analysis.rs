@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DFSchema, Result};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
-use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
+use datafusion::optimizer::{Optimizer, OptimizerConfig, OptimizerContext, OptimizerRule};
 use datafusion::prelude::Expr;
 use datafusion::sql::sqlparser::ast;
 
@@ -25,7 +26,25 @@ pub fn optimize(
     let context = OptimizerContext::new_with_config_options(Arc::clone(state.config_options()))
         .without_query_execution_start_time()
         .with_max_passes(3);
+    if let Some(taken) = last_generated(&plan)? {
+        context.alias_generator().update_min_id(taken);
+    }
     Optimizer::with_rules(rules).optimize(plan, &context, |_, _| {})
+}
+
+/// The highest number in a name such as `__common_expr_7`. Rules give such names and count from one in every run, so that the
+/// second run over a plan would call two columns alike.
+fn last_generated(plan: &LogicalPlan) -> Result<Option<usize>> {
+    let number = |name: &str| name.strip_prefix("__")?.rsplit_once('_')?.1.parse::<usize>().ok();
+    let mut last = None;
+    plan.apply_with_subqueries(|node| {
+        for (qualifier, field) in node.schema().iter() {
+            let qualifier = qualifier.and_then(|qualifier| number(qualifier.table()));
+            last = last.max(number(field.name())).max(qualifier);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(last)
 }
 
 /// A clause's expression over a relation's columns.

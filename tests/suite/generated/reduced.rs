@@ -55,6 +55,9 @@ const REDUCED: &[&str] = &[
     // Rules disagree on which columns may be NULL.
     "SELECT count(DISTINCT CAST(NULL AS DOUBLE) IN (3.75, 3.0)) FROM gen.rates t1 JOIN gen.rates t2 ON t1.city = t2.city \
      GROUP BY CUBE (t2.open IS FALSE, t1.open)",
+    // The engine counts the names that it makes up from one in every run, so that two columns had one name.
+    "SELECT avg(CAST(t1.rid AS DECIMAL(12,2))) FILTER (WHERE abs(t1.rid) <= CASE WHEN t2.weight > 9.75 THEN t1.qty \
+     ELSE t1.cust END) FROM gen.orders t1 LEFT JOIN gen.orders t2 ON t1.rid = t2.rid GROUP BY t2.kind, abs(t1.rid)",
     // Grouping sets may mention the value of a local key.
     "SELECT count(*) FROM gen.people GROUP BY ROLLUP (CASE WHEN entity_value(pid) > 3 THEN score END)",
 ];
