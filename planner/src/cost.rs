@@ -1,6 +1,9 @@
 //! The cost model: nanoseconds of work per row and operator class, milliseconds per transfer. Costs of independent parts
 //! are added; that is pessimistic where places work at the same time and the same for every candidate.
 
+use std::iter::Sum;
+use std::ops::Add;
+
 use datafusion::logical_expr::LogicalPlan;
 use dynamos_proto::ids::SiteId;
 
@@ -23,6 +26,44 @@ const FRAGMENT_MS: f64 = 0.8;
 const SEGMENT_BYTES: f64 = 1460.0;
 
 const NS_IN_MS: f64 = 1.0e6;
+/// Times that differ by less than this share are the same; otherwise rounding would choose plans.
+const ALIKE: f64 = 1.0e-6;
+
+/// What a way of getting rows takes, estimated.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cost {
+    /// Milliseconds.
+    pub ms: f64,
+    /// Bytes that go from place to place.
+    pub network_bytes: f64,
+}
+
+impl Cost {
+    /// Whether it is the better choice: faster, or as fast to all appearance and with fewer bytes moved.
+    pub fn beats(self, other: Self) -> bool {
+        let alike = (self.ms - other.ms).abs() <= ALIKE * self.ms.max(other.ms);
+        if alike { self.network_bytes < other.network_bytes } else { self.ms < other.ms }
+    }
+
+    /// Work that moves nothing, in milliseconds.
+    pub fn work(ms: f64) -> Self {
+        Self { ms, network_bytes: 0.0 }
+    }
+}
+
+impl Add for Cost {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { ms: self.ms + other.ms, network_bytes: self.network_bytes + other.network_bytes }
+    }
+}
+
+impl Sum for Cost {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::work(0.0), Self::add)
+    }
+}
 
 /// Milliseconds for reading rows where they lie.
 pub fn scan_ms(rows: f64, at: &Distribution, knowledge: &Knowledge) -> f64 {
@@ -49,15 +90,16 @@ pub fn operator_ms(plan: &LogicalPlan, inputs: &[f64], output: f64, at: &Distrib
     spread(ns / NS_IN_MS, at, knowledge)
 }
 
-/// Milliseconds for moving rows of this width (bytes) from one distribution to another.
-pub fn exchange_ms(rows: f64, width: f64, from: &Distribution, to: &Distribution, knowledge: &Knowledge) -> f64 {
+/// Moving rows of this width (bytes) from one distribution to another.
+pub fn exchange(rows: f64, width: f64, from: &Distribution, to: &Distribution, knowledge: &Knowledge) -> Cost {
     let (senders, receivers) = (from.places(), to.places());
     let share = rows / senders.len().max(1) as f64;
-    let mut total = 0.0;
+    let mut total = Cost::work(0.0);
     for receiver in &receivers {
         for sender in senders.iter().filter(|sender| *sender != receiver) {
-            total += transfer_ms(share * width, sender, receiver, knowledge);
-            total += share * EXCHANGE_NS / NS_IN_MS + FRAGMENT_MS;
+            let network_bytes = share * width;
+            let ms = transfer_ms(network_bytes, sender, receiver, knowledge);
+            total = total + Cost { ms: ms + share * EXCHANGE_NS / NS_IN_MS + FRAGMENT_MS, network_bytes };
         }
     }
     total

@@ -8,6 +8,7 @@ use std::fmt::Write;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::LogicalPlan;
 
+use crate::cost::Cost;
 use crate::fragment::{FragmentGraph, ReleaseInput, ReleasePoint, ReleaseShape};
 use crate::permit::{PermittedQuery, QueryPath};
 use crate::policy::ProtectedPart;
@@ -20,8 +21,10 @@ pub fn explain(query: &PermittedQuery) -> String {
     text.push_str("candidates\n");
     for candidate in query.candidates() {
         let chosen = if candidate.family == query.placement() { "  chosen" } else { "" };
-        let cost = match candidate.cost_ms {
-            Some(cost_ms) => format!("{cost_ms:.1} ms estimated"),
+        let cost = match candidate.cost {
+            Some(Cost { ms, network_bytes }) => {
+                format!("{ms:.1} ms, {} between places, estimated", bytes(network_bytes))
+            }
             None => "no legal plan".to_owned(),
         };
         line(&mut text, 1, &format!("{:<16} {cost}{chosen}", candidate.family.as_str()));
@@ -150,6 +153,19 @@ fn shape(shape: &ReleaseShape) -> String {
     let keys: Vec<String> = (0..shape.keys).map(|index| format!("c{index}")).collect();
     let entities: Vec<String> = shape.entities.iter().map(|key| format!("{} in c{}", key.name, key.column)).collect();
     format!("{} by ({}), entities {}", values.join(", "), keys.join(", "), entities.join(", "))
+}
+
+/// Bytes in the largest unit that gives at least one.
+fn bytes(count: f64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    let (mut shown, mut unit) = (count, "B");
+    for larger in units {
+        if shown < 1024.0 {
+            break;
+        }
+        (shown, unit) = (shown / 1024.0, larger);
+    }
+    if unit == "B" { format!("{shown:.0} B") } else { format!("{shown:.1} {unit}") }
 }
 
 fn plan(text: &mut String, depth: usize, shown: &LogicalPlan) {

@@ -25,4 +25,6 @@ pub mod wire;
 pub use candidate::Placement;
 pub use explain::{explain, explain_permit};
 pub use permit::PermittedQuery;
-pub use plan::{Described, PlanError, Planned, PlanningInput, describe_query, plan_query, visible_tables};
+pub use plan::{
+    Described, PlanError, Planned, PlanningInput, describe_query, plan_query, stewards_named, visible_tables,
+};

@@ -12,6 +12,7 @@ use dynamos_proto::ids::SiteId;
 use crate::bind::BoundPlan;
 use crate::candidate::{Candidates, Placement};
 use crate::catalog::{Entity, EntityScope};
+use crate::cost::Cost;
 use crate::fragment::FragmentGraph;
 use crate::plan::{PlanError, Planned, PlanningInput};
 use crate::policy::{CheckInput, CompliantPlan, Denial, EdgeVerdict, PlaceFacts, Reason, Viewpoint, check_graph};
@@ -47,8 +48,8 @@ pub struct QueryPath {
 pub struct CandidateSummary {
     /// Its family.
     pub family: Placement,
-    /// Milliseconds, estimated; none if no plan of the family is legal.
-    pub cost_ms: Option<f64>,
+    /// What its cheapest plan takes; none if no plan of the family is legal.
+    pub cost: Option<Cost>,
 }
 
 impl PermittedQuery {
@@ -143,7 +144,7 @@ pub(crate) fn permit(
         .iter()
         .map(|candidate| CandidateSummary {
             family: candidate.family,
-            cost_ms: candidate.best.as_ref().map(|best| best.cost_ms),
+            cost: candidate.best.as_ref().map(|best| best.cost),
         })
         .collect();
     let placement = input.placement;

@@ -192,6 +192,11 @@ fn stewards(catalog: &Catalog) -> BTreeSet<SiteId> {
     stewards.map(|(name, _)| name.clone()).collect()
 }
 
+/// The stewards of all tables that a query names, whether or not anybody may ask it.
+pub fn stewards_named(sql: &str, catalog: &Catalog) -> Result<BTreeSet<SiteId>, PlanError> {
+    Ok(named_stewards(&bind::parse(sql)?, catalog))
+}
+
 /// The stewards of all tables that a query names; all stewards if it names a table without its schema.
 fn named_stewards(parsed: &ParsedQuery, catalog: &Catalog) -> BTreeSet<SiteId> {
     let mut named = BTreeSet::new();

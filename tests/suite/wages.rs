@@ -148,3 +148,31 @@ async fn a_revoked_agreement_answers_nothing_more() {
     assert_eq!(answer(&mut analyst, &only_uva).await.len(), 2, "the other university still agrees");
     federation.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_steward_sees_what_an_agreement_would_change_before_it_is_in_force() {
+    let federation = TestFederation::start(None).await;
+    let mut analyst = federation.client("analyst@uva.nl", "auto", BOTH).await;
+    answer(&mut analyst, BOTH).await;
+    let mut steward = federation.plain_client("steward@vu.nl", "statistics").await;
+    let counts_only = "SIMULATE AGREEMENT wage_gap ON SITE vu FOR ROLE analyst PURPOSE statistics AS (\
+        RELEASE count OF * BY geslacht FROM wages.personen JOIN wages.aanstellingen ON unieknr \
+        MINIMUM 10 DISTINCT personen.unieknr, SHIP PARTIALS OF 1 TO surf)";
+    let simulated = answer(&mut steward, &format!("{counts_only} FOR {BOTH}")).await;
+    let [row] = simulated.as_slice() else { panic!("{simulated:?}") };
+    assert_eq!((row[1].as_str(), row[2].as_str()), ("ROLE analyst", "statistics"));
+    assert!(row[3].starts_with("permitted; ") && row[3].contains("vu: agreement `wage_gap` epoch 1"), "{row:?}");
+    assert!(row[4].starts_with("denied: ") && row[4].contains("avg"), "{row:?}");
+    assert!(!row[3].contains("uva: agreement"), "another steward's agreement is not its business: {row:?}");
+    let recent = answer(&mut steward, &format!("{counts_only} FOR RECENT QUERIES")).await;
+    let asked = recent.iter().find(|row| row[1] == "analyst@uva.nl of uva").unwrap();
+    assert!(asked[3].starts_with("permitted") && asked[4].starts_with("denied"), "{asked:?}");
+    // Nothing has changed, and nobody else may try.
+    assert_eq!(answer(&mut analyst, BOTH).await.len(), 2);
+    for user in ["analyst@uva.nl", "steward@uva.nl"] {
+        let mut other = federation.plain_client(user, "statistics").await;
+        let refused = error(&mut other, &format!("{counts_only} FOR {BOTH}")).await;
+        assert_eq!(refused.code, Code::Denied, "{user}: {refused}");
+    }
+    federation.stop().await;
+}

@@ -23,7 +23,7 @@ use super::queries::Queries;
 use super::rows::shown;
 use super::run::denial_record;
 use super::settings::{self, requester};
-use super::{explain, show, text};
+use super::{explain, show, simulate, text};
 use crate::background::Background;
 use crate::clock::Clock;
 use crate::config::LimitsSection;
@@ -181,7 +181,7 @@ impl Engine for QueryEngine {
             }
             DynamosStatement::ShowPermissions { .. } => rows(text::schema(&show::PERMISSION_COLUMNS)),
             DynamosStatement::ShowEdges => rows(text::schema(&show::EDGE_COLUMNS)),
-            DynamosStatement::SimulateAgreement { .. } => Err(no_simulation()),
+            DynamosStatement::SimulateAgreement { .. } => rows(text::schema(&simulate::COLUMNS)),
             DynamosStatement::Set { .. }
             | DynamosStatement::CreateAgreement(_)
             | DynamosStatement::AlterAgreement(_)
@@ -220,7 +220,7 @@ impl Engine for QueryEngine {
                 self.change(caller, &agreement.steward, sql).await
             }
             DynamosStatement::RevokeAgreement { steward, .. } => self.change(caller, &steward, sql).await,
-            DynamosStatement::SimulateAgreement { .. } => Err(no_simulation()),
+            DynamosStatement::SimulateAgreement { agreement, query } => self.simulate(caller, agreement, query).await,
         }
     }
 
@@ -239,11 +239,6 @@ impl Engine for QueryEngine {
 
 fn parse(sql: &str) -> Result<DynamosStatement, ServiceError> {
     parse_statement(sql).map_err(|error| ServiceError::new(Code::Syntax, error.to_string()))
-}
-
-fn no_simulation() -> ServiceError {
-    ServiceError::new(Code::Unsupported, "SIMULATE AGREEMENT is not available in this release")
-        .with_hint("create the agreement for a user of your own and use EXPLAIN POLICY")
 }
 
 fn prepared(schema: SchemaRef, parameters: Vec<Option<DataType>>, kind: StatementKind) -> Prepared {

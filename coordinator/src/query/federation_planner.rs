@@ -55,7 +55,10 @@ impl PlannerDoor for FederationPlanner {
             Planned::Permitted(query) => Ok(Verdict::Permitted(query)),
             Planned::Denied(denial) => match unavailable(&denial, &request.snapshot) {
                 Some(error) => Err(error),
-                None => Ok(Verdict::Denied(Refusal { reason: denial.to_string(), hint: denial.hint() })),
+                None => {
+                    let (reason, hint) = (denial.to_string(), denial.hint());
+                    Ok(Verdict::Denied(Refusal { reason, reasons: denial.reasons, hint }))
+                }
             },
         }
     }

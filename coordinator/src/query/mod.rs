@@ -5,6 +5,7 @@
 //!         ├─ EXPLAIN [POLICY]         explain
 //!         ├─ SET                      settings
 //!         ├─ SHOW …                   show
+//!         ├─ SIMULATE AGREEMENT       simulate
 //!         └─ CREATE/ALTER/REVOKE      change
 //! ```
 
@@ -20,6 +21,7 @@ mod rows;
 mod run;
 mod settings;
 mod show;
+mod simulate;
 mod text;
 
 #[cfg(test)]
@@ -28,4 +30,4 @@ mod tests;
 pub use engine::{EngineParts, QueryEngine};
 pub use federation_planner::FederationPlanner;
 pub use planner_door::{Description, Links, PermittedPlan, PlanRequest, PlannerDoor, Refusal, Verdict, VisibleTable};
-pub use queries::{Edge, Queries, QueryRecord, QueryState};
+pub use queries::{Asked, Edge, Queries, QueryRecord, QueryState};

@@ -9,7 +9,7 @@ use dynamos_planner::Placement;
 use dynamos_planner::catalog::TableName;
 use dynamos_planner::fragment::FragmentGraph;
 use dynamos_planner::knowledge::Link;
-use dynamos_planner::policy::{EdgeVerdict, Hierarchy, Requester, UtcMillis};
+use dynamos_planner::policy::{EdgeVerdict, Hierarchy, Reason, Requester, UtcMillis};
 use dynamos_proto::ids::{QueryId, SiteId};
 use dynamos_proto::status::{Code, ServiceError};
 
@@ -76,8 +76,10 @@ pub trait PermittedPlan: Send + Sync + std::fmt::Debug + 'static {
 /// Why a query may not run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The reason, with agreement and clause.
+    /// The reasons in one sentence, with agreement and clause.
     pub reason: String,
+    /// The same one by one, with whose agreement each is about.
+    pub reasons: Vec<Reason>,
     /// The nearest query that is allowed, or the clause that would have to change.
     pub hint: Option<String>,
 }

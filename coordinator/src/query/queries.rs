@@ -1,5 +1,5 @@
-//! [`Queries`]: the queries that run and those that ran recently. What is kept of a query is who asked, how it went and
-//! what sites measured; no row and no text of the statement.
+//! [`Queries`]: the queries that run and those that ran recently. What is kept of a query, in memory only, is who asked
+//! what, how it went and what sites measured; no row. The statement's text serves SIMULATE AGREEMENT and is shown to nobody.
 //!
 //! ```text
 //! Planning ──► Dispatching ──► Running ──► Finished
@@ -11,12 +11,17 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dynamos_planner::fragment::FragmentGraph;
+use dynamos_planner::policy::Requester;
 use dynamos_proto::ids::{FragmentId, QueryId, SiteId};
 use dynamos_proto::status::Code;
 use dynamos_proto::v1;
 
+use super::planner_door::PlanRequest;
+
 /// Ended queries that are remembered; beyond this the oldest is forgotten.
 const RECENT_MAX: usize = 1000;
+/// The text of a longer statement (bytes) is not kept.
+const TEXT_MAX: usize = 16 * 1024;
 
 /// Where a query stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,10 +55,8 @@ impl QueryState {
 pub struct QueryRecord {
     /// Its id.
     pub query: QueryId,
-    /// Who asked.
-    pub user: String,
-    /// The organisation that vouches for the user.
-    pub organisation: String,
+    /// Who asked what.
+    pub asked: Asked,
     /// Where it stands.
     pub state: QueryState,
     /// Rows given to the requester.
@@ -62,6 +65,31 @@ pub struct QueryRecord {
     pub edges: Vec<Edge>,
     /// What places measured; filled at the end.
     pub reports: Vec<v1::FragmentReport>,
+}
+
+/// A question and who asked it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asked {
+    /// The statement; none if it is too long to be kept.
+    pub sql: Option<String>,
+    /// Who asked.
+    pub requester: Requester,
+    /// The declared purpose.
+    pub purpose: Option<String>,
+    /// The schema of names without one.
+    pub default_schema: Option<String>,
+}
+
+impl Asked {
+    /// What a plan was asked for.
+    pub(super) fn of(sql: &str, request: &PlanRequest) -> Self {
+        Self {
+            sql: (sql.len() <= TEXT_MAX).then(|| sql.to_owned()),
+            requester: request.requester.clone(),
+            purpose: request.purpose.clone(),
+            default_schema: request.default_schema.clone(),
+        }
+    }
 }
 
 /// The way of a fragment's output.
@@ -121,15 +149,15 @@ impl Queries {
     /// The query of a user that ended last, if it is not forgotten.
     pub(super) fn last(&self, user: &str, organisation: &str) -> Option<QueryRecord> {
         let state = self.lock();
-        let own = |one: &&QueryRecord| one.user == user && one.organisation == organisation;
+        let own =
+            |one: &&QueryRecord| one.asked.requester.user == user && one.asked.requester.organisation == organisation;
         state.recent.iter().rev().find(own).cloned()
     }
 
-    pub(super) fn begin(&self, query: &QueryId, user: &str, organisation: &str) -> LiveQuery {
+    pub(super) fn begin(&self, query: &QueryId, asked: Asked) -> LiveQuery {
         let record = QueryRecord {
             query: query.clone(),
-            user: user.to_owned(),
-            organisation: organisation.to_owned(),
+            asked,
             state: QueryState::Planning,
             rows: 0,
             edges: Vec::new(),
@@ -177,15 +205,20 @@ impl Drop for LiveQuery {
 mod tests {
     use super::*;
 
+    fn asked(organisation: &str) -> Asked {
+        let requester = Requester { user: "a".into(), organisation: organisation.into(), roles: vec![] };
+        Asked { sql: None, requester, purpose: None, default_schema: None }
+    }
+
     #[test]
     fn the_first_end_counts_and_a_dropped_query_is_cancelled() {
         let queries = Queries::default();
         let (one, two) = (QueryId::new("1"), QueryId::new("2"));
-        let live = queries.begin(&one, "a", "uva");
+        let live = queries.begin(&one, asked("uva"));
         live.enter(QueryState::Failed(Code::SiteUnavailable));
         live.enter(QueryState::Finished);
         drop(live);
-        drop(queries.begin(&two, "a", "vu"));
+        drop(queries.begin(&two, asked("vu")));
         assert_eq!(queries.get(&one).unwrap().state, QueryState::Failed(Code::SiteUnavailable));
         assert_eq!(queries.get(&two).unwrap().state, QueryState::Cancelled);
         // Two organisations may each have an `a`.
@@ -198,7 +231,7 @@ mod tests {
     fn memory_of_ended_queries_is_bounded() {
         let queries = Queries::default();
         for number in 0..RECENT_MAX + 5 {
-            drop(queries.begin(&QueryId::new(number.to_string()), "a", "uva"));
+            drop(queries.begin(&QueryId::new(number.to_string()), asked("uva")));
         }
         assert_eq!(queries.list().len(), RECENT_MAX);
         assert!(queries.get(&QueryId::new("4")).is_none() && queries.get(&QueryId::new("5")).is_some());

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::engine::QueryEngine;
 use super::explain::clauses;
 use super::planner_door::{PermittedPlan, PlanRequest, Refusal, Verdict};
-use super::queries::{Edge, LiveQuery, QueryState};
+use super::queries::{Asked, Edge, LiveQuery, QueryState};
 use super::rows::{RunningRows, time_is_up};
 use super::settings::{placement, purpose, requester};
 use crate::decision::{AgreementBasis, DecisionRecord, Verdict as Decided, statement_hash};
@@ -58,7 +58,7 @@ impl QueryEngine {
     ) -> Result<Started, ServiceError> {
         let request = self.request(caller)?;
         let span = info_span!("query", query_id = %request.query);
-        let live = self.queries.begin(&request.query, &caller.identity.user, &caller.identity.organisation);
+        let live = self.queries.begin(&request.query, Asked::of(sql, &request));
         let deadline = Instant::now() + self.parts.deadline;
         self.admit_and_start(caller, sql, parameters, request, live, deadline).instrument(span).await
     }

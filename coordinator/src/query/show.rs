@@ -27,7 +27,7 @@ pub(super) fn concerns(agreement: &Agreement, requester: &Requester) -> bool {
 }
 
 /// Whether the requester acts as the agreement's steward.
-fn is_steward_of(requester: &Requester, agreement: &Agreement) -> bool {
+pub(super) fn is_steward_of(requester: &Requester, agreement: &Agreement) -> bool {
     requester.organisation == agreement.steward && requester.roles.iter().any(|role| role == STEWARD_ROLE)
 }
 

@@ -8,7 +8,7 @@ use dynamos_proto::ids::SiteId;
 
 use super::estimate::Columns;
 use super::placed::{Distribution, Placed, PlacedOp};
-use crate::cost;
+use crate::cost::{self, Cost};
 use crate::knowledge::Knowledge;
 
 /// One way, with its cost.
@@ -16,8 +16,8 @@ use crate::knowledge::Knowledge;
 pub struct Alternative {
     /// The placed plan.
     pub placed: Arc<Placed>,
-    /// Milliseconds, estimated.
-    pub cost_ms: f64,
+    /// What it takes.
+    pub cost: Cost,
 }
 
 /// All ways worth keeping.
@@ -48,7 +48,7 @@ impl Alternatives {
     pub fn offer(&mut self, alternative: Alternative) {
         let at = alternative.placed.at.clone();
         match self.by_distribution.get(&at) {
-            Some(have) if have.cost_ms <= alternative.cost_ms => {}
+            Some(have) if !alternative.cost.beats(have.cost) => {}
             _ => {
                 self.by_distribution.insert(at, alternative);
             }
@@ -69,15 +69,15 @@ impl Alternatives {
             if from == at && best.is_some() {
                 continue;
             }
-            let cost_ms = way.cost_ms + cost::exchange_ms(self.rows, self.width, from, at, knowledge);
-            if best.as_ref().is_none_or(|best| cost_ms < best.cost_ms) {
+            let cost = way.cost + cost::exchange(self.rows, self.width, from, at, knowledge);
+            if best.as_ref().is_none_or(|best| cost.beats(best.cost)) {
                 let placed = Placed {
                     op: PlacedOp::Exchange(Arc::clone(&way.placed)),
                     at: at.clone(),
                     rows: self.rows,
                     width: self.width,
                 };
-                best = Some(Alternative { placed: Arc::new(placed), cost_ms });
+                best = Some(Alternative { placed: Arc::new(placed), cost });
             }
         }
         best

@@ -19,7 +19,7 @@ use super::placed::{Distribution, Placed, PlacedOp, Placement, ReleaseHow};
 use super::split;
 use crate::bind::{Origin, unalias, unpadded_origin};
 use crate::catalog::STEWARD;
-use crate::cost;
+use crate::cost::{self, Cost};
 use crate::knowledge::Knowledge;
 use crate::policy::{CompliantPlan, ProtectedPart};
 use crate::wire::{Leaf, LeafTable};
@@ -148,8 +148,8 @@ impl Enumeration<'_> {
             rows,
             width: ways.width,
         };
-        let cost_ms = cost::scan_ms(rows, &at, self.knowledge);
-        ways.offer(Alternative { placed: Arc::new(placed), cost_ms });
+        let cost = Cost::work(cost::scan_ms(rows, &at, self.knowledge));
+        ways.offer(Alternative { placed: Arc::new(placed), cost });
         Ok(ways)
     }
 
@@ -169,22 +169,22 @@ impl Enumeration<'_> {
             _ => Distribution::Spread(part.stewards.clone()),
         };
         let input_width = estimate::width(part.input.schema());
-        let work = cost::scan_ms(rows * 6.0, &spread, self.knowledge);
+        let work = Cost::work(cost::scan_ms(rows * 6.0, &spread, self.knowledge));
         for (how, place, _) in releases {
             if !self.legal.in_family(how, &place, self.family) {
                 continue;
             }
             let at = Distribution::At(place);
             let moved = match how {
-                ReleaseHow::Beside => 0.0,
+                ReleaseHow::Beside => Cost::work(0.0),
                 ReleaseHow::Merge => {
                     let stewards = part.stewards.len() as f64;
-                    cost::exchange_ms(groups * stewards, ways.width + 8.0, &spread, &at, self.knowledge)
+                    cost::exchange(groups * stewards, ways.width + 8.0, &spread, &at, self.knowledge)
                 }
-                ReleaseHow::Rows => cost::exchange_ms(rows, input_width, &spread, &at, self.knowledge),
+                ReleaseHow::Rows => cost::exchange(rows, input_width, &spread, &at, self.knowledge),
             };
             let placed = Placed { op: PlacedOp::Release { part: index, how }, at, rows: groups, width: ways.width };
-            ways.offer(Alternative { placed: Arc::new(placed), cost_ms: work + moved });
+            ways.offer(Alternative { placed: Arc::new(placed), cost: work + moved });
         }
         Ok(ways)
     }
@@ -208,7 +208,7 @@ impl Enumeration<'_> {
         for place in places {
             let at = Distribution::At(place);
             let placed = Placed { op: PlacedOp::Constant(plan.clone()), at, rows, width: ways.width };
-            ways.offer(Alternative { placed: Arc::new(placed), cost_ms: 0.0 });
+            ways.offer(Alternative { placed: Arc::new(placed), cost: Cost::work(0.0) });
         }
         ways
     }
@@ -224,10 +224,10 @@ impl Enumeration<'_> {
     ) -> Alternative {
         let input_rows: Vec<f64> = inputs.iter().map(|input| input.placed.rows).collect();
         let work = cost::operator_ms(plan, &input_rows, rows, &at, self.knowledge);
-        let cost_ms = inputs.iter().map(|input| input.cost_ms).sum::<f64>() + work;
+        let cost = inputs.iter().map(|input| input.cost).sum::<Cost>() + Cost::work(work);
         let inputs = inputs.iter().map(|input| Arc::clone(&input.placed)).collect();
         let placed = Placed { op: PlacedOp::Node { plan: plan.clone(), inputs }, at, rows, width };
-        Alternative { placed: Arc::new(placed), cost_ms }
+        Alternative { placed: Arc::new(placed), cost }
     }
 
     /// Operators that work row by row run where the rows are.

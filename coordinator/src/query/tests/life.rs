@@ -200,7 +200,11 @@ async fn an_error_of_the_root_keeps_its_code_and_a_foreign_one_its_text_to_itsel
 #[tokio::test]
 async fn a_denial_is_logged_and_reaches_no_place() {
     let federation = Fixture::new();
-    let refusal = Refusal { reason: "clause 1 needs `unieknr`".into(), hint: Some("group by `geslacht`".into()) };
+    let refusal = Refusal {
+        reason: "clause 1 needs `unieknr`".into(),
+        reasons: vec![],
+        hint: Some("group by `geslacht`".into()),
+    };
     *federation.planner.answer.lock().unwrap() = Answer::Deny(refusal);
     let error = federation.rows().await.err().unwrap();
     assert_eq!((error.code, error.hint.as_deref()), (Code::Denied, Some("group by `geslacht`")));

@@ -69,7 +69,7 @@ async fn explanations_are_lines_of_text() {
     let policy = federation.text("EXPLAIN POLICY SELECT 1").await.unwrap();
     // The clause beside every edge is the planner's to print.
     assert_eq!(policy, ["permitted", "  under agreement a of uva, epoch 3", "fragments f0", "fragments f1"]);
-    let refusal = Refusal { reason: "no clause".into(), hint: Some("ask the steward".into()) };
+    let refusal = Refusal { reason: "no clause".into(), reasons: vec![], hint: Some("ask the steward".into()) };
     *federation.planner.answer.lock().unwrap() = Answer::Deny(refusal);
     let policy = federation.text("EXPLAIN POLICY SELECT 1").await.unwrap();
     assert_eq!(policy, ["denied", "  no clause", "  ask the steward"]);

@@ -1,0 +1,158 @@
+//! SIMULATE AGREEMENT: what would be decided if an agreement were in force, beside what is decided now. Nothing is changed,
+//! nothing runs, and no decision is recorded. It is for the agreement's own steward, who learns of other stewards'
+//! agreements only whether they stand in the way.
+
+use std::sync::Arc;
+
+use datafusion::common::ScalarValue;
+use dynamos_planner::policy::{Agreement, Grantee, Requester, refuse_unimplemented};
+use dynamos_planner::stewards_named;
+use dynamos_proto::ids::SiteId;
+use dynamos_proto::status::{Code, ServiceError};
+
+use super::engine::QueryEngine;
+use super::planner_door::{PlanRequest, Refusal, Verdict};
+use super::queries::Asked;
+use super::settings::requester;
+use super::{show, text};
+use crate::frontend::{Caller, Outcome};
+
+/// Columns of SIMULATE AGREEMENT.
+pub(super) const COLUMNS: [&str; 5] = ["query", "requester", "purpose", "now", "then"];
+/// Recent queries that are planned again, the newest first.
+const RECENT_MAX: usize = 50;
+
+/// A question to decide twice.
+struct Case {
+    /// How the answer's row calls it.
+    name: String,
+    /// How the answer's row calls whoever asks.
+    who: String,
+    asked: Asked,
+}
+
+impl QueryEngine {
+    /// Decides a query, or recent ones of this steward's tables, with and without the agreement.
+    pub(super) async fn simulate(
+        &self,
+        caller: &Caller,
+        agreement: Agreement,
+        query: Option<String>,
+    ) -> Result<Outcome, ServiceError> {
+        if !show::is_steward_of(&requester(&caller.identity), &agreement) {
+            let text = format!("only a steward of `{}` may simulate an agreement of that site", agreement.steward);
+            return Err(ServiceError::new(Code::Denied, text));
+        }
+        refuse_unimplemented(&agreement).map_err(|refused| {
+            let texts: Vec<String> = refused.iter().map(ToString::to_string).collect();
+            ServiceError::new(Code::Unsupported, texts.join("; "))
+        })?;
+        let base = self.request(caller)?;
+        let steward = SiteId::new(&agreement.steward);
+        let cases = match query {
+            Some(sql) => grantees(&agreement, &sql, base.default_schema.as_ref()),
+            None => self.recent(&steward, &base),
+        };
+        let mut rows = Vec::new();
+        for case in cases {
+            let now = asking(&base, &case.asked);
+            let mut then = now.clone();
+            let agreements = Arc::make_mut(&mut then.snapshot.agreements);
+            let epoch = agreements.get(&steward, &agreement.name).map_or(1, |held| held.epoch + 1);
+            agreements.insert(epoch, agreement.clone());
+            let sql = case.asked.sql.unwrap_or_default();
+            let decided = [self.verdict(&sql, &now, &steward).await, self.verdict(&sql, &then, &steward).await];
+            let named = [Some(case.name), Some(case.who), case.asked.purpose];
+            rows.push(named.into_iter().chain(decided.map(Some)).collect());
+        }
+        text::outcome(&COLUMNS, rows)
+    }
+
+    /// Queries that named a table of this steward, the newest first.
+    fn recent(&self, steward: &SiteId, base: &PlanRequest) -> Vec<Case> {
+        let named = |sql: &str| stewards_named(sql, &base.snapshot.catalog).is_ok_and(|all| all.contains(steward));
+        let records = self.queries.list().into_iter().rev();
+        let of_steward = records.filter(|record| record.asked.sql.as_deref().is_some_and(named));
+        let cases = of_steward.take(RECENT_MAX).map(|record| {
+            let Requester { user, organisation, .. } = &record.asked.requester;
+            Case { name: record.query.to_string(), who: format!("{user} of {organisation}"), asked: record.asked }
+        });
+        cases.collect()
+    }
+
+    /// The decision in words, without what other stewards' agreements say.
+    async fn verdict(&self, sql: &str, request: &PlanRequest, steward: &SiteId) -> String {
+        match self.plan(sql, Vec::<ScalarValue>::new(), request).await {
+            Ok(Verdict::Permitted(plan)) => {
+                let own = format!("{steward}: ");
+                let edges = plan.verdicts().iter().filter(|edge| edge.clauses.iter().any(|one| one.starts_with(&own)));
+                let edges: Vec<String> = edges
+                    .map(|edge| {
+                        let reader = edge.to.map_or_else(|| "requester".to_owned(), |id| id.to_string());
+                        let clauses = edge.clauses.iter().filter(|one| one.starts_with(&own)).cloned();
+                        format!("{} → {reader}: {} by {}", edge.from, edge.what, clauses.collect::<Vec<_>>().join(", "))
+                    })
+                    .collect();
+                if edges.is_empty() { "permitted".to_owned() } else { format!("permitted; {}", edges.join("; ")) }
+            }
+            Ok(Verdict::Denied(refusal)) => denied(&refusal, steward),
+            // A table that no agreement shows does not exist for who asks.
+            Err(error) => format!("refused: {}", error.message),
+        }
+    }
+}
+
+fn denied(refusal: &Refusal, steward: &SiteId) -> String {
+    let foreign = |other: &Option<SiteId>| other.as_ref().is_some_and(|other| other != steward);
+    let own = refusal.reasons.iter().filter(|reason| !foreign(&reason.steward)).map(|reason| reason.text.clone());
+    let mut texts: Vec<String> = own.collect();
+    let mut others: Vec<String> = refusal
+        .reasons
+        .iter()
+        .filter(|reason| foreign(&reason.steward))
+        .flat_map(|reason| &reason.steward)
+        .map(ToString::to_string)
+        .collect();
+    others.dedup();
+    texts.extend(others.into_iter().map(|other| format!("`{other}` does not allow it")));
+    format!("denied: {}", texts.join("; "))
+}
+
+/// The query as each grantee would ask it, for each purpose that the agreement grants.
+fn grantees(agreement: &Agreement, sql: &str, default_schema: Option<&String>) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for grantee in &agreement.grantees {
+        let (user, organisation, roles) = match grantee {
+            Grantee::User(user) => (user.clone(), String::new(), vec![]),
+            Grantee::Role { role, organisation } => {
+                (String::new(), organisation.clone().unwrap_or_default(), vec![role.clone()])
+            }
+            Grantee::Organisation(organisation) => (String::new(), organisation.clone(), vec![]),
+            Grantee::Anyone => (String::new(), String::new(), vec![]),
+        };
+        let requester = Requester { user, organisation, roles };
+        cases.extend(agreement.purposes.iter().map(|purpose| Case {
+            name: "the query".to_owned(),
+            who: grantee.to_string(),
+            asked: Asked {
+                sql: Some(sql.to_owned()),
+                requester: requester.clone(),
+                purpose: Some(purpose.clone()),
+                default_schema: default_schema.cloned(),
+            },
+        }));
+    }
+    cases
+}
+
+/// The same question put by somebody else, placed as the planner likes.
+fn asking(base: &PlanRequest, asked: &Asked) -> PlanRequest {
+    PlanRequest {
+        requester: asked.requester.clone(),
+        purpose: asked.purpose.clone(),
+        default_schema: asked.default_schema.clone(),
+        agreement: None,
+        placement: dynamos_planner::Placement::default(),
+        ..base.clone()
+    }
+}
