@@ -6,13 +6,14 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DFSchema, DataFusionError, ScalarValue, TableReference};
 use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
 use dynamos_proto::ids::{QueryId, SiteId};
 use dynamos_proto::status::Code;
 use thiserror::Error;
 
 use crate::bind::{
-    self, ParsedQuery, VisibleTable, VisibleTables, bind, localize, normalize, parameter_types, restrict_stewards,
-    stewards_in,
+    self, BoundPlan, ParsedQuery, VisibleTable, VisibleTables, bind, localize, normalize, parameter_types,
+    restrict_stewards, stewards_in,
 };
 use crate::candidate::{Candidates, Legal, Placement, enumerate};
 use crate::catalog::{Availability, Catalog, SiteKind};
@@ -20,7 +21,8 @@ use crate::fragment::{FragmentGraph, cut};
 use crate::knowledge::Knowledge;
 use crate::permit::{PermittedQuery, QueryPath, permit};
 use crate::policy::{
-    AgreementSet, Denial, Governing, Hierarchy, Policy, Reason, Requester, Stop, UtcMillis, comply, conditions,
+    AgreementSet, ClauseChoice, CompliantPlan, Denial, Governing, Hierarchy, Policy, Reason, Requester, Stop,
+    UtcMillis, comply, conditions,
 };
 use crate::wire::WireError;
 
@@ -228,15 +230,49 @@ impl Attempt<'_> {
         let tables = VisibleTables::new(self.policy.visible(self.governing, self.state)?, self.input.default_schema);
         let bound = bind(parsed, parameters, &tables, self.state)?;
         let normal = restrict_stewards(localize(normalize(bound.plan().clone(), self.state)?, self.state)?)?;
-        let shown = normal.clone();
         if let Some(denial) = self.unavailable(&stewards_in(&normal)?) {
             return Ok(Planned::Denied(denial));
         }
-        let compliant = match comply(normal, Arc::clone(bound.output()), self.governing, self.state) {
+        let first = match self.comply(&bound, &normal, &ClauseChoice::new())? {
             Ok(compliant) => compliant,
-            Err(Stop::Denied(denial)) => return Ok(Planned::Denied(self.explain_absence(denial))),
-            Err(Stop::Failed(error)) => return Err(error.into()),
+            Err(denial) => return Ok(Planned::Denied(self.explain_absence(denial))),
         };
+        let others = first.other_choices();
+        let planned = self.place(&bound, &normal, first, &tables)?;
+        if matches!(planned, Planned::Permitted(_)) {
+            return Ok(planned);
+        }
+        for choice in others {
+            if let Ok(compliant) = self.comply(&bound, &normal, &choice)?
+                && let Planned::Permitted(query) = self.place(&bound, &normal, compliant, &tables)?
+            {
+                return Ok(Planned::Permitted(query));
+            }
+        }
+        Ok(planned)
+    }
+
+    fn comply(
+        &self,
+        bound: &BoundPlan,
+        normal: &LogicalPlan,
+        choice: &ClauseChoice,
+    ) -> Result<Result<CompliantPlan, Denial>, PlanError> {
+        match comply(normal.clone(), Arc::clone(bound.output()), self.governing, choice, self.state) {
+            Ok(compliant) => Ok(Ok(compliant)),
+            Err(Stop::Denied(denial)) => Ok(Err(denial)),
+            Err(Stop::Failed(error)) => Err(error.into()),
+        }
+    }
+
+    /// The cheapest legal place for every operator.
+    fn place(
+        &self,
+        bound: &BoundPlan,
+        normal: &LogicalPlan,
+        compliant: CompliantPlan,
+        tables: &VisibleTables,
+    ) -> Result<Planned, PlanError> {
         let optimized = bind::optimize(compliant.plan().clone(), self.state.optimizers().to_vec(), self.state)?;
         let legal = Legal { catalog: self.input.catalog, governing: self.governing, state: self.state };
         let families = [Placement::Auto, Placement::ComputeToData, Placement::DataToCompute];
@@ -244,8 +280,8 @@ impl Attempt<'_> {
             .into_iter()
             .map(|family| enumerate(&compliant, &optimized, family, &legal, self.input.knowledge))
             .collect::<Result<Vec<_>, _>>()?;
-        let path = QueryPath { bound, normal: shown, compliant, optimized };
-        self.choose(path, &candidates, &tables)
+        let path = QueryPath { bound: bound.clone(), normal: normal.clone(), compliant, optimized };
+        self.choose(path, &candidates, tables)
     }
 
     fn choose(&self, path: QueryPath, candidates: &[Candidates], tables: &VisibleTables) -> Result<Planned, PlanError> {

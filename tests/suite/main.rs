@@ -15,6 +15,7 @@ mod federation;
 mod generated;
 mod golden;
 mod load;
+mod naive;
 mod processes;
 mod roles;
 mod tidy;

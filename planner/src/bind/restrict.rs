@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, Result, ScalarValue};
+use datafusion::common::{Column, JoinType, Result, ScalarValue};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::utils::split_conjunction;
@@ -38,13 +38,11 @@ pub fn restrict_stewards(plan: LogicalPlan) -> Result<LogicalPlan> {
     through_joins(restricted.data)
 }
 
-/// An inner join on the steward itself restricts both sides to the stewards that both have.
+/// A join on the steward itself restricts a side to the stewards of the other, unless rows of it that match nothing are kept.
 fn through_joins(plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = plan.transform_up(|node| {
         let LogicalPlan::Join(mut join) = node else { return Ok(Transformed::no(node)) };
-        if join.join_type != datafusion::common::JoinType::Inner {
-            return Ok(Transformed::no(LogicalPlan::Join(join)));
-        }
+        let (keeps_left, keeps_right) = keeps_unmatched(join.join_type);
         let mut changed = false;
         for (left, right) in join.on.clone() {
             let (Expr::Column(left), Expr::Column(right)) = (unalias(&left), unalias(&right)) else { continue };
@@ -52,17 +50,41 @@ fn through_joins(plan: LogicalPlan) -> Result<LogicalPlan> {
             else {
                 continue;
             };
-            let both: BTreeSet<SiteId> = of_left.intersection(&of_right).cloned().collect();
-            let (next, left_changed) = restrict(join.left.as_ref().clone(), left, &both)?;
-            join.left = std::sync::Arc::new(next);
-            let (next, right_changed) = restrict(join.right.as_ref().clone(), right, &both)?;
-            join.right = std::sync::Arc::new(next);
-            changed |= left_changed || right_changed;
+            if !keeps_left {
+                let (next, restricted) = restrict(join.left.as_ref().clone(), left, &of_right)?;
+                join.left = std::sync::Arc::new(next);
+                changed |= restricted;
+            }
+            if !keeps_right {
+                let (next, restricted) = restrict(join.right.as_ref().clone(), right, &of_left)?;
+                join.right = std::sync::Arc::new(next);
+                changed |= restricted;
+            }
         }
         let node = LogicalPlan::Join(join);
         Ok(if changed { Transformed::yes(node) } else { Transformed::no(node) })
     })?;
     Ok(plan.data)
+}
+
+/// Whether rows of the left and of the right side that match nothing have a part in the join's rows.
+fn keeps_unmatched(kind: JoinType) -> (bool, bool) {
+    match kind {
+        JoinType::Inner | JoinType::LeftSemi | JoinType::RightSemi => (false, false),
+        JoinType::Left | JoinType::LeftAnti | JoinType::LeftMark => (true, false),
+        JoinType::Right | JoinType::RightAnti | JoinType::RightMark => (false, true),
+        JoinType::Full => (true, true),
+    }
+}
+
+/// Whether a condition on a column of the left and of the right side may be put to that side's rows before the join.
+fn takes_conditions(kind: JoinType) -> (bool, bool) {
+    match kind {
+        JoinType::Inner => (true, true),
+        JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => (true, false),
+        JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => (false, true),
+        JoinType::Full => (false, false),
+    }
 }
 
 fn stewards_of(plan: &LogicalPlan, column: &Column) -> Option<BTreeSet<SiteId>> {
@@ -110,25 +132,30 @@ fn restrict(plan: LogicalPlan, column: &Column, allowed: &BTreeSet<SiteId>) -> R
         LogicalPlan::Projection(ref projection) => {
             let index = projection.schema.index_of_column(column)?;
             let Some(Expr::Column(inner)) = projection.expr.get(index).map(unalias) else { return Ok((plan, false)) };
-            into_input(&plan, inner, allowed)
+            into_input(&plan, inner, allowed, (true, true))
         }
         LogicalPlan::SubqueryAlias(ref alias) => {
             let (qualifier, field) = alias.input.schema().qualified_field(alias.schema.index_of_column(column)?);
             let inner = Column::new(qualifier.cloned(), field.name());
-            into_input(&plan, &inner, allowed)
+            into_input(&plan, &inner, allowed, (true, true))
         }
-        LogicalPlan::Filter(_) => into_input(&plan, column, allowed),
-        LogicalPlan::Join(ref join) if join.join_type == datafusion::common::JoinType::Inner => {
-            into_input(&plan, column, allowed)
-        }
+        LogicalPlan::Filter(_) => into_input(&plan, column, allowed, (true, true)),
+        LogicalPlan::Join(ref join) => into_input(&plan, column, allowed, takes_conditions(join.join_type)),
         other => Ok((other, false)),
     }
 }
 
-fn into_input(plan: &LogicalPlan, column: &Column, allowed: &BTreeSet<SiteId>) -> Result<(LogicalPlan, bool)> {
+/// Restricts the inputs that have the column, of two only those that may be.
+fn into_input(
+    plan: &LogicalPlan,
+    column: &Column,
+    allowed: &BTreeSet<SiteId>,
+    may: (bool, bool),
+) -> Result<(LogicalPlan, bool)> {
     let mut changed = false;
+    let mut sides = [may.0, may.1].into_iter();
     let rewritten = plan.clone().map_children(|input| {
-        if input.schema().index_of_column(column).is_err() {
+        if !sides.next().unwrap_or(false) || input.schema().index_of_column(column).is_err() {
             return Ok(Transformed::no(input));
         }
         let (next, restricted) = restrict(input, column, allowed)?;

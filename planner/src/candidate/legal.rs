@@ -12,7 +12,7 @@ use dynamos_proto::ids::SiteId;
 use super::placed::{Placement, ReleaseHow};
 use crate::catalog::{Availability, Catalog, SiteKind};
 use crate::policy::matching::shipped_partials;
-use crate::policy::{Archetype, Clause, Governing, PlaceRef, ProtectedPart, RelationShape};
+use crate::policy::{Agreement, Archetype, Clause, Governing, PlaceRef, ProtectedPart, RelationShape};
 use crate::wire::LeafTable;
 
 /// What the agreements allow to be where.
@@ -39,6 +39,14 @@ pub fn place_matches(
         PlaceRef::Coordinator => place.is_coordinator(),
         // The coordinator is trusted with nothing unless a clause names it.
         PlaceRef::Any => !place.is_coordinator(),
+    })
+}
+
+/// Whether a steward's ARCHETYPES let rows go to other places, as SHIP says.
+fn rows_may_leave(agreement: &Agreement) -> bool {
+    agreement.clauses.iter().all(|clause| match &clause.clause {
+        Clause::Archetypes(allowed) => allowed.contains(&Archetype::DataToCompute),
+        _ => true,
     })
 }
 
@@ -73,7 +81,9 @@ impl Legal<'_> {
             let everywhere = table.stewards.iter().all(|steward| {
                 let Some(held) = self.governing.get(steward) else { return false };
                 let at = |targets: &[PlaceRef]| self.names(targets, place);
-                steward == place || relation.shipped_rows(&held.agreement, &columns, &at, self.state).is_ok()
+                steward == place
+                    || (rows_may_leave(&held.agreement)
+                        && relation.shipped_rows(&held.agreement, &columns, &at, self.state).is_ok())
             });
             if everywhere {
                 places.insert(place.clone());
@@ -137,18 +147,14 @@ impl Legal<'_> {
     /// Rows may go to a place if each steward's SHIP ROWS covers every column that the part gives or touches, and its
     /// ARCHETYPES allow rows to leave.
     fn may_ship_rows(&self, part: &ProtectedPart, place: &SiteId) -> bool {
-        let columns = part.disclosed();
         part.stewards.iter().all(|steward| {
             if steward == place {
                 return true;
             }
             let Some(held) = self.governing.get(steward) else { return false };
-            let archetype = held.agreement.clauses.iter().all(|clause| match &clause.clause {
-                Clause::Archetypes(allowed) => allowed.contains(&Archetype::DataToCompute),
-                _ => true,
-            });
             let at = |targets: &[PlaceRef]| self.names(targets, place);
-            archetype && part.relation.shipped_rows(&held.agreement, &columns, &at, self.state).is_ok()
+            rows_may_leave(&held.agreement)
+                && part.relation.shipped_rows(&held.agreement, part.outputs(), &at, self.state).is_ok()
         })
     }
 

@@ -223,6 +223,7 @@ impl Check<'_> {
     fn edge(&self, fragment: &Fragment, flow: &Flow) -> Result<Vec<EdgeVerdict>, Refusal> {
         let reader = fragment.consumer.and_then(|id| self.graph.fragment(id));
         let Some(reader) = reader else {
+            let flow = flow.clone().settled();
             return match flow.protected.first() {
                 Some(rows) => {
                     Err(Refusal::at(fragment.id, format!("protected rows of `{}` reach the requester", rows.steward)))
@@ -236,6 +237,17 @@ impl Check<'_> {
         };
         let mut verdicts = Vec::new();
         for rows in &flow.protected {
+            // Rows that are released go as such where their tables may; partials are made of them all the same.
+            let tables = rows.free.iter().map(|source| Ok((source, self.released_may_go(source, &reader.place)?)));
+            let tables: Result<Vec<(&Source, Vec<String>)>, String> = tables.collect();
+            if fragment.partial_of.is_none()
+                && rows.is_free()
+                && let Ok(tables) = tables
+            {
+                let released = tables.into_iter().map(|(source, basis)| verdict(fragment, source.to_string(), basis));
+                verdicts.extend(released);
+                continue;
+            }
             let what = match fragment.partial_of {
                 Some(release) => format!("partials of {release} over {rows}"),
                 None => rows.to_string(),
@@ -288,11 +300,10 @@ impl Check<'_> {
         if forbidden {
             return Err(format!("agreement `{}` of `{}` lets no rows leave", held.agreement.name, rows.steward));
         }
-        let columns = rows.relation.disclosed(&rows.columns);
         let at = |targets: &[PlaceRef]| self.names(targets, place);
         let number = rows
             .relation
-            .shipped_rows(&held.agreement, &columns, &at, self.input.state)
+            .shipped_rows(&held.agreement, &rows.columns, &at, self.input.state)
             .map_err(|reasons| format!("rows may not go to `{place}`: {}", reasons.join("; ")))?;
         Ok(cite(&rows.steward, held, number))
     }

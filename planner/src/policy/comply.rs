@@ -15,6 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema};
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, DFSchema, DFSchemaRef, DataFusionError, JoinType, TableReference};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
@@ -40,7 +41,34 @@ pub struct CompliantPlan {
     governing: BTreeMap<SiteId, AgreementRef>,
 }
 
+/// Choices of clauses that are tried, at most.
+const CHOICES_MAX: usize = 64;
+
 impl CompliantPlan {
+    /// Every other choice of clauses that cover the release points, up to a limit. Another clause may let partials or rows go
+    /// where the first one does not.
+    pub fn other_choices(&self) -> Vec<ClauseChoice> {
+        let mut choices = vec![ClauseChoice::new()];
+        for part in &self.parts {
+            for clause in
+                part.clauses.iter().filter(|clause| part.others.iter().any(|(steward, _)| *steward == clause.steward))
+            {
+                let own = part.others.iter().filter(|(steward, _)| *steward == clause.steward).map(|(_, other)| *other);
+                let options: Vec<u32> = std::iter::once(clause.clause).chain(own).collect();
+                let longer = choices.iter().flat_map(|choice| {
+                    options.iter().map(|option| {
+                        let mut choice = choice.clone();
+                        choice.insert((part.id.0, clause.steward.clone()), *option);
+                        choice
+                    })
+                });
+                choices = longer.take(CHOICES_MAX).collect();
+            }
+        }
+        // The first is the one that this plan has.
+        choices.split_off(1)
+    }
+
     /// The released part; leaves are tables whose rows are released, and `$release.rN`.
     pub fn plan(&self) -> &LogicalPlan {
         &self.plan
@@ -69,6 +97,8 @@ pub struct ProtectedPart {
     pub id: ReleaseId,
     /// The clause of each steward.
     pub clauses: Vec<ReleaseClauseRef>,
+    /// Further clauses that cover it, too.
+    pub others: Vec<(SiteId, u32)>,
     /// Keys, aggregates and entities over the input's columns.
     pub shape: ReleaseShape,
     /// The rows that are aggregated: a projection over predicates over joins over the stewards' tables.
@@ -80,11 +110,11 @@ pub struct ProtectedPart {
 }
 
 impl ProtectedPart {
-    /// What leaves a steward if it sends the input's rows.
-    pub fn disclosed(&self) -> Vec<Expr> {
+    /// What the input gives, written over the tables' columns.
+    pub fn outputs(&self) -> &[Expr] {
         match &self.input {
-            LogicalPlan::Projection(projection) => self.relation.disclosed(&projection.expr),
-            _ => Vec::new(),
+            LogicalPlan::Projection(projection) => &projection.expr,
+            _ => &[],
         }
     }
 }
@@ -143,14 +173,18 @@ impl From<DataFusionError> for Stop {
     }
 }
 
+/// The clause that is to cover a release point, by number of the point and steward; where none is named, the first that does.
+pub type ClauseChoice = BTreeMap<(u32, SiteId), u32>;
+
 /// Cuts a plan in normal form at its release points.
 pub fn comply(
     plan: LogicalPlan,
     output: DFSchemaRef,
     governing: &Governing<'_>,
+    choice: &ClauseChoice,
     state: &SessionState,
 ) -> Result<CompliantPlan, Stop> {
-    let mut walk = Walk { governing, state, parts: Vec::new(), used: BTreeSet::new() };
+    let mut walk = Walk { governing, state, choice, parts: Vec::new(), used: BTreeSet::new(), protecting: false };
     let plan = match walk.visit(plan)? {
         Relation::Released(plan) => plan,
         Relation::Protected(rows) => return Err(denied(rows.why)),
@@ -188,8 +222,11 @@ struct Rows {
 struct Walk<'a> {
     governing: &'a Governing<'a>,
     state: &'a SessionState,
+    choice: &'a ClauseChoice,
     parts: Vec<ProtectedPart>,
     used: BTreeSet<SiteId>,
+    /// Whether rows that are released count as protected ones, to be released with others by an aggregate.
+    protecting: bool,
 }
 
 impl Walk<'_> {
@@ -214,6 +251,15 @@ impl Walk<'_> {
                     return Err(refuse("a join has two inputs", Vec::new()));
                 };
                 self.join(&plan, join, *left, *right)
+            }
+            // A clause may release the join as a whole: then the released side stands below its release point, too.
+            (LogicalPlan::Join(join), [_], _)
+                if join.join_type == JoinType::Inner && !self.protecting && plain(join)? =>
+            {
+                self.protecting = true;
+                let joined = self.visit(plan);
+                self.protecting = false;
+                joined
             }
             (LogicalPlan::Join(_), _, _) => {
                 let why = protected.into_iter().flat_map(|rows| rows.why).collect();
@@ -273,7 +319,7 @@ impl Walk<'_> {
                 why.extend(texts.into_iter().map(|text| Reason { steward: Some(steward.clone()), text }));
             }
         }
-        if why.is_empty() {
+        if why.is_empty() && !self.protecting {
             return Ok(Relation::Released(plan));
         }
         let scans = vec![table];
@@ -329,7 +375,8 @@ impl Walk<'_> {
         let keys = keys.collect::<Result<Vec<_>, Stop>>()?;
         let asked = aggregate.aggr_expr.iter().map(|value| asked(value, &rows)).collect::<Result<Vec<_>, Stop>>()?;
         let stewards = rows.scans.first().map(|scan| scan.stewards.clone()).unwrap_or_default();
-        let mut clauses = Vec::new();
+        let id = ReleaseId(u32::try_from(self.parts.len()).unwrap_or(u32::MAX));
+        let (mut clauses, mut others) = (Vec::new(), Vec::new());
         let mut why = Vec::new();
         for steward in &stewards {
             let Some(held) = self.governing.get(steward) else {
@@ -337,12 +384,22 @@ impl Walk<'_> {
                 continue;
             };
             let matched = asked.iter().map(|value| value.bare(&rows.relation)).collect::<Vec<_>>();
-            match rows.relation.released_aggregates(&held.agreement, &keys, &matched, None, self.state) {
-                Ok(clause) => clauses.push(ReleaseClauseRef {
-                    steward: steward.clone(),
-                    agreement: AgreementRef { agreement: held.agreement.name.clone(), epoch: held.epoch },
-                    clause,
-                }),
+            let chosen = self.choice.get(&(id.0, steward.clone())).copied();
+            match rows.relation.released_aggregates(&held.agreement, &keys, &matched, chosen, self.state) {
+                Ok(clause) => {
+                    let agreement = AgreementRef { agreement: held.agreement.name.clone(), epoch: held.epoch };
+                    clauses.push(ReleaseClauseRef { steward: steward.clone(), agreement, clause });
+                    let also = held.agreement.clauses.iter().map(|numbered| numbered.number).filter(|other| {
+                        let only = Some(*other);
+                        *other > clause
+                            && chosen.is_none()
+                            && rows
+                                .relation
+                                .released_aggregates(&held.agreement, &keys, &matched, only, self.state)
+                                .is_ok()
+                    });
+                    others.extend(also.map(|other| (steward.clone(), other)));
+                }
                 Err(reasons) => {
                     why.extend(reasons.into_iter().map(|text| Reason { steward: Some(steward.clone()), text }));
                 }
@@ -353,9 +410,8 @@ impl Walk<'_> {
             return Err(denied(why));
         }
         let entities = self.entities(&clauses, &rows, stewards.len())?;
-        let id = ReleaseId(u32::try_from(self.parts.len()).unwrap_or(u32::MAX));
         let (shape, input) = assemble(&keys, &asked, &entities, &rows)?;
-        self.parts.push(ProtectedPart { id, clauses, shape, input, relation: rows.relation, stewards });
+        self.parts.push(ProtectedPart { id, clauses, others, shape, input, relation: rows.relation, stewards });
         Ok(Relation::Released(release_leaf(id, aggregate, keys.len())?))
     }
 
@@ -530,6 +586,25 @@ fn release_leaf(id: ReleaseId, aggregate: &Aggregate, keys: usize) -> Result<Log
         columns.map(|(have, want)| Expr::from(have).alias_qualified(want.relation.clone(), want.name.clone()));
     let renamed: Vec<Expr> = renamed.collect();
     Ok(LogicalPlanBuilder::from(LogicalPlan::TableScan(scan)).project(renamed)?.build()?)
+}
+
+/// Whether a join is made of nothing but what may stand below a release point.
+fn plain(join: &Join) -> Result<bool, Stop> {
+    let other = |node: &LogicalPlan| match node {
+        LogicalPlan::TableScan(_)
+        | LogicalPlan::Filter(_)
+        | LogicalPlan::Projection(_)
+        | LogicalPlan::SubqueryAlias(_) => false,
+        LogicalPlan::Join(join) => join.join_type != JoinType::Inner,
+        _ => true,
+    };
+    let inputs = [&join.left, &join.right];
+    for input in inputs {
+        if input.exists(|node| Ok(other(node)))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn operator(plan: &LogicalPlan) -> String {

@@ -33,6 +33,18 @@ pub(super) struct Flow {
 }
 
 impl Flow {
+    /// The same with rows that are released counted as released data.
+    pub(super) fn settled(mut self) -> Self {
+        let (free, bound) = self.protected.into_iter().partition(|rows| rows.is_free());
+        self.protected = bound;
+        self.sources.extend(free.into_iter().flat_map(|rows: Protected| rows.free));
+        self
+    }
+
+    fn is_bound(&self) -> bool {
+        self.protected.iter().any(|rows| !rows.is_free())
+    }
+
     /// Whether it holds rows of any steward.
     fn is_of_stewards(&self) -> bool {
         !self.protected.is_empty() || !self.foreign.is_empty()
@@ -64,6 +76,9 @@ pub(super) struct Protected {
     pub(super) relation: RelationShape,
     /// Each output column over the tables' columns.
     pub(super) columns: Vec<Expr>,
+    /// The clauses that release them as rows, table by table; empty where one of the tables has none. Such rows may go on as
+    /// released, or stand below a release point with others.
+    pub(super) free: BTreeSet<Source>,
 }
 
 /// Where released data come from.
@@ -119,6 +134,11 @@ impl fmt::Display for Protected {
 }
 
 impl Protected {
+    /// Whether a RELEASE ROWS covers all of them.
+    pub(super) fn is_free(&self) -> bool {
+        !self.free.is_empty()
+    }
+
     /// Base columns that the rows give or that predicates touched, each once.
     pub(super) fn base_columns(&self) -> Vec<Column> {
         let mut columns: BTreeSet<Column> = self.columns.iter().flat_map(columns_of).collect();
@@ -162,43 +182,19 @@ impl Check<'_> {
         if let LogicalPlan::TableScan(scan) = plan {
             return self.leaf(scan, fragment, path);
         }
-        let mut inputs = self.inputs(plan, fragment, path)?;
-        if inputs.iter().all(|input| input.protected.is_empty()) {
-            // Released rows, and those of others, for whom others decide.
-            let invented = !inputs.iter().any(Flow::is_of_stewards);
-            let together = Flow::together(inputs);
-            return Ok(Flow { invented: invented || together.invented, ..together });
+        let inputs = self.inputs(plan, fragment, path)?;
+        if inputs.iter().any(Flow::is_bound) {
+            return operator(plan, inputs, fragment);
         }
-        let refuse = |reason: String| Refusal::at(fragment.id, reason);
-        if inputs.iter().any(|input| !input.sources.is_empty()) {
-            return Err(refuse("protected rows meet released data".into()));
+        // Rows that are released go on as rows of their steward as long as they could stand below a release point.
+        let free = inputs.iter().any(|input| !input.protected.is_empty());
+        if free && let Ok(flow) = operator(plan, inputs.clone(), fragment) {
+            return Ok(flow);
         }
-        match plan {
-            LogicalPlan::Projection(projection) => {
-                let mut flow = single(&mut inputs, fragment)?;
-                for rows in &mut flow.protected {
-                    let columns = projection.expr.iter().map(|expr| rows.written(expr, projection.input.schema()));
-                    rows.columns = columns.collect::<Result<_, _>>().map_err(refuse)?;
-                }
-                Ok(flow)
-            }
-            LogicalPlan::Filter(filter) => {
-                let mut flow = single(&mut inputs, fragment)?;
-                for rows in &mut flow.protected {
-                    let predicate = rows.written(&filter.predicate, filter.input.schema()).map_err(refuse)?;
-                    rows.relation.predicates.extend(split(&predicate));
-                }
-                Ok(flow)
-            }
-            LogicalPlan::SubqueryAlias(_) => single(&mut inputs, fragment),
-            LogicalPlan::Union(_) => Ok(Flow::together(inputs)),
-            LogicalPlan::Join(join) => joined(join, inputs, fragment),
-            other => {
-                let text = other.display().to_string();
-                let operator = text.split([':', '(', ' ']).next().unwrap_or_default().to_owned();
-                Err(refuse(format!("`{operator}` may not work on protected rows")))
-            }
-        }
+        // Released rows, and those of others, for whom others decide.
+        let invented = !inputs.iter().any(Flow::is_of_stewards);
+        let together = Flow::together(inputs).settled();
+        Ok(Flow { invented: invented || together.invented, ..together })
     }
 
     fn leaf(&self, scan: &TableScan, fragment: &Fragment, path: &mut Vec<FragmentId>) -> Result<Flow, Refusal> {
@@ -266,14 +262,45 @@ impl Check<'_> {
             .collect();
         let relation = RelationShape { tables: BTreeMap::from([(name, schema)]), ..RelationShape::default() };
         let released = relation.released_rows(&held.agreement, &columns, self.input.state);
-        let rows = Protected { steward: steward.clone(), relation, columns };
-        Ok(match released {
-            Ok(clause) => {
-                let source = Source::Rows(Box::new(rows), cite(&steward, held, clause));
-                Flow { sources: BTreeSet::from([source]), ..Flow::default() }
+        let mut rows = Protected { steward: steward.clone(), relation, columns, free: BTreeSet::new() };
+        if let Ok(clause) = released {
+            rows.free.insert(Source::Rows(Box::new(rows.clone()), cite(&steward, held, clause)));
+        }
+        Ok(Flow { protected: vec![rows], ..Flow::default() })
+    }
+}
+
+/// What an operator makes of protected rows.
+fn operator(plan: &LogicalPlan, mut inputs: Vec<Flow>, fragment: &Fragment) -> Result<Flow, Refusal> {
+    let refuse = |reason: String| Refusal::at(fragment.id, reason);
+    if inputs.iter().any(|input| !input.sources.is_empty()) {
+        return Err(refuse("protected rows meet released data".into()));
+    }
+    match plan {
+        LogicalPlan::Projection(projection) => {
+            let mut flow = single(&mut inputs, fragment)?;
+            for rows in &mut flow.protected {
+                let columns = projection.expr.iter().map(|expr| rows.written(expr, projection.input.schema()));
+                rows.columns = columns.collect::<Result<_, _>>().map_err(refuse)?;
             }
-            Err(_) => Flow { protected: vec![rows], ..Flow::default() },
-        })
+            Ok(flow)
+        }
+        LogicalPlan::Filter(filter) => {
+            let mut flow = single(&mut inputs, fragment)?;
+            for rows in &mut flow.protected {
+                let predicate = rows.written(&filter.predicate, filter.input.schema()).map_err(refuse)?;
+                rows.relation.predicates.extend(split(&predicate));
+            }
+            Ok(flow)
+        }
+        LogicalPlan::SubqueryAlias(_) => single(&mut inputs, fragment),
+        LogicalPlan::Union(_) => Ok(Flow::together(inputs)),
+        LogicalPlan::Join(join) => joined(join, inputs, fragment),
+        other => {
+            let text = other.display().to_string();
+            let operator = text.split([':', '(', ' ']).next().unwrap_or_default().to_owned();
+            Err(refuse(format!("`{operator}` may not work on protected rows")))
+        }
     }
 }
 
@@ -326,6 +353,10 @@ fn joined(join: &Join, mut inputs: Vec<Flow>, fragment: &Fragment) -> Result<Flo
             (one, other) => rows.relation.predicates.push(one.eq(other)),
         }
     }
+    rows.free = match (rows.is_free(), right.is_free()) {
+        (true, true) => rows.free.into_iter().chain(right.free).collect(),
+        _ => BTreeSet::new(),
+    };
     rows.columns.extend(right.columns);
     rows.relation.tables.extend(right.relation.tables);
     rows.relation.joins.extend(right.relation.joins);

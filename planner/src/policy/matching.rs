@@ -121,7 +121,7 @@ impl RelationShape {
     /// Whether every predicate is one that the agreement's FILTER clauses allow, or one that the relation's own WHERE
     /// states. Gives those that are not.
     fn refused_predicates(&self, agreement: &Agreement, own: Option<&ast::Expr>, state: &SessionState) -> Vec<String> {
-        let own: Vec<Expr> = own.and_then(|own| self.resolve(own, state)).map(|own| split(&own)).unwrap_or_default();
+        let own = self.own_conditions(own, state);
         let allowed = |predicate: &Expr| own.contains(predicate) || self.filter_allows(agreement, predicate, state);
         self.predicates
             .iter()
@@ -151,6 +151,15 @@ impl RelationShape {
             kind_of: &|column| self.column_type(column),
         };
         rules.covers(predicate)
+    }
+
+    /// The columns that a join makes equal to this one.
+    fn equal_to<'a>(&'a self, column: &'a Column) -> impl Iterator<Item = Expr> + 'a {
+        self.joins.iter().filter_map(move |(one, other)| match (one == column, other == column) {
+            (true, _) => Some(Expr::Column(other.clone())),
+            (_, true) => Some(Expr::Column(one.clone())),
+            _ => None,
+        })
     }
 
     /// The table that a column is of.
@@ -206,6 +215,8 @@ impl RelationShape {
             let covered = match expr {
                 Expr::Literal(..) => true,
                 Expr::Column(column) if is_steward(column) || all => true,
+                // An inner join makes its keys equal in every row, so either may stand for both.
+                Expr::Column(column) => listed.contains(expr) || self.equal_to(column).any(|one| listed.contains(&one)),
                 other => listed.contains(other),
             };
             if !covered {
@@ -213,6 +224,11 @@ impl RelationShape {
             }
         }
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+    }
+
+    /// The conditions of a clause's own WHERE.
+    fn own_conditions(&self, own: Option<&ast::Expr>, state: &SessionState) -> Vec<Expr> {
+        own.and_then(|own| self.resolve(own, state)).map(|own| split(&own)).unwrap_or_default()
     }
 
     /// The conditions of a clause's own WHERE that the query does not state.
@@ -296,11 +312,11 @@ impl RelationShape {
         }
     }
 
-    /// The SHIP ROWS clause of an agreement that lets these columns of this relation be at a place.
+    /// The SHIP ROWS clause of an agreement that lets rows of this relation with these outputs be at a place.
     pub fn shipped_rows(
         &self,
         agreement: &Agreement,
-        columns: &[Expr],
+        outputs: &[Expr],
         at: &dyn Fn(&[PlaceRef]) -> bool,
         state: &SessionState,
     ) -> Covered {
@@ -312,8 +328,9 @@ impl RelationShape {
                 reasons.extend(named(agreement, numbered, vec!["it names another place".into()]));
                 continue;
             }
-            let covered = self.rows_covered(listed, from, filter.as_ref(), columns, state);
-            match covered.and_then(|()| self.leaks_nothing_beside(filter.as_ref(), state)) {
+            let own = self.own_conditions(filter.as_ref(), state);
+            let covered = self.rows_covered(listed, from, filter.as_ref(), &self.disclosed(outputs, &own), state);
+            match covered.and_then(|()| self.leaks_nothing_beside(&own)) {
                 Ok(()) => return Ok(numbered.number),
                 Err(more) => reasons.extend(named(agreement, numbered, more)),
             }
@@ -326,9 +343,10 @@ impl RelationShape {
 
     /// Whether the query's own predicates stay silent about rows that do not fulfil a clause's condition `own`: they may
     /// run before it, and one that can fail would tell of such a row by its error.
-    fn leaks_nothing_beside(&self, own: Option<&ast::Expr>, state: &SessionState) -> Result<(), Vec<String>> {
-        let Some(own) = own else { return Ok(()) };
-        let own: Vec<Expr> = self.resolve(own, state).map(|own| split(&own)).unwrap_or_default();
+    fn leaks_nothing_beside(&self, own: &[Expr]) -> Result<(), Vec<String>> {
+        if own.is_empty() {
+            return Ok(());
+        }
         let rules =
             LeakProof { with_literal: &|_| true, with_column: &|_| true, kind_of: &|column| self.column_type(column) };
         let leaking = self.predicates.iter().filter(|predicate| !own.contains(predicate) && !rules.covers(predicate));
@@ -337,12 +355,13 @@ impl RelationShape {
         if leaking.is_empty() { Ok(()) } else { Err(leaking) }
     }
 
-    /// What leaves if rows with these expressions are sent: the expressions, without a widening of number types that the
-    /// engine put in itself, and every column that a predicate touched; each once.
-    pub fn disclosed<'a>(&self, exprs: impl IntoIterator<Item = &'a Expr>) -> Vec<Expr> {
+    /// What leaves if rows with these outputs are sent under a clause with these conditions of its own: the outputs, without
+    /// a widening of number types that the engine put in itself, and every column that another predicate touched; each once.
+    fn disclosed(&self, outputs: &[Expr], own: &[Expr]) -> Vec<Expr> {
         let mut disclosed: Vec<Expr> = Vec::new();
-        let touched = self.touched().into_iter().map(Expr::Column);
-        for expr in exprs.into_iter().map(|expr| self.without_widening(expr)).chain(touched) {
+        let others = self.predicates.iter().filter(|predicate| !own.contains(predicate));
+        let touched = touched_by(others).into_iter().map(Expr::Column);
+        for expr in outputs.iter().map(|expr| self.without_widening(expr)).chain(touched) {
             if !disclosed.contains(&expr) {
                 disclosed.push(expr);
             }
@@ -351,8 +370,11 @@ impl RelationShape {
     }
 
     /// A cast between number types or between text types, put in by the engine so that a function or several stewards'
-    /// columns have one type, is the column itself.
+    /// columns have one type, is the column itself; so is a LOCAL key that was paired with its steward to be counted.
     pub fn without_widening(&self, expr: &Expr) -> Expr {
+        if let Some(key) = paired_key(crate::bind::unalias(expr)) {
+            return key.clone();
+        }
         if let Expr::Cast(cast) = crate::bind::unalias(expr)
             && let Expr::Column(column) = cast.expr.as_ref()
             && let Some(kind) = self.column_type(column)
@@ -373,12 +395,36 @@ impl RelationShape {
 
     /// Every column that predicates and joins touched.
     pub fn touched(&self) -> Vec<Column> {
-        let mut columns: BTreeSet<Column> = BTreeSet::new();
-        for predicate in &self.predicates {
-            columns.extend(predicate.column_refs().into_iter().cloned());
-        }
-        columns.into_iter().filter(|column| !is_steward(column)).collect()
+        touched_by(&self.predicates)
     }
+}
+
+/// The key of `CASE WHEN key IS NOT NULL THEN concat(steward, '/', key) END`, which tells keys of several stewards apart and
+/// nothing else.
+fn paired_key(expr: &Expr) -> Option<&Expr> {
+    let Expr::Case(case) = expr else { return None };
+    let ([(when, then)], None, None) = (case.when_then_expr.as_slice(), &case.expr, &case.else_expr) else {
+        return None;
+    };
+    let (Expr::IsNotNull(key), Expr::ScalarFunction(call)) = (when.as_ref(), then.as_ref()) else { return None };
+    let (paired, stewards) = call.args.split_last()?;
+    let paired = match paired {
+        Expr::Cast(cast) if cast.field.data_type().is_string() => cast.expr.as_ref(),
+        other => other,
+    };
+    let steward = |part: &Expr| match part {
+        Expr::Column(column) => is_steward(column),
+        Expr::Literal(value, _) => value.data_type().is_string(),
+        _ => false,
+    };
+    let pair = call.name() == "concat" && paired == key.as_ref() && matches!(paired, Expr::Column(_));
+    (pair && stewards.iter().all(steward)).then_some(paired)
+}
+
+/// The columns of these predicates, but for stewards' names.
+fn touched_by<'a>(predicates: impl IntoIterator<Item = &'a Expr>) -> Vec<Column> {
+    let columns: BTreeSet<&Column> = predicates.into_iter().flat_map(Expr::column_refs).collect();
+    columns.into_iter().filter(|column| !is_steward(column)).cloned().collect()
 }
 
 /// The SHIP PARTIALS clause of an agreement that lets partials of a RELEASE clause be at a place.

@@ -27,7 +27,7 @@ pub use clause::{
     Archetype, BudgetClause, BudgetLimit, Clause, ClauseRef, Comparison, FilterClause, JoinClause, JoinPartner,
     MaskClause, Obligation, ObligeClause, Period, RowsClause, ShipClause, ShipWhat, TimeUnit,
 };
-pub use comply::{CompliantPlan, Denial, ProtectedPart, Reason, Stop, comply};
+pub use comply::{ClauseChoice, CompliantPlan, Denial, ProtectedPart, Reason, Stop, comply};
 pub use govern::{Governing, Policy};
 pub use held::{AgreementSet, HeldAgreement};
 pub use hierarchy::{Hierarchy, HierarchyError};

@@ -1,0 +1,351 @@
+//! The naive reading: every choice of one agreement a steward, every choice of one clause a steward, every place and every
+//! way of computing there is tried, and each is allowed or not by the rules of `docs/agreements.md` read literally.
+
+use std::collections::BTreeMap;
+
+use super::world::{
+    Above, Agreement, COORDINATOR, Clause, Col, Cond, Family, From, Function, PLACES, PROVIDERS, Question, Source,
+    Table, Valid, Value, What, With, World,
+};
+
+/// How a release point is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum How {
+    /// At the one steward.
+    Beside,
+    /// From partials.
+    Merge,
+    /// From rows that were sent.
+    Rows,
+}
+
+/// A legal way to answer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Way {
+    /// Every row that the question touches is released; the agreement of each steward.
+    Released { agreements: BTreeMap<&'static str, &'static str> },
+    /// Aggregates are released at a place.
+    Aggregates {
+        agreements: BTreeMap<&'static str, &'static str>,
+        /// The number of the clause, by steward.
+        clauses: BTreeMap<&'static str, usize>,
+        place: &'static str,
+        how: How,
+    },
+}
+
+/// The question as the rules see it, without what happens to the answer.
+struct Asked {
+    from: From,
+    conds: Vec<Cond>,
+    /// None asks for rows.
+    groups: Option<(Vec<Col>, Vec<Value>)>,
+    rows: Vec<Col>,
+}
+
+impl Asked {
+    fn of(question: &Question) -> Self {
+        let (mut groups, mut rows) = (None, Vec::new());
+        match (&question.what, question.above) {
+            (What::Rows(columns), Above::Nothing | Above::OrderAndLimit) => rows.clone_from(columns),
+            // DISTINCT is a grouping without functions.
+            (What::Rows(columns), Above::Distinct) => groups = Some((columns.clone(), Vec::new())),
+            (What::Rows(columns), Above::CountOfIt) => {
+                let function = Function { name: "count", distinct: false };
+                groups = Some((Vec::new(), vec![Value { function, argument: Some(columns[0]), filter: None }]));
+            }
+            // Nobody asks for the values that are thrown away.
+            (What::Groups { keys, values }, Above::CountOfIt) => {
+                let values = if keys.is_empty() { values[..1].to_vec() } else { Vec::new() };
+                groups = Some((keys.clone(), values));
+            }
+            (What::Groups { keys, values }, _) => groups = Some((keys.clone(), values.clone())),
+        }
+        Self { from: question.from, conds: question.conds.clone(), groups, rows }
+    }
+
+    /// Every column of a table that is given or touched.
+    fn touched(&self, table: Table) -> Vec<Col> {
+        let mut all = self.rows.clone();
+        all.extend(self.conds.iter().flat_map(|cond| cond.columns()));
+        if let Some((keys, values)) = &self.groups {
+            all.extend(keys);
+            all.extend(values.iter().flat_map(|value| value.argument));
+            all.extend(values.iter().flat_map(|value| value.filter).flat_map(Cond::columns));
+        }
+        if self.from.tables().len() == 2 {
+            all.push(Col(table, "id"));
+        }
+        all.retain(|column| column.0 == table);
+        all
+    }
+}
+
+/// Every legal way.
+pub(super) fn ways(world: &World) -> Vec<Way> {
+    let asked = Asked::of(&world.question);
+    let stewards = world.question.scope.stewards();
+    let mut ways = Vec::new();
+    for governing in choices(&stewards, &|steward| applicable(world, steward)) {
+        let agreements: BTreeMap<_, _> = governing.iter().map(|(steward, one)| (*steward, one.name)).collect();
+        let released = asked.from.tables().into_iter().map(|table| {
+            let touched = asked.touched(table);
+            stewards.iter().all(|steward| rows_released(governing[steward], table, &touched))
+        });
+        let released: Vec<bool> = released.collect();
+        if released.iter().all(|one| *one) {
+            ways.push(Way::Released { agreements });
+            continue;
+        }
+        let Some((keys, values)) = &asked.groups else { continue };
+        let source = match asked.from {
+            From::One(table) => Source::One(table),
+            From::Join => Source::Both,
+            // Only inner joins stand below a release point.
+            From::LeftJoin | From::Semi => continue,
+        };
+        let covering = |steward: &'static str| -> Vec<usize> {
+            let held = governing[steward];
+            (0..held.clauses.len()).filter(|index| covers(held, *index, source, &asked.conds, keys, values)).collect()
+        };
+        for clauses in choices(&stewards, &covering) {
+            for place in PLACES.into_iter().chain([COORDINATOR]) {
+                for how in [How::Beside, How::Merge, How::Rows] {
+                    let legal = match how {
+                        How::Beside => stewards == [place],
+                        How::Merge => {
+                            values.iter().all(mergeable)
+                                && stewards.iter().all(|steward| {
+                                    *steward == place || partials_may(governing[steward], clauses[steward], place)
+                                })
+                        }
+                        // The key may be that of either table that the join makes equal.
+                        How::Rows => entities(&governing, &clauses, source).iter().any(|entity| {
+                            stewards.iter().all(|steward| {
+                                *steward == place
+                                    || rows_may(governing[steward], source, &asked.conds, keys, values, entity, place)
+                            })
+                        }),
+                    };
+                    let own = how != How::Beside && stewards == [place];
+                    if legal && !own && in_family(world.family, how, place) {
+                        let numbers = clauses.iter().map(|(steward, index)| (*steward, index + 1)).collect();
+                        ways.push(Way::Aggregates { agreements: agreements.clone(), clauses: numbers, place, how });
+                    }
+                }
+            }
+        }
+    }
+    ways
+}
+
+/// Every way to choose one of the options of each steward; none if a steward has no option.
+fn choices<T: Clone>(
+    stewards: &[&'static str],
+    options: &dyn Fn(&'static str) -> Vec<T>,
+) -> Vec<BTreeMap<&'static str, T>> {
+    let mut all = vec![BTreeMap::new()];
+    for steward in stewards {
+        let mut longer = Vec::new();
+        for choice in &all {
+            for option in options(steward) {
+                let mut choice = choice.clone();
+                choice.insert(*steward, option);
+                longer.push(choice);
+            }
+        }
+        all = longer;
+    }
+    all
+}
+
+fn applicable<'a>(world: &'a World, steward: &str) -> Vec<&'a Agreement> {
+    let holds = |one: &&Agreement| {
+        one.steward == steward
+            && one.with == With::Requester
+            && one.purpose == "statistics"
+            && matches!(one.valid, Valid::Always | Valid::Now)
+    };
+    world.agreements.iter().filter(holds).collect()
+}
+
+fn rows_released(agreement: &Agreement, of: Table, touched: &[Col]) -> bool {
+    agreement.clauses.iter().any(|clause| match clause {
+        Clause::ReleaseRows { table, columns } => *table == of && touched.iter().all(|column| columns.contains(column)),
+        _ => false,
+    })
+}
+
+fn covers(agreement: &Agreement, index: usize, source: Source, conds: &[Cond], keys: &[Col], values: &[Value]) -> bool {
+    let Clause::Release { functions, arguments, star, by, from, cond, .. } = &agreement.clauses[index] else {
+        return false;
+    };
+    let value_covered = |value: &Value| {
+        let argument = match value.argument {
+            Some(argument) => arguments.contains(&argument),
+            None => *star && value.function.name == "count",
+        };
+        functions.contains(&value.function)
+            && argument
+            && value.filter.is_none_or(|filter| filter_allows(agreement, filter))
+    };
+    *from == source
+        && cond.is_none_or(|own| conds.contains(&own))
+        && conds.iter().all(|one| Some(*one) == *cond || filter_allows(agreement, *one))
+        && keys.iter().all(|key| by.contains(key))
+        && values.iter().all(value_covered)
+}
+
+fn filter_allows(agreement: &Agreement, cond: Cond) -> bool {
+    let listed = |column: Col, against_columns: bool| {
+        agreement.clauses.iter().any(|clause| match clause {
+            Clause::Filter { columns, literals, with_columns } => {
+                columns.contains(&column) && if against_columns { *with_columns } else { *literals }
+            }
+            _ => false,
+        })
+    };
+    match cond {
+        Cond::Literal(column) | Cond::Present(column) => listed(column, false),
+        Cond::Columns(one, other) => listed(one, true) && listed(other, true),
+        Cond::Function(_) => false,
+    }
+}
+
+/// Whether states of constant size give the value.
+fn mergeable(value: &Value) -> bool {
+    match value.function.name {
+        "sum" | "count" | "avg" => !value.function.distinct,
+        "min" | "max" => true,
+        _ => false,
+    }
+}
+
+/// The columns that may be counted for the minimums of the chosen clauses; an empty one where there is no minimum.
+fn entities(
+    governing: &BTreeMap<&'static str, &Agreement>,
+    clauses: &BTreeMap<&'static str, usize>,
+    source: Source,
+) -> Vec<Option<Col>> {
+    let counts = clauses
+        .iter()
+        .any(|(steward, index)| matches!(governing[steward].clauses[*index], Clause::Release { minimum: Some(_), .. }));
+    if !counts {
+        return vec![None];
+    }
+    source.tables().iter().map(|table| Some(Col(*table, "id"))).collect()
+}
+
+fn partials_may(agreement: &Agreement, clause: usize, place: &str) -> bool {
+    agreement.clauses.iter().any(|one| match one {
+        Clause::Partials { of, to } => *of == clause && to.iter().any(|target| target.is(place)),
+        _ => false,
+    })
+}
+
+fn rows_may(
+    agreement: &Agreement,
+    source: Source,
+    conds: &[Cond],
+    keys: &[Col],
+    values: &[Value],
+    entity: &Option<Col>,
+    place: &str,
+) -> bool {
+    let rows_leave = agreement.clauses.iter().all(|clause| match clause {
+        Clause::Archetypes { data, .. } => *data,
+        _ => true,
+    });
+    rows_leave
+        && agreement.clauses.iter().any(|clause| {
+            let Clause::ShipRows { columns, from, cond, to } = clause else { return false };
+            let mut needed: Vec<Col> = keys.iter().chain(entity).copied().collect();
+            needed.extend(values.iter().flat_map(|value| value.argument));
+            // What the clause's own condition touches need not be listed.
+            let others = conds.iter().filter(|one| Some(**one) != *cond);
+            needed.extend(others.clone().flat_map(|one| one.columns()));
+            // A condition of a single value goes as a column of its own, and is listed nowhere.
+            let filtered = values.iter().any(|value| value.filter.is_some());
+            // Beside a condition of the clause only what cannot fail may run.
+            let total = others.clone().all(|one| !matches!(one, Cond::Function(_)));
+            *from == source
+                && to.iter().any(|target| target.is(place))
+                && cond.is_none_or(|own| conds.contains(&own) && total)
+                && !filtered
+                && needed.iter().all(|column| {
+                    // The join makes the keys equal, so one is as good as the other.
+                    let key = *from == Source::Both && column.1 == "id";
+                    columns.contains(column) || (key && columns.iter().any(|one| one.1 == "id"))
+                })
+        })
+}
+
+fn in_family(family: Family, how: How, place: &str) -> bool {
+    match family {
+        Family::Auto => true,
+        Family::ComputeToData => how != How::Rows,
+        Family::DataToCompute => how == How::Rows && (PROVIDERS.contains(&place) || place == COORDINATOR),
+    }
+}
+
+/// What decides a world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Why {
+    Permitted,
+    /// A steward has no agreement with the requester for the purpose now.
+    NoAgreement,
+    /// Rows are asked for, or an operator works on rows, that are not released.
+    Operator,
+    /// No clause releases the aggregates.
+    NoRelease,
+    /// The aggregates may be released, and no place may compute them.
+    NoPlace,
+}
+
+/// What decides a world.
+pub(super) fn why(world: &World) -> Why {
+    if !ways(world).is_empty() {
+        return Why::Permitted;
+    }
+    let asked = Asked::of(&world.question);
+    let stewards = world.question.scope.stewards();
+    let governings = choices(&stewards, &|steward| applicable(world, steward));
+    let source = match asked.from {
+        From::One(table) => Some(Source::One(table)),
+        From::Join => Some(Source::Both),
+        From::LeftJoin | From::Semi => None,
+    };
+    match (governings.is_empty(), &asked.groups, source) {
+        (true, ..) => Why::NoAgreement,
+        (false, Some((keys, values)), Some(source)) => {
+            let released = governings.iter().any(|governing| {
+                stewards.iter().all(|steward| {
+                    let held = governing[steward];
+                    (0..held.clauses.len()).any(|index| covers(held, index, source, &asked.conds, keys, values))
+                })
+            });
+            if released { Why::NoPlace } else { Why::NoRelease }
+        }
+        _ => Why::Operator,
+    }
+}
+
+/// Whether released rows of a steward's table may be at a place.
+pub(super) fn may_be(
+    world: &World,
+    steward: &str,
+    agreement: &str,
+    table: &str,
+    columns: &[String],
+    place: &str,
+) -> bool {
+    let held = world.agreements.iter().find(|one| one.steward == steward && one.name == agreement).unwrap();
+    held.clauses.iter().any(|clause| {
+        let Clause::ShipRows { columns: listed, from, cond, to } = clause else { return false };
+        let Source::One(of) = from else { return false };
+        of.name() == table
+            && cond.is_none()
+            && to.iter().any(|target| target.is(place))
+            && columns.iter().all(|column| listed.iter().any(|one| one.1 == column))
+    })
+}
