@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 use crate::demo::{self, DemoArgs};
 use crate::explain::{self, ExplainArgs};
+use crate::interchange::{self, AgreementArgs};
 use crate::role::{self, RoleArgs};
 use crate::shell::{self, SqlArgs};
 use crate::telemetry::{self, LogFormat};
@@ -34,6 +35,8 @@ enum Role {
     Sql(SqlArgs),
     /// Print the plan of a query from files alone, or why it is refused.
     Explain(Box<ExplainArgs>),
+    /// Read agreements from other formats, and write them in other formats.
+    Agreement(Box<AgreementArgs>),
 }
 
 impl Command {
@@ -54,6 +57,7 @@ impl Command {
             }
             Role::Sql(arguments) => shell::run(arguments).await,
             Role::Explain(arguments) => explain::run(&arguments),
+            Role::Agreement(arguments) => interchange::run(&arguments),
         }
     }
 }

@@ -14,6 +14,7 @@ mod archive;
 mod federation;
 mod generated;
 mod golden;
+mod interchange;
 mod load;
 mod processes;
 mod roles;
