@@ -6,6 +6,7 @@ pub mod embedded;
 pub mod explain;
 pub mod federation;
 pub mod interchange;
+pub mod request;
 pub mod role;
 pub mod sample;
 pub mod shell;

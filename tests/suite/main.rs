@@ -17,6 +17,7 @@ mod golden;
 mod interchange;
 mod load;
 mod processes;
+mod requests;
 mod roles;
 mod tidy;
 mod tpch;
