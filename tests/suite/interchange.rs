@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use dynamos_cli::demo::scene;
-use dynamos_cli::interchange::{Import, export, import, read_agreements, read_json};
+use dynamos_cli::interchange::{Import, export, export_odrl, import, import_odrl, read_agreements, read_json};
 use dynamos_planner::policy::{Agreement, Archetype, Clause, Grantee, NumberedClause, PlaceRef};
 use dynamos_planner::sql::parse_agreement;
 
@@ -78,5 +78,17 @@ fn sample_agreements_survive_the_originals_json_and_a_profile() {
         for grantee in sample.grantees.iter().filter(|grantee| !matches!(grantee, Grantee::User(_))) {
             assert!(left_out.iter().any(|line| line.contains(&grantee.to_string())), "{grantee}: {left_out:?}");
         }
+    }
+}
+
+#[test]
+fn sample_agreements_survive_odrl() {
+    for sample in samples() {
+        let (document, report) = export_odrl(std::slice::from_ref(&sample)).unwrap();
+        // As a file would hold it.
+        let document = serde_json::from_str(&document.to_string()).unwrap();
+        let (again, _) = import_odrl(&document).unwrap_or_else(|error| panic!("{error}: {document}"));
+        assert_eq!(again.iter().map(ToString::to_string).collect::<Vec<_>>(), [sample.to_string()]);
+        assert!(report.left_out.is_empty(), "{report}");
     }
 }

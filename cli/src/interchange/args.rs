@@ -25,6 +25,8 @@ pub(super) enum AgreementCommand {
 pub(super) enum Other {
     /// The agreement JSON of the original DYNAMOS middleware.
     Dynamos,
+    /// ODRL policies as JSON-LD, with DUO terms.
+    Odrl,
 }
 
 #[derive(Args, Clone, Debug)]

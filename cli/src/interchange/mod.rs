@@ -6,6 +6,7 @@
 
 mod args;
 mod error;
+mod odrl;
 mod original;
 mod pieces;
 mod report;
@@ -14,6 +15,7 @@ mod texts;
 
 pub use args::AgreementArgs;
 pub use error::InterchangeError;
+pub use odrl::{export_odrl, import_odrl};
 pub use original::{
     ArchetypeEntry, Dataset, DatasetTerms, Exported, Import, Profile, Relation, RequestType, StewardAgreement, export,
     import, read_json,

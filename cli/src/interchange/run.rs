@@ -8,6 +8,7 @@ use dynamos_proto::settings;
 use serde::de::DeserializeOwned;
 
 use super::args::{AgreementArgs, AgreementCommand, ExportArgs, ImportArgs, Other};
+use super::odrl;
 use super::original::{self, Import, Profile};
 use super::texts::{read_agreements, write_agreements};
 use super::{InterchangeError, Report};
@@ -35,6 +36,12 @@ pub fn run(args: &AgreementArgs) -> anyhow::Result<ExitCode> {
 fn imported(args: &ImportArgs) -> Result<(String, Report), InterchangeError> {
     let (agreements, report) = match args.from {
         Other::Dynamos => from_original(args)?,
+        Other::Odrl => {
+            let content = |problem: String| InterchangeError::Content { path: args.file.clone(), problem };
+            let document =
+                serde_json::from_str(&settings::text(&args.file)?).map_err(|error| content(error.to_string()))?;
+            odrl::import_odrl(&document)?
+        }
     };
     Ok((write_agreements(&agreements), report))
 }
@@ -66,6 +73,10 @@ fn exported(args: &ExportArgs) -> Result<(String, Report), InterchangeError> {
                 std::fs::write(path, text).map_err(|source| InterchangeError::Output { path: path.clone(), source })?;
             }
             Ok((pretty(&exported.agreements)?, exported.report))
+        }
+        Other::Odrl => {
+            let (document, report) = odrl::export_odrl(&agreements)?;
+            Ok((pretty(&document)?, report))
         }
     }
 }
