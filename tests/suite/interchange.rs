@@ -69,6 +69,7 @@ fn sample_agreements_survive_the_originals_json_and_a_profile() {
             datasets: None,
             archetypes: None,
             request_types: None,
+            enforced: None,
             profile: Some(&profile),
         })
         .unwrap_or_else(|error| panic!("{error}: {json}"));

@@ -58,6 +58,10 @@ pub(super) struct ImportArgs {
     /// The request types' JSON, which says what they compute (dynamos)
     #[arg(long, value_name = "FILE")]
     pub(super) request_types: Option<PathBuf>,
+
+    /// The JSON of services that stewards demand of every request (dynamos)
+    #[arg(long, value_name = "FILE")]
+    pub(super) enforced_services: Option<PathBuf>,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -17,8 +17,8 @@ pub use args::AgreementArgs;
 pub use error::InterchangeError;
 pub use odrl::{export_odrl, import_odrl};
 pub use original::{
-    ArchetypeEntry, Dataset, DatasetTerms, Exported, Import, Profile, Relation, RequestType, StewardAgreement, export,
-    import, read_json,
+    ArchetypeEntry, Dataset, DatasetTerms, EnforcedServices, Exported, Import, Profile, Relation, RequestType,
+    StewardAgreement, export, import, read_json,
 };
 pub use report::Report;
 pub use run::run;

@@ -51,6 +51,7 @@ fn from_original(args: &ImportArgs) -> Result<(Vec<dynamos_planner::policy::Agre
     let datasets = args.datasets.as_deref().map(json).transpose()?;
     let archetypes = args.archetypes.as_deref().map(json).transpose()?;
     let request_types = args.request_types.as_deref().map(json).transpose()?;
+    let enforced = args.enforced_services.as_deref().map(json).transpose()?;
     let profile = args.profile.as_deref().map(profile).transpose()?;
     original::import(&Import {
         agreements: &agreements,
@@ -58,6 +59,7 @@ fn from_original(args: &ImportArgs) -> Result<(Vec<dynamos_planner::policy::Agre
         datasets: datasets.as_deref(),
         archetypes: archetypes.as_deref(),
         request_types: request_types.as_deref(),
+        enforced: enforced.as_deref(),
         profile: profile.as_ref(),
     })
 }

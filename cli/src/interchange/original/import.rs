@@ -8,7 +8,7 @@ use dynamos_planner::policy::{
     Agreement, Archetype, Clause, Columns, FromRelation, Grantee, NumberedClause, PlaceRef, ReleaseWhat, ShipWhat,
 };
 
-use super::model::{ArchetypeEntry, Dataset, RequestType, StewardAgreement};
+use super::model::{ArchetypeEntry, Dataset, EnforcedServices, RequestType, StewardAgreement};
 use super::profile::{DatasetTerms, Profile, moment};
 use super::terms::{Terms, functions, terms};
 use crate::interchange::{InterchangeError, Report, pieces, texts};
@@ -26,6 +26,8 @@ pub struct Import<'a> {
     pub archetypes: Option<&'a [ArchetypeEntry]>,
     /// The file of request types, if there is one.
     pub request_types: Option<&'a [RequestType]>,
+    /// The file of services that stewards demand, if there is one.
+    pub enforced: Option<&'a [EnforcedServices]>,
     /// The profile, if there is one.
     pub profile: Option<&'a Profile>,
 }
@@ -166,6 +168,7 @@ fn agreement(
     finish(&mut clauses, terms, &providers, report)?;
     check_relations(name, dataset, &clauses)?;
     check_sensitive(name, dataset, input.datasets, &clauses)?;
+    check_enforced(input, terms, &clauses, report)?;
     report.supply(format!("purposes of `{}`: {}", dataset.agreement, dataset.purposes.join(", ")));
     report.supply(format!("validity of `{}`: {} to {}", dataset.agreement, dataset.valid_from, dataset.valid_until));
     Ok(Agreement {
@@ -306,6 +309,39 @@ fn check_sensitive(
                 return Err(InterchangeError::Profile(format!(
                     "data set `{name}` calls column `{column}` sensitive, and `{clause}` grants it; add a MASK or leave \
                      it out"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the steward demands of every request is kept, or there is no agreement.
+fn check_enforced(
+    input: &Import<'_>,
+    terms: &Terms,
+    clauses: &[NumberedClause],
+    report: &mut Report,
+) -> Result<(), InterchangeError> {
+    let own = input.enforced.unwrap_or_default().iter().filter(|one| one.data_steward == input.steward);
+    let types = own.flat_map(|one| &one.types).filter(|(name, _)| terms.request_types.contains(name));
+    for (request_type, service) in types.flat_map(|(name, services)| services.iter().map(move |one| (name, one))) {
+        match service.as_str() {
+            "sql-anonymize" if clauses.iter().any(|one| matches!(one.clause, Clause::Mask(_))) => {
+                report.carry(format!("service `{service}`, demanded of `{request_type}` → the profile's MASK clauses"));
+            }
+            "sql-anonymize" => {
+                return Err(InterchangeError::Profile(format!(
+                    "`{}` demands `{service}` of `{request_type}`; write MASK clauses, such as `MASK t.born AS \
+                     date_trunc('year', born)`",
+                    input.steward
+                )));
+            }
+            "sql-query" | "sql-algorithm" | "sql-aggregate" | "sql-graph" => {}
+            _ => {
+                return Err(InterchangeError::Nothing(format!(
+                    "`{}` demands service `{service}` of `{request_type}`, and there is none like it here",
+                    input.steward
                 )));
             }
         }

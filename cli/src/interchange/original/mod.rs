@@ -11,5 +11,5 @@ mod tests;
 
 pub use export::{Exported, export};
 pub use import::{Import, import};
-pub use model::{ArchetypeEntry, Dataset, Relation, RequestType, StewardAgreement, read_json};
+pub use model::{ArchetypeEntry, Dataset, EnforcedServices, Relation, RequestType, StewardAgreement, read_json};
 pub use profile::{DatasetTerms, Profile};

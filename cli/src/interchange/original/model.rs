@@ -92,6 +92,17 @@ pub struct RequestType {
     pub optional_services: BTreeMap<String, String>,
 }
 
+/// Services that a steward demands of every request, whether it asks for them or not.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnforcedServices {
+    /// The steward.
+    pub data_steward: String,
+    /// Services by type of request.
+    #[serde(default)]
+    pub types: BTreeMap<String, Vec<String>>,
+}
+
 /// Reads a list, or one element without a list around it.
 ///
 /// # Errors

@@ -67,6 +67,7 @@ fn imported(agreements: &str, profile: Option<&Profile>) -> Result<(Vec<Agreemen
         datasets: Some(&read_json(DATASETS).unwrap()),
         archetypes: Some(&read_json(ARCHETYPES).unwrap()),
         request_types: Some(&read_json(REQUEST_TYPES).unwrap()),
+        enforced: None,
         profile,
     })
 }
@@ -181,6 +182,7 @@ fn a_sensitive_column_is_not_granted_unmasked() {
             datasets,
             archetypes: None,
             request_types: None,
+            enforced: None,
             profile: Some(profile),
         };
         import(&input).map(|(agreements, _)| agreements.len()).map_err(|error| error.to_string())
@@ -189,6 +191,16 @@ fn a_sensitive_column_is_not_granted_unmasked() {
     assert!(refused.contains("calls column `Scale` sensitive"), "{refused}");
     let masked = PROFILE.replace("\"FILTER", "\"MASK jobs.scale AS NULL\", \"FILTER");
     assert_eq!(with(&profile(&masked)), Ok(1));
+}
+
+#[test]
+fn the_profile_that_the_code_shows_is_one() {
+    let page = include_str!("profile.rs");
+    let lines = page.lines().filter_map(|line| line.strip_prefix("//!"));
+    let shown: Vec<&str> =
+        lines.skip_while(|line| *line != " ```toml").skip(1).take_while(|line| *line != " ```").collect();
+    let profile = profile(&shown.join("\n"));
+    assert_eq!(profile.datasets["wageGap"].requests["sqlDataRequest"].len(), 3);
 }
 
 #[test]
@@ -209,6 +221,7 @@ fn strange_files_are_refused() {
             datasets: None,
             archetypes: None,
             request_types: None,
+            enforced: None,
             profile: None,
         };
         import(&input).unwrap_err().to_string()
@@ -253,4 +266,31 @@ fn export_says_less_where_the_original_has_no_words() {
     let other = EXPECTED.replace("pay", "more").replace("compute_to_data, data_to_compute", "compute_to_data");
     let both = [parse_agreement(EXPECTED).unwrap(), parse_agreement(&other).unwrap()];
     assert!(export(&both, None).unwrap_err().to_string().contains("the original has one list a user"));
+}
+
+#[test]
+fn what_a_steward_demands_of_every_request_is_kept_or_nothing_is_granted() {
+    let agreements = read_json(AGREEMENTS).unwrap();
+    let with = |enforced: &str, profile: &Profile| {
+        let enforced: Vec<EnforcedServices> = read_json(enforced).unwrap();
+        let input = Import {
+            agreements: &agreements,
+            steward: "NORTH",
+            datasets: None,
+            archetypes: None,
+            request_types: None,
+            enforced: Some(&enforced),
+            profile: Some(profile),
+        };
+        import(&input).map(|(_, report)| report.carried.join("\n")).map_err(|error| error.to_string())
+    };
+    let anonymize = r#"{ "data_steward": "NORTH", "types": { "sqlDataRequest": ["sql-anonymize"] } }"#;
+    let refused = with(anonymize, &profile(PROFILE)).unwrap_err();
+    assert!(refused.contains("`NORTH` demands `sql-anonymize` of `sqlDataRequest`; write MASK"), "{refused}");
+    let masked = profile(&PROFILE.replace("\"FILTER", "\"MASK people.born AS date_trunc('year', born)\", \"FILTER"));
+    assert!(with(anonymize, &masked).unwrap().contains("the profile's MASK clauses"));
+    let other = with(&anonymize.replace("sql-anonymize", "sql-blur"), &masked).unwrap_err();
+    assert!(other.contains("demands service `sql-blur`"), "{other}");
+    // Another steward's demands are its own.
+    assert!(with(&anonymize.replace("NORTH", "SOUTH"), &profile(PROFILE)).is_ok());
 }
