@@ -3,6 +3,7 @@
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::process::ExitCode;
 
+use dynamos_planner::Placement;
 use dynamos_proto::settings;
 
 use super::args::RequestArgs;
@@ -65,8 +66,10 @@ pub async fn ask(
         writeln!(err, "-- user: the request is of `{named}`, asked as `{user}`")?;
     }
     let user = args.user.clone().or_else(|| args.info.is_some().then(|| named.map(str::to_owned)).flatten());
-    let placement = format!("SET dynamos.placement = '{}';", args.placement.as_str());
-    let mut commands = vec![placement];
+    let mut commands = match args.placement {
+        Placement::Auto => Vec::new(),
+        chosen => vec![format!("SET dynamos.placement = '{}';", chosen.as_str())],
+    };
     for query in queries {
         writeln!(err, "{query};")?;
         commands.push(format!("{query};"));
