@@ -10,6 +10,7 @@
     reason = "a test that cannot go on fails, and what it prints is shown then"
 )]
 
+mod agreements_page;
 mod archive;
 mod federation;
 mod generated;
