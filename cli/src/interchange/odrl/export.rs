@@ -7,14 +7,6 @@ use super::iri;
 use super::rule::{Rule, Slot, Term, rule_of};
 use crate::interchange::{InterchangeError, Report};
 
-/// The JSON-LD contexts: ODRL's own, and the prefixes of DUO and of the project's profile.
-fn context() -> Value {
-    json!([
-        "http://www.w3.org/ns/odrl.jsonld",
-        { "duo": "http://purl.obolibrary.org/obo/DUO_", "dynamos": "urn:dynamos:odrl:" }
-    ])
-}
-
 /// Writes agreements as ODRL policies: one as it is, several as a graph.
 ///
 /// # Errors
@@ -25,12 +17,12 @@ pub fn export_odrl(agreements: &[Agreement]) -> Result<(Value, Report), Intercha
     let mut policies = agreements.iter().map(|one| policy(one, &mut report)).collect::<Result<Vec<_>, _>>()?;
     let document = match (policies.pop(), policies.is_empty()) {
         (Some(Value::Object(mut only)), true) => {
-            only.insert("@context".to_owned(), context());
+            only.insert("@context".to_owned(), iri::context());
             Value::Object(only)
         }
         (last, _) => {
             policies.extend(last);
-            json!({ "@context": context(), "@graph": policies })
+            json!({ "@context": iri::context(), "@graph": policies })
         }
     };
     Ok((document, report))
@@ -63,7 +55,7 @@ fn policy(agreement: &Agreement, report: &mut Report) -> Result<Value, Interchan
     let mut policy = json!({
         "@type": "Agreement",
         "uid": uid,
-        "profile": "urn:dynamos:odrl:",
+        "profile": iri::PROFILE,
         "assigner": iri::site(&agreement.steward),
         "assignee": agreement.grantees.iter().map(iri::grantee).collect::<Vec<_>>(),
         "permission": permissions,

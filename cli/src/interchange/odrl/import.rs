@@ -1,7 +1,7 @@
 //! ODRL → agreements. A permission that has anything unknown in it is left out and reported: less is granted. Where
 //! leaving something out would grant more, as with a prohibition or an unknown obligation, the document is refused.
 
-use dynamos_planner::policy::{Agreement, Grantee, NumberedClause, UtcMillis};
+use dynamos_planner::policy::{Agreement, Grantee, NumberedClause, UtcMillis, purpose};
 use serde_json::{Map, Value};
 
 use super::iri;
@@ -20,11 +20,19 @@ const DESCRIPTIONS: [&str; 5] = ["dc:", "dct:", "dcterms:", "rdfs:", "schema:"];
 /// When the document is no agreement of a site with somebody, for a purpose, or says what cannot be kept.
 pub fn import_odrl(document: &Value) -> Result<(Vec<Agreement>, Report), InterchangeError> {
     let mut report = Report::default();
-    let policies: Vec<&Value> = match document.get("@graph") {
-        Some(Value::Array(graph)) => graph.iter().collect(),
-        Some(_) => return refuse("`@graph` is no list"),
-        None => vec![document],
+    if !document.get("@context").is_some_and(iri::is_known_context) {
+        return refuse(format!("its `@context` is not {}, so its terms may mean something else", iri::context()));
+    }
+    let policies: Vec<&Value> = match document {
+        Value::Object(whole) if whole.contains_key("@graph") => {
+            only(whole, &["@context", "@graph"]).map_err(InterchangeError::Import)?;
+            list(whole.get("@graph"))
+        }
+        _ => vec![document],
     };
+    if policies.is_empty() {
+        return refuse("there is no policy in it");
+    }
     let agreements =
         policies.into_iter().map(|policy| agreement(policy, &mut report)).collect::<Result<Vec<_>, _>>()?;
     texts::note_unsupported(&agreements, &mut report);
@@ -94,6 +102,11 @@ fn agreement(policy: &Value, report: &mut Report) -> Result<Agreement, Interchan
     for purpose in &common.purposes {
         report.carry(format!("`{name}`: purpose {} → PURPOSE {purpose}", iri::purpose(purpose)));
     }
+    let known = purpose::shipped().map_err(|error| InterchangeError::Import(error.to_string()))?;
+    let is_known = |purpose: &str| known.names().any(|name| known.covers(purpose, name));
+    for purpose in common.purposes.iter().filter(|purpose| !is_known(purpose)) {
+        report.leave_out(format!("`{name}`: nothing is known of purpose {purpose}; it covers itself alone"));
+    }
     let Common { purposes, valid_from, valid_until, .. } = common;
     let agreement = Agreement { name, steward, grantees, purposes, valid_from, valid_until, clauses };
     pieces::checked(agreement).map_err(InterchangeError::Import)
@@ -109,6 +122,9 @@ fn check_keys(policy: &Map<String, Value>, report: &mut Report) -> Result<(), In
             }
             _ => return refuse(format!("`{key}` of the policy has no meaning here")),
         }
+    }
+    if ids(policy.get("profile")).as_deref() != Ok(&[iri::PROFILE.to_owned()]) {
+        return refuse(format!("its profile is not `{}` alone, and what another one means is not known", iri::PROFILE));
     }
     match text(policy.get("@type")).as_deref() {
         Some("Agreement" | "odrl:Agreement" | "http://www.w3.org/ns/odrl/2/Agreement") => Ok(()),
@@ -178,6 +194,9 @@ fn read_constraint(
     only(constraint, &["uid", "@type", "dynamos:name", "leftOperand", "operator", "rightOperand", "unit"])?;
     let term = read_term(constraint)?;
     match (term.left.as_str(), term.operator.as_str()) {
+        ("purpose" | "recipient", "eq") if list(Some(&term.right)).len() != 1 => {
+            Err(format!("`{}` cannot equal several values; write `isAnyOf`", term.left))
+        }
         ("purpose", "isAnyOf" | "eq") if common.purposes.is_empty() => {
             for one in ids(Some(&term.right))? {
                 common.purposes.push(iri::purpose_of(&one)?);

@@ -1,6 +1,7 @@
 //! The names of things in ODRL documents: parties, places, tables and purposes as URNs, DUO terms as their own IRIs.
 
 use dynamos_planner::policy::{Grantee, PlaceRef};
+use serde_json::{Value, json};
 
 /// What the project's own names begin with.
 const URN: &str = "urn:dynamos:";
@@ -29,6 +30,21 @@ const MODIFIERS: [(&str, &str); 18] = [
     ("0000045", "not for profit organisation use only"),
     ("0000046", "non commercial use only"),
 ];
+
+/// The project's ODRL profile, for which `dynamos:` stands.
+pub(super) const PROFILE: &str = "urn:dynamos:odrl:";
+/// ODRL's own context.
+const ODRL_CONTEXT: &str = "http://www.w3.org/ns/odrl.jsonld";
+
+/// The contexts of a document: ODRL's, and the prefixes of DUO and of the project's profile.
+pub(super) fn context() -> Value {
+    json!([ODRL_CONTEXT, { "duo": "http://purl.obolibrary.org/obo/DUO_", "dynamos": PROFILE }])
+}
+
+/// Whether terms mean under this context what they mean here. Terms are not expanded, so another one cannot be read.
+pub(super) fn is_known_context(found: &Value) -> bool {
+    *found == context() || *found == json!(ODRL_CONTEXT) || *found == json!([ODRL_CONTEXT])
+}
 
 /// A part of a URN: letters, digits, `_`, `.` and `-` as they are, other bytes as `%XX`.
 pub(super) fn escaped(text: &str) -> String {

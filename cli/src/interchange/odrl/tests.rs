@@ -84,6 +84,8 @@ fn a_permission_with_anything_unknown_grants_nothing() {
     assert!(
         kept(&|one| one["constraint"].as_array_mut().unwrap().push(either.clone())).contains("`or` has no meaning")
     );
+    assert!(kept(&|one| one["constraint"][0]["operator"] = json!("eq")).contains("cannot equal several values"));
+    assert!(kept(&|one| one["constraint"][0]["operator"] = json!("isNoneOf")).contains("`purpose isNoneOf`"));
     assert!(kept(&|one| one["action"] = json!("use")).contains("`use` grants nothing here"));
     assert!(kept(&|one| one["duty"] = json!([])).contains("`duty` has no meaning"));
     assert!(kept(&|one| one["target"] = json!("urn:dynamos:table:other")).contains("not the tables of its relation"));
@@ -104,6 +106,10 @@ fn what_would_grant_more_if_left_out_refuses_the_document() {
     };
     assert!(refusal(&|all| all["prohibition"] = json!([{}])).contains("prohibitions"));
     assert!(refusal(&|all| all["inheritFrom"] = json!("x")).contains("`inheritFrom` of the policy has no meaning"));
+    assert!(refusal(&|all| all["@context"][1]["dynamos"] = json!("urn:other:")).contains("may mean something else"));
+    assert!(refusal(&|all| all["@context"] = json!(null)).contains("may mean something else"));
+    assert!(refusal(&|all| all["profile"] = json!(["urn:dynamos:odrl:", "urn:other:"])).contains("its profile is not"));
+    assert!(refusal(&|all| all["profile"] = json!([])).contains("its profile is not"));
     assert!(refusal(&|all| all["@type"] = json!("Offer")).contains("nobody has agreed"));
     assert!(refusal(&|all| all["obligation"][0]["action"] = json!("compensate")).contains("`compensate`"));
     assert!(refusal(&|all| all["obligation"][0]["consequence"] = json!([])).contains("`consequence`"));
@@ -151,4 +157,13 @@ fn duo_terms_are_read_in_every_usual_form() {
     ])
     .unwrap();
     assert_eq!(import_odrl(&both).unwrap().0.len(), 2);
+    let mut beside = both;
+    beside["prohibition"] = json!([{}]);
+    assert!(import_odrl(&beside).unwrap_err().to_string().contains("`prohibition` has no meaning"));
+    let unknown = exported(&text.replace("DUO:0000042", "DUO:1234567"));
+    let (_, report) = import_odrl(&unknown).unwrap();
+    assert!(report.left_out.iter().any(|line| line.contains("nothing is known of purpose DUO:1234567")), "{report}");
+    let (_, report) = import_odrl(&exported(&text.replace("DUO:0000042", "secondary_use"))).unwrap();
+    assert!(report.left_out.is_empty(), "{report}");
+    assert!(imported(&json!({ "@context": unknown["@context"], "@graph": [] })).unwrap_err().contains("no policy"));
 }
