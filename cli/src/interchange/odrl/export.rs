@@ -1,8 +1,10 @@
-//! Agreements → ODRL. Every condition is written; only JOIN, which grants, has no word and is left out.
+//! Agreements → ODRL. Every condition is written; only JOIN, which grants, has no word and is left out. What was written
+//! is read back before it is given out: a condition that the language has and this file forgot would widen a grant.
 
 use dynamos_planner::policy::{Agreement, NumberedClause};
 use serde_json::{Map, Value, json};
 
+use super::import::import_odrl;
 use super::iri;
 use super::rule::{Rule, Slot, Term, rule_of};
 use crate::interchange::{InterchangeError, Report};
@@ -11,7 +13,7 @@ use crate::interchange::{InterchangeError, Report};
 ///
 /// # Errors
 ///
-/// When an agreement grants nothing that ODRL could hold.
+/// When an agreement grants nothing that ODRL could hold, or would be read back as another one.
 pub fn export_odrl(agreements: &[Agreement]) -> Result<(Value, Report), InterchangeError> {
     let mut report = Report::default();
     let mut policies = agreements.iter().map(|one| policy(one, &mut report)).collect::<Result<Vec<_>, _>>()?;
@@ -25,7 +27,18 @@ pub fn export_odrl(agreements: &[Agreement]) -> Result<(Value, Report), Intercha
             json!({ "@context": iri::context(), "@graph": policies })
         }
     };
-    Ok((document, report))
+    let written: Vec<Agreement> = agreements.iter().map(without_joins).collect();
+    match import_odrl(&document) {
+        Ok((again, _)) if again == written => Ok((document, report)),
+        Ok(_) => Err(InterchangeError::Export("it would be read back as another agreement".to_owned())),
+        Err(error) => Err(InterchangeError::Export(format!("it could not be read back: {error}"))),
+    }
+}
+
+fn without_joins(agreement: &Agreement) -> Agreement {
+    let mut agreement = agreement.clone();
+    agreement.clauses.retain(|clause| rule_of(clause).is_some());
+    agreement
 }
 
 fn policy(agreement: &Agreement, report: &mut Report) -> Result<Value, InterchangeError> {
