@@ -7,6 +7,8 @@ use clap::{Parser, Subcommand};
 
 use crate::demo::{self, DemoArgs};
 use crate::explain::{self, ExplainArgs};
+use crate::interchange::{self, AgreementArgs};
+use crate::request::{self, RequestArgs};
 use crate::role::{self, RoleArgs};
 use crate::shell::{self, SqlArgs};
 use crate::telemetry::{self, LogFormat};
@@ -34,6 +36,10 @@ enum Role {
     Sql(SqlArgs),
     /// Print the plan of a query from files alone, or why it is refused.
     Explain(Box<ExplainArgs>),
+    /// Ask a request in the JSON of the original DYNAMOS middleware.
+    Request(Box<RequestArgs>),
+    /// Read agreements from other formats, and write them in other formats.
+    Agreement(Box<AgreementArgs>),
 }
 
 impl Command {
@@ -54,6 +60,8 @@ impl Command {
             }
             Role::Sql(arguments) => shell::run(arguments).await,
             Role::Explain(arguments) => explain::run(&arguments),
+            Role::Request(arguments) => request::run(*arguments).await,
+            Role::Agreement(arguments) => interchange::run(&arguments),
         }
     }
 }

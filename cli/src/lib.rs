@@ -5,6 +5,8 @@ pub mod demo;
 pub mod embedded;
 pub mod explain;
 pub mod federation;
+pub mod interchange;
+pub mod request;
 pub mod role;
 pub mod sample;
 pub mod shell;

@@ -10,13 +10,16 @@
     reason = "a test that cannot go on fails, and what it prints is shown then"
 )]
 
+mod agreements_page;
 mod archive;
 mod federation;
 mod generated;
 mod golden;
+mod interchange;
 mod load;
 mod naive;
 mod processes;
+mod requests;
 mod roles;
 mod tidy;
 mod tpch;

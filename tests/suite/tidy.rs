@@ -78,7 +78,7 @@ fn the_planner_stays_pure_and_the_protocol_stays_in_wire() {
 
 #[test]
 fn links_of_the_documents_lead_somewhere() {
-    for name in ["README.md", "docs/ARCHITECTURE.md"] {
+    for name in ["README.md", "docs/ARCHITECTURE.md", "docs/agreements.md", "docs/threat-model.md"] {
         let path = root().join(name);
         let text = fs::read_to_string(&path).unwrap();
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
@@ -88,4 +88,20 @@ fn links_of_the_documents_lead_somewhere() {
             }
         }
     }
+}
+
+/// A test that a document names is there, so that no row of the threat model rests on one that is gone.
+#[test]
+fn tests_that_the_documents_name_are_there() {
+    let path = root().join("docs/threat-model.md");
+    let text = fs::read_to_string(&path).unwrap();
+    let mut found = 0;
+    for (before, behind) in text.match_indices("`](").map(|(at, mark)| (&text[..at], &text[at + mark.len()..])) {
+        let name = before.rsplit("[`").next().unwrap();
+        let file = path.parent().unwrap().join(behind.split(')').next().unwrap());
+        let code = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        assert!(code.contains(&format!("fn {name}(")), "{} has no test `{name}`", file.display());
+        found += 1;
+    }
+    assert!(found > 30, "only {found} names of tests were found");
 }

@@ -35,5 +35,7 @@ pub use args::SqlArgs;
 pub(crate) use error::ShellError;
 pub use render::Format;
 pub use run::run;
+pub(crate) use run::run_commands;
+pub use session::Reader;
 pub(crate) use splitter::Splitter;
 pub use target::Secret;

@@ -1,7 +1,7 @@
 //! The subcommand from arguments to exit code.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal as _};
+use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal as _, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -38,6 +38,17 @@ pub async fn run(args: SqlArgs) -> anyhow::Result<ExitCode> {
             Ok(if cancelled { ExitCode::from(interrupt::EXIT_CODE) } else { ExitCode::FAILURE })
         }
     }
+}
+
+/// Connects and runs what `-c` gives, for other subcommands that ask in SQL.
+pub(crate) async fn run_commands(
+    args: &SqlArgs,
+    reader: Reader,
+    out: &mut (dyn Write + Send),
+    err: &mut (dyn Write + Send),
+) -> Result<(), ShellError> {
+    let console = Console { out, err, reader, progress: ProgressMode::Silent };
+    work(args, console, Interrupts::listen(), Input::Stream, &|name| std::env::var(name).ok()).await
 }
 
 /// What standard input is.

@@ -25,7 +25,7 @@ pub(super) struct Console<'a> {
 
 /// What reads the results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reader {
+pub enum Reader {
     /// A person at a terminal.
     Terminal,
     /// A file or another program.

@@ -1,0 +1,107 @@
+//! All sample agreements of the project through other formats and back: what a format can say comes back as it was.
+
+use std::path::{Path, PathBuf};
+
+use dynamos_cli::demo::scene;
+use dynamos_cli::interchange::{Import, export, export_odrl, import, import_odrl, read_agreements, read_json};
+use dynamos_planner::policy::{Agreement, Archetype, Clause, Grantee, NumberedClause, PlaceRef};
+use dynamos_planner::sql::parse_agreement;
+
+/// The demo's agreements, those of the golden plans, and the examples of the page for stewards.
+fn samples() -> Vec<Agreement> {
+    let folder = tempfile::tempdir().unwrap();
+    let demo = scene(folder.path(), None).unwrap();
+    let texts = demo.stewards.iter().flat_map(|steward| steward.agreements.clone());
+    let mut all: Vec<Agreement> =
+        texts.map(|text| parse_agreement(&text).unwrap_or_else(|error| panic!("{error}: {text}"))).collect();
+    for file in golden() {
+        all.extend(read_agreements(&file).unwrap());
+    }
+    assert!(all.len() >= 14, "{} agreements", all.len());
+    all.extend(crate::agreements_page::agreements());
+    all
+}
+
+fn golden() -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for federation in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/federation")).unwrap() {
+        for file in std::fs::read_dir(federation.unwrap().path().join("agreements")).unwrap() {
+            files.push(file.unwrap().path());
+        }
+    }
+    files.sort();
+    assert!(files.len() >= 8, "{files:?}");
+    files
+}
+
+/// What the original's JSON can say of an agreement, with users in place of other grantees, none of whom it knows.
+fn expressible(agreement: &Agreement) -> Agreement {
+    let mut said = agreement.clone();
+    said.grantees = ["ann@uva.example", "o'hara@vu.example"].map(|user| Grantee::User(user.to_owned())).to_vec();
+    let sites = |clause: &NumberedClause| match &clause.clause {
+        Clause::Ship(ship) => ship.to.iter().any(|place| matches!(place, PlaceRef::Site(_))),
+        _ => true,
+    };
+    said.clauses.retain(sites);
+    for clause in &mut said.clauses {
+        if let Clause::Ship(ship) = &mut clause.clause {
+            ship.to.retain(|place| matches!(place, PlaceRef::Site(_)));
+        }
+    }
+    // Without ARCHETYPES both are allowed; the import writes them out.
+    if !said.clauses.iter().any(|clause| matches!(clause.clause, Clause::Archetypes(_))) {
+        let number = said.clauses.last().unwrap().number + 1;
+        let clause = Clause::Archetypes(vec![Archetype::ComputeToData, Archetype::DataToCompute]);
+        said.clauses.push(NumberedClause { number, name: None, clause });
+    }
+    said
+}
+
+#[test]
+fn sample_agreements_survive_the_originals_json_and_a_profile() {
+    for sample in samples() {
+        let said = expressible(&sample);
+        let exported = export(std::slice::from_ref(&said), None).unwrap();
+        let json = serde_json::to_string(&exported.agreements).unwrap();
+        let profile = dynamos_proto::settings::parse(&exported.profile.text().unwrap()).unwrap();
+        let (again, _) = import(&Import {
+            agreements: &read_json(&json).unwrap(),
+            steward: &said.steward,
+            datasets: None,
+            archetypes: None,
+            request_types: None,
+            enforced: None,
+            profile: Some(&profile),
+        })
+        .unwrap_or_else(|error| panic!("{error}: {json}"));
+        assert_eq!(again.iter().map(ToString::to_string).collect::<Vec<_>>(), [said.to_string()]);
+        // What it cannot say is told.
+        let left_out = export(std::slice::from_ref(&sample), None).unwrap().report.left_out;
+        for grantee in sample.grantees.iter().filter(|grantee| !matches!(grantee, Grantee::User(_))) {
+            assert!(left_out.iter().any(|line| line.contains(&grantee.to_string())), "{grantee}: {left_out:?}");
+        }
+    }
+}
+
+#[test]
+fn sample_agreements_survive_odrl() {
+    for sample in samples() {
+        let mut said = sample.clone();
+        said.clauses.retain(|clause| !matches!(clause.clause, Clause::Join(_)));
+        let exported = export_odrl(std::slice::from_ref(&sample));
+        let granting =
+            |clause: &NumberedClause| matches!(clause.clause, Clause::Release(_) | Clause::Ship(_) | Clause::Filter(_));
+        if !said.clauses.iter().any(granting) {
+            let error = exported.unwrap_err().to_string();
+            assert!(error.contains("grants nothing that ODRL has a word for"), "{error}: {sample}");
+            continue;
+        }
+        let (document, report) = exported.unwrap();
+        // As a file would hold it.
+        let document = serde_json::from_str(&document.to_string()).unwrap();
+        let (again, _) = import_odrl(&document).unwrap_or_else(|error| panic!("{error}: {document}"));
+        assert_eq!(again.iter().map(ToString::to_string).collect::<Vec<_>>(), [said.to_string()]);
+        let joins = sample.clauses.len() - said.clauses.len();
+        assert_eq!(report.left_out.iter().filter(|line| line.contains("JOIN")).count(), joins, "{report}");
+    }
+}
