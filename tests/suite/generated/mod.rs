@@ -1,5 +1,6 @@
-//! Generated queries: random SQL over a federation of small tables, judged by one plain engine over the same rows. Nothing
-//! here is about what agreements forbid: every table is open to the one user who asks.
+//! Generated queries: random SQL over a federation of small tables, judged by one plain engine over the same rows, every
+//! table open to the one user who asks; and over two federations that differ in nothing but what the agreements hide
+//! ([`hidden`], [`interference`]), which must not be told apart.
 //!
 //! ```text
 //! seed ─► grammar (with expression) ─► query ─┬─► federation, auto and one forced placement ─┬─► run: same rows?
@@ -12,6 +13,8 @@
 
 mod expression;
 mod grammar;
+mod hidden;
+mod interference;
 mod not_yet;
 mod oracle;
 mod query;

@@ -235,8 +235,18 @@ pub const TABLES: &[Table] = &[
     },
 ];
 
-/// The federation of these tables; writes their files into `root`.
+/// The federation of these tables, all open; writes their files into `root`.
 pub fn design(root: &Path) -> Design {
+    design_with(root, &agreement, &mut |_, _, _| {})
+}
+
+/// The federation of these tables under other agreements (by steward), with the rows of every part changed: the table, the
+/// number of the part, its rows.
+pub fn design_with(
+    root: &Path,
+    agreement: &dyn Fn(&str) -> String,
+    change: &mut dyn FnMut(&Table, usize, &mut Vec<Row>),
+) -> Design {
     let mut random = StdRng::seed_from_u64(ROWS_SEED);
     let mut stewards: Vec<Steward> = ["a", "b", "c"]
         .into_iter()
@@ -244,7 +254,8 @@ pub fn design(root: &Path) -> Design {
         .collect();
     for table in TABLES {
         for (place, (steward, count)) in table.parts.iter().enumerate() {
-            let rows = table.rows(place, *count, &mut random);
+            let mut rows = table.rows(place, *count, &mut random);
+            change(table, place, &mut rows);
             let folder = root.join(steward);
             fs::create_dir_all(&folder).unwrap();
             let described = table.write(&folder, &rows, table.parquet.contains(steward));
@@ -272,10 +283,15 @@ pub fn design(root: &Path) -> Design {
     }
 }
 
+/// The tables of a steward.
+pub fn tables_of(steward: &str) -> impl Iterator<Item = &'static Table> {
+    TABLES.iter().filter(move |table| table.parts.iter().any(|(holder, _)| *holder == steward))
+}
+
 /// Everything of a steward's may be seen and be anywhere.
 fn agreement(steward: &str) -> String {
     let mut clauses = Vec::new();
-    for table in TABLES.iter().filter(|table| table.parts.iter().any(|(holder, _)| *holder == steward)) {
+    for table in tables_of(steward) {
         clauses.push(format!("RELEASE ROWS (*) FROM gen.{}", table.name));
         clauses.push(format!("SHIP ROWS (*) FROM gen.{} TO ANY, COORDINATOR", table.name));
     }
@@ -285,10 +301,17 @@ fn agreement(steward: &str) -> String {
     )
 }
 
-type Row = Vec<Option<String>>;
+/// A row's cells, in the order of the columns; none is NULL.
+pub type Row = Vec<Option<String>>;
 
 impl Table {
-    fn rows(&self, place: usize, count: usize, random: &mut StdRng) -> Vec<Row> {
+    /// Where a column stands.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name == name)
+    }
+
+    /// So many rows of a part.
+    pub fn rows(&self, place: usize, count: usize, random: &mut StdRng) -> Vec<Row> {
         let one = |number: usize, random: &mut StdRng| {
             self.columns.iter().map(|column| column.values.one(place, number, random)).collect()
         };

@@ -1,0 +1,99 @@
+//! Non-interference: a question gets the same answer, the same verdict, the same error and the same reported sizes from two
+//! federations that differ only in what the agreements hide from whoever asks.
+
+use std::fmt::Write;
+
+use dynamos_cli::demo::rows;
+use dynamos_cli::federation::query;
+
+use super::grammar;
+use super::hidden::{Side, design};
+use super::run::{Placed, connect};
+use crate::federation::{TestFederation, told};
+
+/// Cases unless `DYNAMOS_CASES` says otherwise; each is a generated query under one placement, or one by hand under each.
+const CASES: usize = 600;
+/// So many failures are shown.
+const SHOWN_MAX: usize = 5;
+
+/// Questions whose outcome would tell of hidden rows or masked values if anything of them ran on raw data.
+const BY_HAND: &[&str] = &[
+    "SELECT rid FROM gen.orders WHERE 100 / (qty - 20) > 1",
+    "SELECT 100 / (qty - 20) FROM gen.orders",
+    "SELECT rid FROM gen.visits WHERE days + 9223372036854775800 > 0",
+    "SELECT sum(days) FROM gen.visits",
+    "SELECT CAST(kind AS BIGINT) FROM gen.orders",
+    "SELECT rid FROM gen.orders WHERE CAST(kind AS BIGINT) = 1",
+    "SELECT rid FROM gen.orders WHERE kind LIKE '%lice'",
+    "SELECT count(*) FROM gen.orders WHERE price > 0",
+    "SELECT count(*), min(rid), max(rid) FROM gen.orders",
+    "SELECT count(DISTINCT pid) FROM gen.visits",
+    "SELECT name, count(*) FROM gen.customers GROUP BY name",
+    "SELECT v.rid FROM gen.visits v JOIN gen.people p ON v.pid = p.pid WHERE v.days > 5000",
+    "SELECT rid FROM gen.visits ORDER BY days DESC, rid LIMIT 3",
+    "SELECT rid, rank() OVER (ORDER BY days) FROM gen.visits",
+    "SELECT rid FROM gen.people WHERE pid NOT IN (SELECT pid FROM gen.visits WHERE days = 5)",
+    "SELECT rid FROM gen.orders WHERE rid >= 500000",
+    "SELECT num FROM gen.tags WHERE num >= 90 OR 1 / (num - 95) = 7",
+    "SELECT 1 FROM gen.rates WHERE 1 / (CAST(rate AS BIGINT) - 6000) > 5",
+    "SELECT word FROM a.gen.nothing WHERE 1 / (num - 90) > 0",
+    "SELECT nobody FROM gen.orders",
+];
+
+/// All that can be seen of what a question did.
+async fn seen(sql: &str, way: &mut Placed) -> String {
+    let mut text = String::new();
+    match query(&mut way.client, sql).await {
+        Ok(batches) => {
+            let mut answer = rows(&batches).unwrap();
+            // Rows of several places come in any order, and the one that was asked for is another test's matter.
+            answer.sort();
+            writeln!(text, "{} rows", answer.len()).unwrap();
+            for row in answer {
+                writeln!(text, "{}", row.join("|")).unwrap();
+            }
+        }
+        Err(error) => {
+            let told = told(&error);
+            // Of several places that fail on rows in view, the fastest is named.
+            let message = told.message.split(" at site `").next().unwrap_or_default();
+            writeln!(text, "{}: {message}", told.code).unwrap();
+            return text;
+        }
+    }
+    match query(&mut way.client, "SHOW EDGES FOR LAST QUERY").await {
+        Ok(edges) => {
+            for row in rows(&edges).unwrap() {
+                writeln!(text, "edge {}", row.join("|")).unwrap();
+            }
+        }
+        Err(error) => writeln!(text, "no edges: {}", told(&error)).unwrap(),
+    }
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_tells_of_what_the_agreements_hide() {
+    let cases = std::env::var("DYNAMOS_CASES").map_or(CASES, |text| text.parse().unwrap());
+    let one = TestFederation::design(design(Side::One)).await;
+    let other = TestFederation::design(design(Side::Other)).await;
+    let (mut here, mut there) = (connect(&one).await, connect(&other).await);
+    let (mut apart, mut answered) = (Vec::new(), 0);
+    // One after the other, as a user's last query is asked for.
+    for case in 0..cases {
+        let (number, way) = (case / here.len(), case % here.len());
+        let generated = || grammar::query(case as u64).federated();
+        let sql = BY_HAND.get(number).map_or_else(generated, |sql| (*sql).to_owned());
+        let (first, second) = tokio::join!(seen(&sql, &mut here[way]), seen(&sql, &mut there[way]));
+        answered += usize::from(first.contains(" rows\n"));
+        if first != second {
+            apart.push(format!("case {case} under {}: {sql}\n{first}──\n{second}", here[way].placement));
+        }
+    }
+    one.stop().await;
+    other.stop().await;
+    println!("{cases} cases, {answered} answered");
+    let shown = apart.iter().take(SHOWN_MAX).cloned().collect::<Vec<_>>().join("\n");
+    assert!(apart.is_empty(), "{} cases tell the two apart\n{shown}", apart.len());
+    assert!(answered * 10 > cases * 7, "too few are answered: {answered} of {cases}");
+}
