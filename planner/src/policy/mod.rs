@@ -39,7 +39,7 @@ pub use release::{
     Argument, Decimal, DistinctInput, Minimum, MinimumScope, Outcome, ReleaseClause, ReleaseWhat, ReleasedAggregates,
     ReleasedFunction,
 };
-pub use release_plan::{ReleaseConditions, complete_plan, conditions, merge_plan, partial_plan};
+pub use release_plan::{ReleaseConditions, complete_plan, conditions, largest_minimum, merge_plan, partial_plan};
 pub use requester::Requester;
 pub use support::{Unimplemented, refuse_unimplemented};
 pub use view::{ProtectedView, RawTable, RawTables, protected_view};

@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 use datafusion::execution::SessionState;
 use dynamos_planner::fragment::{Fragment, FragmentGraph};
-use dynamos_planner::policy::{AgreementSet, conditions, partial_plan};
+use dynamos_planner::policy::{AgreementSet, conditions, largest_minimum, partial_plan};
 use dynamos_proto::ids::{FragmentId, SiteId};
 use dynamos_proto::status::{Code, ServiceError};
 use dynamos_proto::v1::FragmentReport;
@@ -119,8 +119,7 @@ impl Query {
 
     /// The largest minimum that stands in any of the clauses of its release points.
     pub(crate) fn largest_minimum(&self) -> u32 {
-        let points = self.graph.releases.iter().filter_map(|point| conditions(&point.clauses, &self.agreements).ok());
-        points.flat_map(|point| point.minimums.into_values()).max().unwrap_or(0)
+        largest_minimum(&self.graph, &self.agreements)
     }
 }
 
