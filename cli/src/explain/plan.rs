@@ -59,7 +59,10 @@ pub fn explained(args: &ExplainArgs) -> Result<String, ExplainError> {
     let planner = FederationPlanner::with_knowledge(knowledge);
     let parameters = parameters(&args.parameters, &sql, &planner, &request)?;
     match planner.plan(&sql, &parameters, &request).map_err(ExplainError::Refused)? {
-        Verdict::Permitted(plan) => Ok(dynamos_planner::explain_permit(plan.graph(), &plan.explain())),
+        Verdict::Permitted(plan) => {
+            let agreements = &request.snapshot.agreements;
+            Ok(dynamos_planner::explain_permit(plan.graph(), agreements, &plan.explain()))
+        }
         Verdict::Denied(refusal) => Err(ExplainError::Refused(refusal.into())),
     }
 }

@@ -19,19 +19,14 @@ pub(crate) fn without_literals(reason: &str) -> String {
                 kept.push('?');
                 rest.by_ref().find(|one| *one == next);
             }
-            _ if in_code && next.is_ascii_digit() && !in_word => kept.push('?'),
             // The rest of a number, its fraction and exponent.
-            _ if in_code && before_is_number(&kept) && (next.is_alphanumeric() || next == '.') => {}
+            _ if in_code && kept.ends_with('?') && (next.is_alphanumeric() || next == '.') => {}
+            _ if in_code && next.is_ascii_digit() && !in_word => kept.push('?'),
             _ => kept.push(next),
         }
         before = next;
     }
     kept
-}
-
-/// Whether a literal was just left out.
-fn before_is_number(kept: &str) -> bool {
-    kept.ends_with('?')
 }
 
 #[cfg(test)]

@@ -94,7 +94,9 @@ impl QueryEngine {
         let request = self.request(caller)?;
         let text = match (self.plan(sql, Vec::new(), &request).await?, policy) {
             (Verdict::Permitted(plan), Asked::Plan) => plan.explain(),
-            (Verdict::Permitted(plan), Asked::Policy) => explain::permitted(plan.as_ref()),
+            (Verdict::Permitted(plan), Asked::Policy) => {
+                explain::permitted(plan.as_ref(), &request.snapshot.agreements)
+            }
             (Verdict::Denied(refusal), asked) => {
                 self.parts.decisions.append(&denial_record(sql, &request, &refusal)).await?;
                 match asked {

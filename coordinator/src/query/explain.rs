@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use dynamos_planner::fragment::FragmentGraph;
+use dynamos_planner::policy::AgreementSet;
 use dynamos_proto::v1;
 
 use super::planner_door::{PermittedPlan, Refusal};
@@ -12,8 +13,8 @@ use super::planner_door::{PermittedPlan, Refusal};
 pub(super) const COLUMN: &str = "plan";
 
 /// The verdict on a query that may run: under which agreements, by which clauses, and the plan.
-pub(super) fn permitted(plan: &dyn PermittedPlan) -> String {
-    dynamos_planner::explain_permit(plan.graph(), &plan.explain())
+pub(super) fn permitted(plan: &dyn PermittedPlan, agreements: &AgreementSet) -> String {
+    dynamos_planner::explain_permit(plan.graph(), agreements, &plan.explain())
 }
 
 /// The verdict on a query that may not run.

@@ -4,7 +4,7 @@
 use arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
 use datafusion::execution::SendableRecordBatchStream;
-use dynamos_planner::policy::{UtcMillis, largest_minimum};
+use dynamos_planner::policy::{Requester, UtcMillis, largest_minimum};
 use dynamos_proto::ids::QueryId;
 use dynamos_proto::sign::{sha256, sha256_hex};
 use dynamos_proto::status::{Code, ServiceError};
@@ -22,6 +22,7 @@ use super::show::concerns;
 use crate::decision::{AgreementBasis, DecisionRecord, Ending, Verdict as Decided, statement_hash, without_literals};
 use crate::dispatch::dispatch;
 use crate::frontend::Caller;
+use crate::registry::Snapshot;
 
 /// A query whose rows are coming.
 pub(super) struct Started {
@@ -57,7 +58,13 @@ impl QueryEngine {
         sql: &str,
         parameters: Vec<ScalarValue>,
     ) -> Result<Started, ServiceError> {
-        let request = self.request(caller)?;
+        let request = match self.request(caller) {
+            Ok(request) => request,
+            Err(error) => {
+                self.parts.decisions.append(&self.unplanned(caller, sql, &error)).await?;
+                return Err(error);
+            }
+        };
         let span = info_span!("query", query_id = %request.query);
         let live = self.queries.begin(&request.query, &caller.identity.user, &caller.identity.organisation);
         let deadline = Instant::now() + self.parts.deadline;
@@ -87,8 +94,9 @@ impl QueryEngine {
             });
             let parts = &self.parts;
             let (token, snapshot) = (&caller.identity.token, &request.snapshot);
-            let participants =
+            let mut participants =
                 dispatch(plan.as_ref(), token, snapshot, &parts.key, &parts.channels, &self.background).await?;
+            participants.begin();
             let root = parts.channels.root().open_root(&request.query);
             let rows = timeout_at(deadline, root).await.unwrap_or_else(|_| Err(time_is_up()))?;
             Ok((slot, snapshots, plan, participants, rows))
@@ -138,12 +146,33 @@ impl QueryEngine {
             Err(error) => {
                 let record = DecisionRecord {
                     code: Some(error.code.as_str().to_owned()),
-                    agreements: concerned(request),
+                    agreements: concerned(&request.snapshot, &request.requester),
                     ..record(sql, request, Decided::Refused)
                 };
                 decisions.append(&record).await?;
                 Err(error)
             }
+        }
+    }
+
+    /// The record of a query whose session asks for what the requester may not, such as a purpose.
+    fn unplanned(&self, caller: &Caller, sql: &str, error: &ServiceError) -> DecisionRecord {
+        let (identity, snapshot) = (&caller.identity, self.parts.registry.snapshot());
+        let agreements = concerned(&snapshot, &requester(identity));
+        DecisionRecord {
+            at: UtcMillis(self.parts.clock.utc_ms()).to_string(),
+            query_id: Uuid::new_v4().to_string(),
+            verdict: Decided::Refused,
+            code: Some(error.code.as_str().to_owned()),
+            requester: identity.user.clone(),
+            organisation: identity.organisation.clone(),
+            purpose: caller.settings.options.get("purpose").cloned(),
+            statement_sha256: statement_hash(sql),
+            graph_sha256: None,
+            catalog_version: snapshot.catalog.version,
+            agreements,
+            clauses: Vec::new(),
+            reason: None,
         }
     }
 
@@ -172,7 +201,7 @@ impl QueryEngine {
 pub(super) fn denial_record(sql: &str, request: &PlanRequest, refusal: &Refusal) -> DecisionRecord {
     DecisionRecord {
         code: Some(Code::Denied.as_str().to_owned()),
-        agreements: concerned(request),
+        agreements: concerned(&request.snapshot, &request.requester),
         reason: Some(without_literals(&refusal.reason)),
         ..record(sql, request, Decided::Denied)
     }
@@ -194,8 +223,8 @@ fn permit_record(sql: &str, request: &PlanRequest, plan: &dyn PermittedPlan) -> 
 }
 
 /// The agreements in force that the decision about this requester rests on.
-fn concerned(request: &PlanRequest) -> Vec<AgreementBasis> {
-    let all = request.snapshot.agreements.all().filter(|held| concerns(&held.agreement, &request.requester));
+fn concerned(snapshot: &Snapshot, requester: &Requester) -> Vec<AgreementBasis> {
+    let all = snapshot.agreements.all().filter(|held| concerns(&held.agreement, requester));
     let basis = all.map(|held| AgreementBasis {
         steward: held.agreement.steward.clone(),
         agreement: held.agreement.name.clone(),

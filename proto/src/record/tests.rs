@@ -259,7 +259,8 @@ fn many_threads_write_one_chain() {
     assert_eq!(notes.len(), 400);
     // Each thread's own records are in its order.
     for thread in 0..16 {
-        let own: Vec<usize> = notes.iter().map(|note| note.text.parse().unwrap()).filter(|n| n / 100 == thread).collect();
+        let own: Vec<usize> =
+            notes.iter().map(|note| note.text.parse().unwrap()).filter(|n| n / 100 == thread).collect();
         assert!(own.is_sorted() && own.len() == 25);
     }
 }

@@ -97,6 +97,7 @@ fn permitted(query: &QueryId) -> Verdict {
         to: Some(FragmentId(1)),
         what: "partials of r0".into(),
         clauses: vec!["uva.a@3 clause 1".into()],
+        rows_of: None,
     };
     Verdict::Permitted(Box::new(FakePlan(graph(query), vec![edge])))
 }

@@ -11,6 +11,7 @@ use dynamos_proto::v1;
 use futures::{StreamExt, TryStreamExt};
 
 use super::fixture::{Answer, Fixture, batch, columns};
+use crate::dispatch::Begun;
 use crate::query::rows::shown;
 use crate::query::{QueryState, Refusal};
 
@@ -62,7 +63,10 @@ async fn gives_the_rows_after_the_permit_reached_every_place_and_the_disk() {
     assert_eq!((&decision["organisation"], &decision["purpose"]), (&"uva".into(), &"statistics".into()));
     assert_eq!(decision["agreements"], serde_json::json!([{"steward": "uva", "agreement": "a", "epoch": 3}]));
     // Three rows look like any small number.
-    assert_eq!((&end["event"], &end["outcome"], &end["rows_at_most"]), (&"end".into(), &"FINISHED".into(), &1024.into()));
+    assert_eq!(
+        (&end["event"], &end["outcome"], &end["rows_at_most"]),
+        (&"end".into(), &"FINISHED".into(), &1024.into())
+    );
     assert_eq!(end["query_id"], query.as_str());
     assert_eq!(*federation.place("uva").cancelled.borrow(), 0);
 }
@@ -99,6 +103,23 @@ async fn a_place_that_cannot_take_the_permit_is_named_and_the_others_are_told_to
 }
 
 #[tokio::test]
+async fn a_place_is_told_to_stop_once_it_has_answered_and_that_nobody_had_begun() {
+    let federation = Fixture::new();
+    let _feed = federation.root.feed(columns());
+    *federation.place("vu").submit.lock().unwrap() = Err(ServiceError::new(Code::BudgetSpent, "no more"));
+    let uva = federation.place("uva");
+    let silent = uva.answers.acquire().await.unwrap();
+    assert_eq!(federation.rows().await.err().unwrap().code, Code::BudgetSpent, "the first failure is the answer");
+    for place in [federation.place("vu"), federation.place("surf"), &federation.root] {
+        place.until_cancelled().await;
+    }
+    assert_eq!((uva.permits.lock().unwrap().len(), *uva.cancelled.borrow()), (1, 0), "it may still accept the query");
+    drop(silent);
+    uva.until_cancelled().await;
+    assert_eq!(*uva.begun.lock().unwrap(), [Begun::Nowhere]);
+}
+
+#[tokio::test]
 async fn a_refusal_of_a_site_keeps_its_code() {
     let federation = Fixture::new();
     *federation.place("uva").submit.lock().unwrap() = Err(ServiceError::new(Code::SiteRefused, "no clause"));
@@ -124,6 +145,7 @@ async fn dropping_the_rows_tells_every_place_to_stop() {
     drop(stream);
     for place in federation.places.values().chain([&federation.root]) {
         place.until_cancelled().await;
+        assert_eq!(*place.begun.lock().unwrap(), [Begun::Somewhere]);
     }
     assert_eq!(federation.engine.queries().get(&query).unwrap().state, QueryState::Cancelled);
 }

@@ -60,6 +60,10 @@ async fn settings_of_the_session_reach_the_planner_and_are_checked_again() {
         let error = federation.engine.run(&caller, "SELECT 1", vec![]).await.err().unwrap();
         assert_eq!(error.code, Code::InvalidArgument);
     }
+    let refused: Vec<_> =
+        federation.records().into_iter().filter(|record| record["code"] == "INVALID_ARGUMENT").collect();
+    let purposes: Vec<_> = refused.iter().map(|record| record["purpose"].as_str().unwrap()).collect();
+    assert_eq!(purposes, ["education", "statistics"], "that, too, is on record");
 }
 
 #[tokio::test]

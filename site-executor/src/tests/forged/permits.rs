@@ -11,8 +11,8 @@ use dynamos_proto::v1;
 use super::super::exchange::fetch;
 use super::fixture::{Forgery, columns, steward, submit, submit_everywhere, table};
 use super::{Base, Case, refuse_all};
-use crate::place::{TlsFiles, now_ms};
-use crate::testing::{Federation, key_of, scan, token};
+use crate::place::TlsFiles;
+use crate::testing::{Federation, key_of, now_ms, scan, token};
 
 fn claims() -> Claims {
     Claims {
