@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::audit::{self, AuditArgs};
 use crate::demo::{self, DemoArgs};
 use crate::explain::{self, ExplainArgs};
 use crate::role::{self, RoleArgs};
@@ -34,6 +35,8 @@ enum Role {
     Sql(SqlArgs),
     /// Print the plan of a query from files alone, or why it is refused.
     Explain(Box<ExplainArgs>),
+    /// Check files of records.
+    Audit(AuditArgs),
 }
 
 impl Command {
@@ -54,6 +57,7 @@ impl Command {
             }
             Role::Sql(arguments) => shell::run(arguments).await,
             Role::Explain(arguments) => explain::run(&arguments),
+            Role::Audit(arguments) => audit::run(&arguments),
         }
     }
 }

@@ -11,6 +11,7 @@
 )]
 
 mod archive;
+mod budgets;
 mod federation;
 mod generated;
 mod golden;

@@ -80,6 +80,7 @@ fn query(sql: &str) -> Result<String, ServiceError> {
         | DynamosStatement::ShowAgreement { .. }
         | DynamosStatement::ShowPermissions { .. }
         | DynamosStatement::ShowEdges
+        | DynamosStatement::ShowDecisions
         | DynamosStatement::SimulateAgreement { .. }
         | DynamosStatement::Set { .. } => {
             Err(ServiceError::new(Code::Unsupported, "only queries have a plan; agreements belong into `--agreements`"))

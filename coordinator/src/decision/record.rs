@@ -73,6 +73,17 @@ pub enum Verdict {
     Refused,
 }
 
+impl Verdict {
+    /// The verdict in one word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Permitted => "permitted",
+            Self::Denied => "denied",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// SHA-256 (hex) of a statement, equal for statements that differ only in white space, comments and the case of words
 /// outside quotes.
 pub fn statement_hash(sql: &str) -> String {

@@ -183,6 +183,7 @@ impl Engine for QueryEngine {
             }
             DynamosStatement::ShowPermissions { .. } => rows(text::schema(&show::PERMISSION_COLUMNS)),
             DynamosStatement::ShowEdges => rows(text::schema(&show::EDGE_COLUMNS)),
+            DynamosStatement::ShowDecisions => rows(text::schema(&show::DECISION_COLUMNS)),
             DynamosStatement::SimulateAgreement { .. } => Err(no_simulation()),
             DynamosStatement::Set { .. }
             | DynamosStatement::CreateAgreement(_)
@@ -218,6 +219,9 @@ impl Engine for QueryEngine {
             }
             DynamosStatement::ShowPermissions { purpose } => self.permissions(caller, purpose),
             DynamosStatement::ShowEdges => show::edges(self.queries.last(&identity.user, &identity.organisation)),
+            DynamosStatement::ShowDecisions => {
+                show::decisions(self.parts.decisions.recent(&identity.user, &identity.organisation))
+            }
             DynamosStatement::CreateAgreement(agreement) | DynamosStatement::AlterAgreement(agreement) => {
                 self.change(caller, &agreement.steward, sql).await
             }
