@@ -116,6 +116,27 @@ impl Executor {
         start(&self.place, &accepted, id)
     }
 
+    /// Records that a place was refused what it asked for. That a query or its place is gone is no refusal.
+    pub(crate) async fn record_refused_fetch(
+        &self,
+        ticket: &v1::ExchangeTicket,
+        reader: &SiteId,
+        error: &ServiceError,
+    ) {
+        if error.code != Code::SiteRefused {
+            return;
+        }
+        let (place, subject) = (Arc::clone(&self.place), Subject::fetch(ticket, reader));
+        let refused = Refused { reason: Reason::Fetch, error: error.clone() };
+        let record = move || {
+            place.ledger.refuse(subject, &refused, UtcMillis(place.clock.now_ms()));
+            Ok(())
+        };
+        if let Err(error) = self.place.cpu.run(record).await {
+            tracing::error!(%error, "a refusal was not recorded");
+        }
+    }
+
     /// Ends a query; nothing if it is not running. Its charge is given back if nothing has begun: not here, as this place
     /// knows, and at no other, as the coordinator says.
     pub async fn cancel(&self, request: &v1::CancelRequest) {

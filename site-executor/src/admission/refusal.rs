@@ -33,6 +33,8 @@ pub(crate) enum Reason {
     Busy,
     /// The place cannot plan its part.
     Plan,
+    /// A place asked for rows that are not for it, under another graph, or twice.
+    Fetch,
     /// The place cannot record what it does.
     Record,
 }

@@ -3,8 +3,9 @@
 
 use dynamos_planner::fragment::FragmentGraph;
 use dynamos_planner::policy::{EdgeVerdict, Requester, UtcMillis};
-use dynamos_proto::ids::QueryId;
+use dynamos_proto::ids::{QueryId, SiteId};
 use dynamos_proto::sign::sha256_hex;
+use dynamos_proto::v1::ExchangeTicket;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::budgets::Charge;
@@ -12,6 +13,8 @@ use crate::admission::Reason;
 
 /// Names that a permit claims are cut to this length (bytes), so that no permit makes a long record.
 const NAME_BYTES_MAX: usize = 256;
+/// Length of a graph's hash.
+const HASH_BYTES: usize = 32;
 /// So many agreements of a graph are named in a record.
 const AGREEMENTS_MAX: usize = 64;
 
@@ -63,7 +66,7 @@ pub(super) struct Edge {
     clauses: Vec<String>,
 }
 
-/// What is known of a permit, as far as it could be read and verified.
+/// What is known of a permit or a fetch, as far as it could be read and verified.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Subject {
@@ -81,6 +84,9 @@ pub(crate) struct Subject {
     organisation: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     agreements: Vec<AgreementBasis>,
+    /// The place that asked for rows, as its certificate says; none where it was a permit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reader: Option<String>,
 }
 
 /// An agreement in one version.
@@ -95,6 +101,17 @@ impl Subject {
     /// A permit of which nothing is known but its graph's bytes.
     pub(crate) fn of(graph: &[u8]) -> Self {
         Self { graph_sha256: sha256_hex(graph), ..Self::default() }
+    }
+
+    /// A fetch by this place.
+    pub(crate) fn fetch(ticket: &ExchangeTicket, reader: &SiteId) -> Self {
+        let digits = ticket.graph_hash.iter().take(HASH_BYTES).map(|byte| format!("{byte:02x}"));
+        Self {
+            graph_sha256: digits.collect(),
+            query_id: Some(cut(&ticket.query_id)),
+            reader: Some(cut(reader.as_str())),
+            ..Self::default()
+        }
     }
 
     /// What the graph says, which the coordinator signed.

@@ -203,6 +203,10 @@ async fn places_that_were_told_different_graphs_give_each_other_nothing() {
     assert_eq!(error.code, Code::SiteRefused, "{error}");
     assert!(federation.executor("uva").report(&graph.query).is_empty());
     assert!(federation.executor("vu").report(&graph.query).is_empty());
+    let records = ["uva", "vu"].map(|steward| federation.records(steward)).concat();
+    let fetches: Vec<_> = records.iter().filter(|record| record["reason"] == "fetch").collect();
+    assert!(!fetches.is_empty(), "{records:?}");
+    assert!(fetches.iter().all(|fetch| fetch["reader"] == "surf" && fetch["code"] == "SITE_REFUSED"), "{fetches:?}");
 }
 
 /// The scan passes for one of the right columns until uva's own table is put in its place.
