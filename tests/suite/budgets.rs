@@ -53,6 +53,7 @@ async fn the_fourth_question_is_refused_by_name_and_everything_is_on_record() {
     let outcomes: Vec<&str> = decisions.iter().map(|row| row[7].as_str()).collect();
     assert_eq!(outcomes, ["BUDGET_SPENT", "FINISHED", "FINISHED", "FINISHED"]);
     assert!(decisions.iter().all(|row| row[2] == "permitted" && row[4] == "leiden.open_lines@1, utrecht.open_lines@1"));
+    assert!(decisions.iter().all(|row| row[5].contains("leiden: agreement `open_lines` epoch 1, clause 1")));
 
     let layout = &federation.layout;
     let token = &layout.user(READER).unwrap().token;

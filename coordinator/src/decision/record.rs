@@ -31,7 +31,7 @@ pub struct DecisionRecord {
     pub catalog_version: u64,
     /// The agreements that govern it; where it was not permitted, those in force that concern the requester.
     pub agreements: Vec<AgreementBasis>,
-    /// The clauses that release something.
+    /// The clauses that allow its edges, each once.
     pub clauses: Vec<String>,
     /// Why it was denied, without the literals of the statement.
     pub reason: Option<String>,

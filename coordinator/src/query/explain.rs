@@ -3,7 +3,6 @@
 
 use std::fmt::Write;
 
-use dynamos_planner::fragment::FragmentGraph;
 use dynamos_planner::policy::AgreementSet;
 use dynamos_proto::v1;
 
@@ -24,17 +23,6 @@ pub(super) fn denied(refusal: &Refusal) -> String {
         let _ = writeln!(text, "  {hint}");
     }
     text
-}
-
-/// The clauses that release something, by release point.
-pub(super) fn clauses(graph: &FragmentGraph) -> Vec<String> {
-    let points = graph.releases.iter().flat_map(|point| {
-        point.clauses.iter().map(move |clause| {
-            let (agreement, epoch) = (&clause.agreement.agreement, clause.agreement.epoch);
-            format!("release {} by clause {} of {}.{agreement}, epoch {epoch}", point.id, clause.clause, clause.steward)
-        })
-    });
-    points.collect()
 }
 
 /// What places measured, one line a fragment.

@@ -1,6 +1,8 @@
 //! Running one query. What happens is in the order of the calls: its turn, its plan, the decision on the disk, the
 //! permit at every place, the root's rows.
 
+use std::collections::BTreeSet;
+
 use arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
 use datafusion::execution::SendableRecordBatchStream;
@@ -13,7 +15,6 @@ use tracing::{Instrument, info_span};
 use uuid::Uuid;
 
 use super::engine::QueryEngine;
-use super::explain::clauses;
 use super::planner_door::{PermittedPlan, PlanRequest, Refusal, Verdict};
 use super::queries::{Edge, LiveQuery, QueryState};
 use super::rows::{RunningRows, time_is_up};
@@ -209,6 +210,7 @@ pub(super) fn denial_record(sql: &str, request: &PlanRequest, refusal: &Refusal)
 
 fn permit_record(sql: &str, request: &PlanRequest, plan: &dyn PermittedPlan) -> DecisionRecord {
     let graph = plan.graph();
+    let used: BTreeSet<&String> = plan.verdicts().iter().flat_map(|verdict| &verdict.clauses).collect();
     let agreements = graph.governing.iter().map(|(steward, governing)| AgreementBasis {
         steward: steward.to_string(),
         agreement: governing.agreement.clone(),
@@ -217,7 +219,7 @@ fn permit_record(sql: &str, request: &PlanRequest, plan: &dyn PermittedPlan) -> 
     DecisionRecord {
         graph_sha256: Some(sha256_hex(plan.graph_bytes())),
         agreements: agreements.collect(),
-        clauses: clauses(graph),
+        clauses: used.into_iter().cloned().collect(),
         ..record(sql, request, Decided::Permitted)
     }
 }

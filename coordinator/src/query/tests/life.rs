@@ -62,6 +62,7 @@ async fn gives_the_rows_after_the_permit_reached_every_place_and_the_disk() {
     assert_eq!(decision["graph_sha256"], dynamos_proto::sign::sha256_hex(&at_root[0].graph));
     assert_eq!((&decision["organisation"], &decision["purpose"]), (&"uva".into(), &"statistics".into()));
     assert_eq!(decision["agreements"], serde_json::json!([{"steward": "uva", "agreement": "a", "epoch": 3}]));
+    assert_eq!(decision["clauses"], serde_json::json!(["uva.a@3 clause 1"]));
     // Three rows look like any small number.
     assert_eq!(
         (&end["event"], &end["outcome"], &end["rows_at_most"]),

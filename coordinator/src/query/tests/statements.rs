@@ -137,13 +137,13 @@ async fn decisions_are_shown_to_who_asked_the_newest_first() {
     drop(federation.root.feed(columns()));
     let (query, stream) = federation.rows().await.unwrap();
     let running = federation.text("SHOW DECISIONS").await.unwrap();
-    assert_eq!(running, [format!("2026-01-01|{query}|permitted|statistics|uva.a@3||||")]);
+    assert_eq!(running, [format!("2026-01-01|{query}|permitted|statistics|uva.a@3|uva.a@3 clause 1|||")]);
     assert!(stream.collect::<Vec<_>>().await.is_empty());
     *federation.planner.answer.lock().unwrap() = Answer::Deny(Refusal { reason: "no `x = 7`".into(), hint: None });
     federation.rows().await.err().unwrap();
     let shown = federation.text("SHOW DECISIONS").await.unwrap();
     assert!(shown[0].ends_with("|denied|statistics|uva.a@3||no `x = ?`|DENIED|"), "{shown:?}");
-    assert_eq!(shown[1], format!("2026-01-01|{query}|permitted|statistics|uva.a@3|||FINISHED|1024"));
+    assert_eq!(shown[1], format!("2026-01-01|{query}|permitted|statistics|uva.a@3|uva.a@3 clause 1||FINISHED|1024"));
     let mut other = federation.caller("analyst");
     let identity = crate::frontend::Identity { user: "b@uva.nl".into(), ..(*other.identity).clone() };
     other.identity = std::sync::Arc::new(identity);
