@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::audit::{self, AuditArgs};
 use crate::demo::{self, DemoArgs};
 use crate::explain::{self, ExplainArgs};
 use crate::interchange::{self, AgreementArgs};
@@ -40,6 +41,8 @@ enum Role {
     Request(Box<RequestArgs>),
     /// Read agreements from other formats, and write them in other formats.
     Agreement(Box<AgreementArgs>),
+    /// Check files of records.
+    Audit(AuditArgs),
 }
 
 impl Command {
@@ -62,6 +65,7 @@ impl Command {
             Role::Explain(arguments) => explain::run(&arguments),
             Role::Request(arguments) => request::run(*arguments).await,
             Role::Agreement(arguments) => interchange::run(&arguments),
+            Role::Audit(arguments) => audit::run(&arguments),
         }
     }
 }

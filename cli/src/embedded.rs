@@ -7,7 +7,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use datafusion::execution::SendableRecordBatchStream;
 use dynamos_coordinator::config::CoordinatorConfig;
-use dynamos_coordinator::dispatch::{RootExecutor, SiteChannel};
+use dynamos_coordinator::dispatch::{Begun, RootExecutor, SiteChannel};
 use dynamos_proto::ids::{QueryId, SiteId};
 use dynamos_proto::sign::SigningKey;
 use dynamos_proto::status::ServiceError;
@@ -68,8 +68,9 @@ impl SiteChannel for EmbeddedExecutor {
         self.0.submit(permit).await
     }
 
-    async fn cancel(&self, query: &QueryId) {
-        self.0.cancel(query);
+    async fn cancel(&self, query: &QueryId, begun: Begun) {
+        let not_begun = begun == Begun::Nowhere;
+        self.0.cancel(&v1::CancelRequest { query_id: query.to_string(), not_begun }).await;
     }
 
     async fn report(&self, query: &QueryId) -> Result<Vec<v1::FragmentReport>, ServiceError> {

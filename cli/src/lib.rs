@@ -1,5 +1,6 @@
 //! The `dynamos` binary's subcommands, one module each.
 
+pub mod audit;
 pub mod command;
 pub mod demo;
 pub mod embedded;

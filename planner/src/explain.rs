@@ -11,7 +11,7 @@ use datafusion::logical_expr::LogicalPlan;
 use crate::cost::Cost;
 use crate::fragment::{FragmentGraph, ReleaseInput, ReleasePoint, ReleaseShape};
 use crate::permit::{PermittedQuery, QueryPath};
-use crate::policy::ProtectedPart;
+use crate::policy::{AgreementSet, ProtectedPart};
 use crate::wire::LeafTable;
 
 /// The query's whole path, step by step. A step that changed nothing is left out.
@@ -41,11 +41,15 @@ pub fn explain(query: &PermittedQuery) -> String {
     text
 }
 
-/// The verdict on a query that may run: under which agreements, and its path.
-pub fn explain_permit(graph: &FragmentGraph, path: &str) -> String {
+/// The verdict on a query that may run: under which agreements and which limits on queries, and its path.
+pub fn explain_permit(graph: &FragmentGraph, agreements: &AgreementSet, path: &str) -> String {
     let mut text = String::from("permitted\n");
     for (steward, governing) in &graph.governing {
         line(&mut text, 1, &format!("under agreement {} of {steward}, epoch {}", governing.agreement, governing.epoch));
+        let held = agreements.get(steward, &governing.agreement);
+        for (clause, count, per) in held.iter().flat_map(|held| held.agreement.query_limits()) {
+            line(&mut text, 2, &format!("clause {clause}: {count} QUERIES PER {per}, counted by {steward}"));
+        }
     }
     text + path
 }

@@ -1,8 +1,10 @@
-//! Messages, ids, status codes, the canonical bytes of what is signed, and the form of settings files: what every other crate
-//! must have in common. No logic: what a message means is decided in
+//! Messages, ids, status codes, the canonical bytes of what is signed, and the form of settings files and of files of records:
+//! what every other crate must have in common. No logic: what a message means is decided in
 //! `planner`, what is done about it in `coordinator` and `site-executor`.
 
+pub mod bucket;
 pub mod ids;
+pub mod record;
 pub mod settings;
 pub mod sign;
 pub mod status;

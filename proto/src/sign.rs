@@ -73,6 +73,16 @@ pub fn sha256(bytes: &[u8]) -> Vec<u8> {
     digest::digest(&digest::SHA256, bytes).as_ref().to_vec()
 }
 
+/// SHA-256 of these bytes in 64 hexadecimal digits.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    sha256(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a text does not fail.
+        write!(text, "{byte:02x}").unwrap_or_default();
+        text
+    })
+}
+
 /// The bytes that a steward signs for an agreement: every field that matters, each with its length before it.
 pub fn agreement_bytes(agreement: &crate::v1::SignedAgreement) -> Vec<u8> {
     let mut bytes = b"dynamos agreement 1\0".to_vec();
@@ -96,6 +106,12 @@ mod tests {
         let signature = key.sign(b"graph");
         assert!(public.verify(b"graph", &signature).is_ok());
         assert!(public.verify(b"grapi", &signature).is_err());
+    }
+
+    #[test]
+    fn digests_are_written_in_lower_case_digits() {
+        assert!(sha256_hex(b"").starts_with("e3b0c44298fc1c14"));
+        assert_eq!(sha256_hex(b"").len(), 64);
     }
 
     #[test]

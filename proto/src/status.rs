@@ -39,6 +39,8 @@ pub enum Code {
     DeadlineExceeded,
     /// The memory, size or row limit was reached.
     ResourceExhausted,
+    /// An agreement's budget for the requester's organisation is spent; the message says until when.
+    BudgetSpent,
     /// The caller cancelled it.
     Cancelled,
     /// Something that must not happen did.
@@ -46,7 +48,7 @@ pub enum Code {
 }
 
 impl Code {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Syntax,
         Self::UnknownName,
         Self::Unsupported,
@@ -59,6 +61,7 @@ impl Code {
         Self::StaleBasis,
         Self::DeadlineExceeded,
         Self::ResourceExhausted,
+        Self::BudgetSpent,
         Self::Cancelled,
         Self::Internal,
     ];
@@ -78,6 +81,7 @@ impl Code {
             Self::StaleBasis => "STALE_BASIS",
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
             Self::ResourceExhausted => "RESOURCE_EXHAUSTED",
+            Self::BudgetSpent => "BUDGET_SPENT",
             Self::Cancelled => "CANCELLED",
             Self::Internal => "INTERNAL",
         }
@@ -104,7 +108,7 @@ impl Code {
             Self::SiteUnavailable => tonic::Code::Unavailable,
             Self::StaleBasis => tonic::Code::Aborted,
             Self::DeadlineExceeded => tonic::Code::DeadlineExceeded,
-            Self::ResourceExhausted => tonic::Code::ResourceExhausted,
+            Self::ResourceExhausted | Self::BudgetSpent => tonic::Code::ResourceExhausted,
             Self::Cancelled => tonic::Code::Cancelled,
             Self::Internal => tonic::Code::Internal,
         }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use dynamos_proto::record::RecordError;
 use dynamos_proto::sign::SignError;
 use thiserror::Error;
 
@@ -54,6 +55,9 @@ pub enum SiteError {
         /// What is wrong.
         problem: String,
     },
+    /// What was admitted and refused cannot be recorded.
+    #[error("the ledger cannot be used")]
+    Ledger(#[from] RecordError),
     /// The address is taken or not this machine's.
     #[error("cannot listen on {address}; is another process using it?")]
     Listen {

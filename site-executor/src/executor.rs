@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use dynamos_planner::fragment::FragmentGraph;
+use dynamos_planner::policy::{AgreementSet, EdgeVerdict, Requester, UtcMillis, release_points};
 use dynamos_proto::ids::{FragmentId, QueryId, SiteId};
 use dynamos_proto::status::{Code, ServiceError};
 use dynamos_proto::v1;
@@ -13,11 +15,13 @@ use futures::TryStreamExt;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::admission::{AgreementCheck, GraphCheck, PermitContext};
+use crate::admission::{Admitted, AgreementCheck, Because, GraphCheck, PermitContext, Reason, Refused};
+use crate::clock::{Clock, SystemClock};
 use crate::config::SiteConfig;
 use crate::error::SiteError;
 use crate::fault;
-use crate::place::{Place, now_ms};
+use crate::ledger::{Demand, Subject};
+use crate::place::Place;
 use crate::query::{FragmentStream, Query, start};
 
 /// How often queries whose time is over are looked for; running ones end at their deadline by themselves.
@@ -42,7 +46,16 @@ impl Executor {
 
     /// A place with another check of graphs: for tests of what comes after it.
     pub(crate) async fn start_with(config: &SiteConfig, check: Box<dyn GraphCheck>) -> Result<Self, SiteError> {
-        let place = Place::open(config, check).await?;
+        Self::start_at(config, check, Arc::new(SystemClock)).await
+    }
+
+    /// A place with another clock, too.
+    pub(crate) async fn start_at(
+        config: &SiteConfig,
+        check: Box<dyn GraphCheck>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, SiteError> {
+        let place = Place::open(config, check, clock).await?;
         let mut sweeper = JoinSet::new();
         sweeper.spawn(sweep(Arc::downgrade(&place)));
         Ok(Self { place, _sweeper: Arc::new(sweeper) })
@@ -53,15 +66,24 @@ impl Executor {
         &self.place.name
     }
 
-    /// Checks a permit and accepts its query. Nothing runs before its output is fetched.
+    /// Checks a permit, accepts its query and records that, or the refusal. Nothing runs before its output is fetched.
     ///
     /// # Errors
     ///
     /// `SITE_REFUSED` if the permit or an edge of its graph is not allowed, `STALE_BASIS` if it rests on another version of
-    /// an agreement, `UNAUTHENTICATED` or `DENIED` for the requester's token, `RESOURCE_EXHAUSTED` if the place is busy.
+    /// an agreement, `UNAUTHENTICATED` or `DENIED` for the requester's token, `BUDGET_SPENT` if the agreement allows no more,
+    /// `RESOURCE_EXHAUSTED` if the place is busy.
     pub async fn submit(&self, permit: v1::Permit) -> Result<(), ServiceError> {
         let place = Arc::clone(&self.place);
-        self.place.cpu.run(move || accept(&place, &permit)).await
+        let accept = move || {
+            let now_ms = place.clock.now_ms();
+            let mut subject = Subject::of(&permit.graph);
+            accept(&place, &permit, &mut subject, now_ms).map_err(|refused| {
+                place.ledger.refuse(subject, &refused, UtcMillis(now_ms));
+                refused.error
+            })
+        };
+        self.place.cpu.run(accept).await
     }
 
     /// The rows of fragment 0, which goes to the requester. Its errors are read with [`crate::service_error`].
@@ -94,9 +116,42 @@ impl Executor {
         start(&self.place, &accepted, id)
     }
 
-    /// Ends a query; nothing if it is not running.
-    pub fn cancel(&self, query: &QueryId) {
-        self.place.queries.cancel(query);
+    /// Records that a place was refused what it asked for. That a query or its place is gone is no refusal.
+    pub(crate) async fn record_refused_fetch(
+        &self,
+        ticket: &v1::ExchangeTicket,
+        reader: &SiteId,
+        error: &ServiceError,
+    ) {
+        if error.code != Code::SiteRefused {
+            return;
+        }
+        let (place, subject) = (Arc::clone(&self.place), Subject::fetch(ticket, reader));
+        let refused = Refused { reason: Reason::Fetch, error: error.clone() };
+        let record = move || {
+            place.ledger.refuse(subject, &refused, UtcMillis(place.clock.now_ms()));
+            Ok(())
+        };
+        if let Err(error) = self.place.cpu.run(record).await {
+            tracing::error!(%error, "a refusal was not recorded");
+        }
+    }
+
+    /// Ends a query; nothing if it is not running. Its charge is given back if nothing has begun: not here, as this place
+    /// knows, and at no other, as the coordinator says.
+    pub async fn cancel(&self, request: &v1::CancelRequest) {
+        let query = QueryId::new(&request.query_id);
+        let withdrawn = if request.not_begun { self.place.queries.withdraw(&query) } else { None };
+        let Some(withdrawn) = withdrawn else { return self.place.queries.cancel(&query) };
+        let Some(charge) = withdrawn.charge().cloned() else { return };
+        let place = Arc::clone(&self.place);
+        let give_back = move || {
+            place.ledger.give_back(&query, &charge, UtcMillis(place.clock.now_ms()));
+            Ok(())
+        };
+        if let Err(error) = self.place.cpu.run(give_back).await {
+            tracing::error!(%error, "a charge was not given back");
+        }
     }
 
     /// What may be known of the fragments that ended; of a query long gone, nothing.
@@ -121,7 +176,7 @@ impl Executor {
     ) -> Result<v1::SignedAgreement, ServiceError> {
         let place = Arc::clone(&self.place);
         let change = move || {
-            let claims = place.admission.claims(&token, now_ms())?;
+            let claims = place.admission.claims(&token, place.clock.now_ms())?;
             let changed = place.book().change(&statement, &claims)?;
             place.queries.cancel_resting_on(&place.name, &changed.name);
             place.agreements_changed.notify_one();
@@ -154,28 +209,56 @@ impl Executor {
     }
 }
 
-fn accept(place: &Place, permit: &v1::Permit) -> Result<(), ServiceError> {
+fn accept(place: &Place, permit: &v1::Permit, subject: &mut Subject, now_ms: i64) -> Result<(), Refused> {
     place.admission.verify_signature(permit)?;
     let agreements = {
         let mut book = place.book();
-        book.learn(&permit.agreements)?;
+        book.learn(&permit.agreements).because(Reason::ForeignAgreement)?;
         book.held()
     };
-    let context =
-        PermitContext { agreements: &agreements, state: &place.reading, tables: &place.tables, now_ms: now_ms() };
-    let admitted = place.admission.admit(permit, &context)?;
-    let left_ms = u64::try_from(admitted.graph.expires_at_ms.saturating_sub(context.now_ms)).unwrap_or_default();
+    let context = PermitContext { agreements: &agreements, state: &place.reading, tables: &place.tables, now_ms };
+    let Admitted { graph, requester, edges, hash } = place.admission.admit(permit, &context, subject)?;
+    let left_ms = u64::try_from(graph.expires_at_ms.saturating_sub(now_ms)).unwrap_or_default();
     let deadline = Instant::now() + place.limits.query_deadline.min(Duration::from_millis(left_ms));
     let planning = |error: datafusion::common::DataFusionError| {
         tracing::warn!(%error, "permit cannot be planned");
-        fault::of_planning(&error, &place.name)
+        Refused { reason: Reason::Plan, error: fault::of_planning(&error, &place.name) }
     };
     let state = place.query_state().map_err(planning)?;
-    let query = Query::new(&place.name, admitted, Arc::clone(&agreements), state, deadline).map_err(planning)?;
-    // An agreement that changes while its query is on the way in must end it, too.
-    let book = place.book();
-    place.admission.check_epochs(&query.graph, &book.held())?;
-    place.queries.add(query)
+    let query = Query::new(&place.name, graph, hash, Arc::clone(&agreements), state, deadline).map_err(planning)?;
+    let query = Arc::new(query);
+    {
+        // An agreement that changes while its query is on the way in must end it, too.
+        let book = place.book();
+        place.admission.check_epochs(&query.graph, &book.held())?;
+        place.queries.add(Arc::clone(&query)).because(Reason::Busy)?;
+    }
+    // From here on the query can be cancelled, but gives no row before its permit is recorded.
+    let demand = demand(place, &query.graph, &edges, requester.as_ref(), &agreements);
+    match place.ledger.permit(subject.clone(), &edges, demand, UtcMillis(now_ms)) {
+        Ok(charge) => {
+            query.record(charge);
+            Ok(())
+        }
+        Err(refused) => {
+            place.queries.cancel(&query.graph.query);
+            Err(refused)
+        }
+    }
+}
+
+/// What a query wants of this steward's own agreement; nothing if none governs it.
+fn demand<'a>(
+    place: &Place,
+    graph: &FragmentGraph,
+    edges: &[EdgeVerdict],
+    requester: Option<&'a Requester>,
+    agreements: &'a AgreementSet,
+) -> Option<Demand<'a>> {
+    let named = graph.governing.get(&place.name)?;
+    let held = agreements.get(&place.name, &named.agreement)?;
+    let organisation = requester?.organisation.as_str();
+    Some(Demand { agreement: &held.agreement, organisation, points: release_points(graph, edges, &place.name) })
 }
 
 async fn sweep(place: Weak<Place>) {

@@ -44,9 +44,15 @@ impl FlightService for ExchangeService {
         let caller = caller(&request)?;
         let ticket = ExchangeTicket::decode(request.into_inner().ticket)
             .map_err(|_| ServiceError::new(Code::InvalidArgument, "the ticket cannot be read"))?;
-        let rows = self.0.open(&ticket, &caller).inspect_err(|error| {
-            tracing::warn!(%caller, query_id = %ticket.query_id, fragment = ticket.fragment, %error, "fetch refused");
-        })?;
+        let rows = match self.0.open(&ticket, &caller) {
+            Ok(rows) => rows,
+            Err(error) => {
+                let (query_id, fragment) = (&ticket.query_id, ticket.fragment);
+                tracing::warn!(%caller, %query_id, fragment, %error, "fetch refused");
+                self.0.record_refused_fetch(&ticket, &caller, &error).await;
+                return Err(error.into());
+            }
+        };
         let schema = rows.schema().clone();
         let encoded = FlightDataEncoderBuilder::new()
             .with_schema(schema)

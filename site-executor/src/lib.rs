@@ -13,6 +13,7 @@
 mod admission;
 mod agreements;
 mod catalog;
+mod clock;
 pub mod config;
 mod cpu;
 mod error;
@@ -22,6 +23,7 @@ mod fault;
 mod flight;
 mod guard;
 pub mod identity;
+mod ledger;
 mod measure;
 mod place;
 mod protected;

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use datafusion::execution::SessionState;
 use datafusion::execution::memory_pool::FairSpillPool;
@@ -21,11 +20,13 @@ use tonic::transport::{Certificate, Identity};
 use crate::admission::{Admission, GraphCheck};
 use crate::agreements::AgreementBook;
 use crate::catalog::SiteTables;
-use crate::config::{Limits, SiteConfig};
+use crate::clock::Clock;
+use crate::config::{Limits, PlaceKind, SiteConfig};
 use crate::cpu::CpuPool;
 use crate::error::SiteError;
 use crate::exchange::PeerChannels;
 use crate::guard::BATCH_ROWS;
+use crate::ledger::Ledger;
 use crate::query::QueryRegistry;
 
 /// A running place.
@@ -39,6 +40,9 @@ pub(crate) struct Place {
     pub(crate) cpu: CpuPool,
     /// In which graphs are read; no tables, no memory limit of its own.
     pub(crate) reading: SessionState,
+    /// What was admitted and refused, and what of the budgets is spent.
+    pub(crate) ledger: Ledger,
+    pub(crate) clock: Arc<dyn Clock>,
     /// Told when the place's own agreements have changed.
     pub(crate) agreements_changed: Notify,
     book: Mutex<AgreementBook>,
@@ -52,7 +56,11 @@ impl fmt::Debug for Place {
 }
 
 impl Place {
-    pub(crate) async fn open(config: &SiteConfig, check: Box<dyn GraphCheck>) -> Result<Arc<Self>, SiteError> {
+    pub(crate) async fn open(
+        config: &SiteConfig,
+        check: Box<dyn GraphCheck>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, SiteError> {
         config.validate()?;
         let name = config.site.name.clone();
         let spill_dir = config.site.state_dir.join("spill");
@@ -70,8 +78,12 @@ impl Place {
             .map(|one| Ok((one.name.clone(), key(&one.name, &one.public_key)?)))
             .collect::<Result<_, SiteError>>()?;
         let me = (name.clone(), config.site.kind);
-        let admission =
-            Admission::new(me, coordinator, issuers, facts(config), check, now_ms()).map_err(SiteError::Engine)?;
+        let admission = Admission::new(me, coordinator, issuers, facts(config), check, clock.now_ms())
+            .map_err(SiteError::Engine)?;
+        let ledger = match config.site.kind {
+            PlaceKind::Steward | PlaceKind::Provider => Ledger::open(&name, &config.site.state_dir)?,
+            PlaceKind::Coordinator => Ledger::none(&name),
+        };
         let threads = config.limits.target_partitions;
         let cpu = CpuPool::new(threads).map_err(|error| SiteError::Engine(error.to_string()))?;
         Ok(Arc::new(Self {
@@ -83,6 +95,8 @@ impl Place {
             channels: PeerChannels::new(tls.identity, tls.authority),
             cpu,
             reading: engine_state(),
+            ledger,
+            clock,
             agreements_changed: Notify::new(),
             book: Mutex::new(book),
             spill_dir,
@@ -122,12 +136,6 @@ impl TlsFiles {
         let authority = Certificate::from_pem(read("authority", &config.tls.ca)?);
         Ok(Self { identity: Identity::from_pem(certificate, key), authority })
     }
-}
-
-/// The present, milliseconds since 1970-01-01 UTC.
-pub(crate) fn now_ms() -> i64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn key(of: &str, text: &str) -> Result<PublicKey, SiteError> {

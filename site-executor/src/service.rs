@@ -45,7 +45,7 @@ impl Site for ControlService {
     }
 
     async fn cancel(&self, request: Request<v1::CancelRequest>) -> Result<Response<v1::CancelReply>, Status> {
-        self.executor.cancel(&QueryId::new(from_coordinator(request)?.query_id));
+        self.executor.cancel(&from_coordinator(request)?).await;
         Ok(Response::new(v1::CancelReply {}))
     }
 

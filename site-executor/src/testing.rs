@@ -28,9 +28,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Executor;
 use crate::admission::{AgreementCheck, GraphCheck};
+use crate::clock::{Clock, SystemClock};
 use crate::config::*;
 use crate::fault::service_error;
-use crate::place::now_ms;
 use crate::server::{RunningSite, bind, serve};
 use crate::source::TableConfig;
 
@@ -112,6 +112,22 @@ impl Federation {
         let incoming = bind(config.site.listen).unwrap();
         let site = serve(config, executor, incoming, CancellationToken::new()).unwrap();
         self.sites.insert(name, site);
+    }
+
+    /// Stops a place, so that another can be started over its files.
+    pub(crate) fn stop(&mut self, place: &str) {
+        drop(self.sites.remove(place));
+    }
+
+    /// The records in a place's ledger, whose chain must be whole. No token is in it.
+    pub(crate) fn records(&self, place: &str) -> Vec<serde_json::Value> {
+        let path = self.folder.path().join(format!("{place}.state/ledger.log"));
+        dynamos_proto::record::verify(&path).unwrap();
+        let text = std::fs::read_to_string(path).unwrap();
+        // All tokens begin so.
+        assert!(!text.contains("eyJ"), "{text}");
+        let line = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["record"].take();
+        text.lines().map(line).collect()
     }
 
     pub(crate) fn config_of(&self, place: &str, kind: PlaceKind) -> SiteConfig {
@@ -213,6 +229,16 @@ impl Federation {
         rows.sort_unstable();
         Ok(rows.iter().map(|row| row.replace(' ', "")).collect::<Vec<_>>().join("\n"))
     }
+}
+
+/// The present, milliseconds since 1970-01-01 UTC.
+pub(crate) fn now_ms() -> i64 {
+    SystemClock.now_ms()
+}
+
+/// A request to end a query that may have begun.
+pub(crate) fn cancel(query: &QueryId) -> v1::CancelRequest {
+    v1::CancelRequest { query_id: query.to_string(), not_begun: false }
 }
 
 /// The key of a place or organisation; the same in every test.

@@ -12,6 +12,7 @@
 
 mod agreements_page;
 mod archive;
+mod budgets;
 mod federation;
 mod generated;
 mod golden;

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
 use crate::archive::{ARCHIVES, EVERYTHING, LINES, READER, SUMS, archive, sums};
+use crate::budgets::{one, three_a_year};
 use crate::federation::told;
 use crate::roles::{Ended, Roles, program, until};
 
@@ -128,6 +129,36 @@ async fn a_site_killed_before_it_took_its_part_is_named_and_answers_when_it_is_b
     assert!(!roles.ended("leiden").await.success());
     roles.run("leiden");
     answered_again(&mut client).await;
+    roles.stop().await;
+}
+
+/// The third of three queries is running when the site is killed; the answer to a fourth would be one too many.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_killed_while_it_spends_the_last_of_a_budget_has_spent_it() {
+    let mut roles = Roles::start(three_a_year).await;
+    let mut client = roles.client(READER, SUMS).await;
+    for _ in 0..2 {
+        query(&mut client, &one("leiden")).await.unwrap();
+    }
+    let lines = EVERYTHING.to_owned() + " WHERE steward = 'leiden'";
+    let info = client.execute(lines, None).await.unwrap();
+    let mut running = redeem(&mut client, &info).await.unwrap();
+    running.next().await.unwrap().unwrap();
+    roles.signal("leiden", "KILL");
+    assert!(!roles.ended("leiden").await.success());
+    drop(running);
+    roles.run("leiden");
+    let began = Instant::now();
+    loop {
+        let error = told(&query(&mut client, &one("leiden")).await.expect_err("the budget was overspent"));
+        if error.code == Code::BudgetSpent {
+            assert!(error.message.contains("of which 3 are spent"), "{error}");
+            break;
+        }
+        assert_eq!(error.code, Code::SiteUnavailable, "{error}");
+        assert!(began.elapsed() < BACK_MAX, "the site does not come back");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     roles.stop().await;
 }
 

@@ -121,8 +121,8 @@ impl Roles {
         let text = fs::read_to_string(path).unwrap_or_default();
         // A line that is being written is no decision yet.
         let records = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        let permitted = records.filter(|record| record["verdict"] == "permitted");
-        permitted.map(|record| record["query_id"].as_str().unwrap().to_owned()).collect()
+        let permitted = records.filter(|record| record["record"]["verdict"] == "permitted");
+        permitted.map(|record| record["record"]["query_id"].as_str().unwrap().to_owned()).collect()
     }
 
     /// How a role's fragments of a query have ended so far.

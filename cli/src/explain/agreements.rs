@@ -124,7 +124,7 @@ mod tests {
         for (text, expected) in [
             (ONE.replace("uva", "vu"), "site `vu`, which is no steward"),
             (format!("{ONE}\n{ONE}"), "given twice"),
-            (ONE.replace("RELEASE ROWS (*) FROM s.t", "BUDGET 1 QUERIES PER DAY"), "BUDGET is not available"),
+            (ONE.replace("RELEASE ROWS (*) FROM s.t", "BUDGET EPSILON 1 PER DAY"), "BUDGET EPSILON is not available"),
             ("SELECT 1".to_owned(), "only CREATE AGREEMENT"),
             ("CREATE AGREEMENT".to_owned(), "the name of an agreement"),
         ] {

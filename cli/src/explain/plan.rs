@@ -59,7 +59,10 @@ pub fn explained(args: &ExplainArgs) -> Result<String, ExplainError> {
     let planner = FederationPlanner::with_knowledge(knowledge);
     let parameters = parameters(&args.parameters, &sql, &planner, &request)?;
     match planner.plan(&sql, &parameters, &request).map_err(ExplainError::Refused)? {
-        Verdict::Permitted(plan) => Ok(dynamos_planner::explain_permit(plan.graph(), &plan.explain())),
+        Verdict::Permitted(plan) => {
+            let agreements = &request.snapshot.agreements;
+            Ok(dynamos_planner::explain_permit(plan.graph(), agreements, &plan.explain()))
+        }
         Verdict::Denied(refusal) => Err(ExplainError::Refused(refusal.into())),
     }
 }
@@ -77,6 +80,7 @@ fn query(sql: &str) -> Result<String, ServiceError> {
         | DynamosStatement::ShowAgreement { .. }
         | DynamosStatement::ShowPermissions { .. }
         | DynamosStatement::ShowEdges
+        | DynamosStatement::ShowDecisions
         | DynamosStatement::SimulateAgreement { .. }
         | DynamosStatement::Set { .. } => {
             Err(ServiceError::new(Code::Unsupported, "only queries have a plan; agreements belong into `--agreements`"))

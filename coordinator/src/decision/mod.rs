@@ -1,7 +1,13 @@
-//! What was permitted and what was denied, written down before anything is released.
+//! What was permitted and what was denied, written down before anything is released, and how each query ended.
 
+mod ending;
 mod log;
+mod recent;
 mod record;
+mod redact;
 
+pub(crate) use ending::Ending;
 pub use log::{DecisionError, DecisionLog};
-pub use record::{AgreementBasis, DecisionRecord, Verdict, statement_hash};
+pub use recent::Shown;
+pub use record::{AgreementBasis, DecisionRecord, EndRecord, Verdict, statement_hash};
+pub(crate) use redact::without_literals;

@@ -1,20 +1,22 @@
-//! [`DecisionRecord`]: one line of the decision log. It holds names and numbers of agreements, never a value of the data,
-//! never a token, and of the statement only a hash.
+//! [`DecisionRecord`] and [`EndRecord`]: what stands in the decision log. They hold names and numbers of agreements, never a
+//! value of the data, never a token, and of the statement only a hash.
 
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
-use dynamos_proto::sign::sha256;
-use serde::Serialize;
+use dynamos_proto::sign::sha256_hex;
+use serde::{Deserialize, Serialize};
 
 /// One decision.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecisionRecord {
     /// When, UTC.
     pub at: String,
     /// The query.
     pub query_id: String,
-    /// Permitted or denied.
+    /// What was decided.
     pub verdict: Verdict,
+    /// The code of the error that the requester got, if it was not permitted.
+    pub code: Option<String>,
     /// Who asked.
     pub requester: String,
     /// For which organisation.
@@ -23,16 +25,33 @@ pub struct DecisionRecord {
     pub purpose: Option<String>,
     /// [`statement_hash`] of the query.
     pub statement_sha256: String,
+    /// SHA-256 (hex) of the placed graph's signed bytes; none if the query was not placed.
+    pub graph_sha256: Option<String>,
     /// The catalog that the query was planned against.
     pub catalog_version: u64,
-    /// The agreements that govern it; empty for a denial.
+    /// The agreements that govern it; where it was not permitted, those in force that concern the requester.
     pub agreements: Vec<AgreementBasis>,
-    /// The clauses that release something, or the reason of a denial.
+    /// The clauses that allow its edges, each once.
     pub clauses: Vec<String>,
+    /// Why it was denied, without the literals of the statement.
+    pub reason: Option<String>,
+}
+
+/// The end of a query that was permitted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndRecord {
+    /// When, UTC.
+    pub at: String,
+    /// The query.
+    pub query_id: String,
+    /// `FINISHED`, `CANCELLED` or the code of the error that ended it.
+    pub outcome: String,
+    /// How many rows went to the requester: a power of two above the number, with all small ones in one bucket.
+    pub rows_at_most: u64,
 }
 
 /// An agreement in one version.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgreementBasis {
     /// Whose.
     pub steward: String,
@@ -43,13 +62,26 @@ pub struct AgreementBasis {
 }
 
 /// What was decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// The query may run.
     Permitted,
-    /// It may not.
+    /// The agreements do not allow it.
     Denied,
+    /// It could not be decided: a name is not known, a site is down, the statement asks for what is not done.
+    Refused,
+}
+
+impl Verdict {
+    /// The verdict in one word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Permitted => "permitted",
+            Self::Denied => "denied",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 /// SHA-256 (hex) of a statement, equal for statements that differ only in white space, comments and the case of words
@@ -59,7 +91,7 @@ pub fn statement_hash(sql: &str) -> String {
         Ok(tokens) => normalised(&tokens),
         Err(_) => sql.trim().to_owned(),
     };
-    sha256(normal.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    sha256_hex(normal.as_bytes())
 }
 
 fn normalised(tokens: &[Token]) -> String {

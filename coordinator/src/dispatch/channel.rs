@@ -8,14 +8,24 @@ use dynamos_proto::ids::{QueryId, SiteId};
 use dynamos_proto::status::ServiceError;
 use dynamos_proto::v1;
 
+/// Whether some place has begun to run its part of a query. None does before the first row of the answer is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// None has.
+    Nowhere,
+    /// Some may have.
+    Somewhere,
+}
+
 /// A place, as the coordinator calls it. Every call ends within a few seconds.
 #[async_trait]
 pub trait SiteChannel: Send + Sync + 'static {
     /// Hands over the permit; the place checks it and begins.
     async fn submit(&self, permit: v1::Permit) -> Result<(), ServiceError>;
 
-    /// Tells the place to stop. As good as can be done: a place that does not hear it stops when the permit expires.
-    async fn cancel(&self, query: &QueryId);
+    /// Tells the place to stop, and whether the query had begun anywhere: what it was charged is only given back if it had
+    /// not. As good as can be done: a place that does not hear it stops when the permit expires.
+    async fn cancel(&self, query: &QueryId, begun: Begun);
 
     /// What the place tells of the fragments that it ran.
     async fn report(&self, query: &QueryId) -> Result<Vec<v1::FragmentReport>, ServiceError>;

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Response, Status};
 
-use super::channel::{SiteChannel, SiteConnector};
+use super::channel::{Begun, SiteChannel, SiteConnector};
 
 /// A site that does not accept a permit within this time is unavailable.
 const SUBMIT_MAX: Duration = Duration::from_secs(4);
@@ -132,8 +132,9 @@ impl SiteChannel for GrpcChannel {
         self.call(SUBMIT_MAX, self.client.clone().submit(request)).await.map(|_| ())
     }
 
-    async fn cancel(&self, query: &QueryId) {
-        let request = v1::CancelRequest { query_id: query.to_string() };
+    async fn cancel(&self, query: &QueryId, begun: Begun) {
+        let not_begun = begun == Begun::Nowhere;
+        let request = v1::CancelRequest { query_id: query.to_string(), not_begun };
         if let Err(error) = self.call(CANCEL_MAX, self.client.clone().cancel(request)).await {
             tracing::info!(site_id = %self.site, query_id = %query, code = %error.code, "cancellation did not arrive");
         }

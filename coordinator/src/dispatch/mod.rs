@@ -10,7 +10,7 @@ mod submit;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use channel::{RootExecutor, SiteChannel, SiteConnector};
+pub use channel::{Begun, RootExecutor, SiteChannel, SiteConnector};
 pub use channels::Channels;
 pub use grpc::{GrpcChannel, GrpcConnector, MutualTls};
 pub(crate) use submit::{Participants, dispatch};

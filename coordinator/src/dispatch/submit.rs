@@ -11,11 +11,13 @@ use dynamos_proto::ids::{QueryId, SiteId};
 use dynamos_proto::sign::SigningKey;
 use dynamos_proto::status::{Code, ServiceError};
 use dynamos_proto::v1;
-use futures::future::join_all;
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared, join_all};
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::time::timeout;
+use tracing::Instrument;
 
-use super::channel::SiteChannel;
+use super::channel::{Begun, SiteChannel};
 use super::channels::Channels;
 use super::permit::permit_for;
 use crate::background::Background;
@@ -30,21 +32,36 @@ const REPORT_MAX: Duration = Duration::from_millis(2500);
 /// The places that take part in a query.
 pub(crate) struct Participants {
     query: QueryId,
-    places: Vec<(SiteId, Arc<dyn SiteChannel>)>,
+    places: Vec<Participant>,
     background: Background,
+    begun: Begun,
     ended: bool,
 }
+
+struct Participant {
+    site: SiteId,
+    channel: Arc<dyn SiteChannel>,
+    submission: Submission,
+}
+
+/// The handing over of a permit, and its answer for everybody who waits for it.
+type Submission = Shared<BoxFuture<'static, Result<(), ServiceError>>>;
 
 impl Participants {
     /// The places, in order of name.
     pub(crate) fn sites(&self) -> impl Iterator<Item = &SiteId> {
-        self.places.iter().map(|(site, _)| site)
+        self.places.iter().map(|place| &place.site)
+    }
+
+    /// From now on places may run. To be said before the first row is asked for.
+    pub(crate) fn begin(&mut self) {
+        self.begun = Begun::Somewhere;
     }
 
     /// What the places tell of their fragments. A place that does not answer is left out: that its data were complete
     /// is known from the end of its exchange.
     pub(crate) async fn reports(&self) -> Vec<v1::FragmentReport> {
-        let ask = self.places.iter().map(|(site, channel)| async move {
+        let ask = self.places.iter().map(|Participant { site, channel, .. }| async move {
             match timeout(REPORT_MAX, channel.report(&self.query)).await {
                 Ok(Ok(reports)) => reports,
                 Ok(Err(error)) => {
@@ -64,14 +81,19 @@ impl Participants {
 }
 
 impl Drop for Participants {
+    /// Each place is told when it has answered the submission: a place that is told before it has accepted the query would
+    /// keep it, and its charge.
     fn drop(&mut self) {
         if self.ended {
             return;
         }
-        let (query, places) = (self.query.clone(), std::mem::take(&mut self.places));
-        self.background.spawn(async move {
-            join_all(places.iter().map(|(_, channel)| channel.cancel(&query))).await;
-        });
+        for Participant { channel, submission, .. } in std::mem::take(&mut self.places) {
+            let (query, begun) = (self.query.clone(), self.begun);
+            self.background.spawn(async move {
+                let _answered = submission.await;
+                channel.cancel(&query, begun).await;
+            });
+        }
     }
 }
 
@@ -87,32 +109,28 @@ pub(crate) async fn dispatch(
 ) -> Result<Participants, ServiceError> {
     let graph = plan.graph();
     let signature = key.sign(plan.graph_bytes());
-    let mut permits = Vec::new();
     let mut places = Vec::new();
     for site in graph.places() {
         if !snapshot.is_up(&site) {
             let text = format!("site `{site}` is down");
             return Err(ServiceError::new(Code::SiteUnavailable, text).with_hint("try again when the site is back"));
         }
-        permits.push(permit_for(&site, plan, &signature, token, snapshot)?);
-        places.push((site.clone(), channels.to(&site, &snapshot.catalog)?));
+        let permit = permit_for(&site, plan, &signature, token, snapshot)?;
+        let channel = channels.to(&site, &snapshot.catalog)?;
+        let submission = submit(site.clone(), Arc::clone(&channel), permit).in_current_span().boxed().shared();
+        places.push(Participant { site, channel, submission });
     }
+    let query = graph.query.clone();
     let participants =
-        Participants { query: graph.query.clone(), places, background: background.clone(), ended: false };
-    let mut submissions: FuturesUnordered<_> = participants
-        .places
-        .iter()
-        .zip(permits)
-        .map(|((site, channel), permit)| submit(site, channel, permit))
-        .collect();
-    while let Some(answer) = submissions.next().await {
+        Participants { query, places, background: background.clone(), begun: Begun::Nowhere, ended: false };
+    let mut answers: FuturesUnordered<_> = participants.places.iter().map(|place| place.submission.clone()).collect();
+    while let Some(answer) = answers.next().await {
         answer?;
     }
-    drop(submissions);
     Ok(participants)
 }
 
-async fn submit(site: &SiteId, channel: &Arc<dyn SiteChannel>, permit: v1::Permit) -> Result<(), ServiceError> {
+async fn submit(site: SiteId, channel: Arc<dyn SiteChannel>, permit: v1::Permit) -> Result<(), ServiceError> {
     let error = match timeout(SUBMIT_MAX, channel.submit(permit)).await {
         Ok(Ok(())) => return Ok(()),
         Ok(Err(error)) => error,

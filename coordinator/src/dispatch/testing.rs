@@ -13,10 +13,10 @@ use dynamos_proto::ids::{QueryId, SiteId};
 use dynamos_proto::status::{Code, ServiceError};
 use dynamos_proto::v1;
 use futures::StreamExt;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
-use super::channel::{RootExecutor, SiteChannel, SiteConnector};
+use super::channel::{Begun, RootExecutor, SiteChannel, SiteConnector};
 
 /// What the root gives, in order.
 pub(crate) type RootItem = Result<RecordBatch, DataFusionError>;
@@ -26,6 +26,10 @@ pub(crate) struct FakePlace {
     pub(crate) permits: Mutex<Vec<v1::Permit>>,
     /// How often it was told to stop.
     pub(crate) cancelled: watch::Sender<usize>,
+    /// What it was told with that.
+    pub(crate) begun: Mutex<Vec<Begun>>,
+    /// A submission is answered when this is there; from the start unless a test takes it away.
+    pub(crate) answers: Semaphore,
     /// What a submission gives.
     pub(crate) submit: Mutex<Result<(), ServiceError>>,
     pub(crate) reports: Mutex<Vec<v1::FragmentReport>>,
@@ -39,6 +43,8 @@ impl FakePlace {
         Arc::new(Self {
             permits: Mutex::default(),
             cancelled: watch::channel(0).0,
+            begun: Mutex::default(),
+            answers: Semaphore::new(1),
             submit: Mutex::new(Ok(())),
             reports: Mutex::default(),
             changes: Mutex::default(),
@@ -67,10 +73,12 @@ impl FakePlace {
 impl SiteChannel for FakePlace {
     async fn submit(&self, permit: v1::Permit) -> Result<(), ServiceError> {
         self.permits.lock().unwrap().push(permit);
+        drop(self.answers.acquire().await.unwrap());
         self.submit.lock().unwrap().clone()
     }
 
-    async fn cancel(&self, _: &QueryId) {
+    async fn cancel(&self, _: &QueryId, begun: Begun) {
+        self.begun.lock().unwrap().push(begun);
         self.cancelled.send_modify(|times| *times += 1);
     }
 

@@ -94,7 +94,9 @@ impl QueryEngine {
         let request = self.request(caller)?;
         let text = match (self.plan(sql, Vec::new(), &request).await?, policy) {
             (Verdict::Permitted(plan), Asked::Plan) => plan.explain(),
-            (Verdict::Permitted(plan), Asked::Policy) => explain::permitted(plan.as_ref()),
+            (Verdict::Permitted(plan), Asked::Policy) => {
+                explain::permitted(plan.as_ref(), &request.snapshot.agreements)
+            }
             (Verdict::Denied(refusal), asked) => {
                 self.parts.decisions.append(&denial_record(sql, &request, &refusal)).await?;
                 match asked {
@@ -182,6 +184,7 @@ impl Engine for QueryEngine {
             DynamosStatement::ShowPermissions { .. } => rows(text::schema(&show::PERMISSION_COLUMNS)),
             DynamosStatement::ShowEdges => rows(text::schema(&show::EDGE_COLUMNS)),
             DynamosStatement::SimulateAgreement { .. } => rows(text::schema(&simulate::COLUMNS)),
+            DynamosStatement::ShowDecisions => rows(text::schema(&show::DECISION_COLUMNS)),
             DynamosStatement::Set { .. }
             | DynamosStatement::CreateAgreement(_)
             | DynamosStatement::AlterAgreement(_)
@@ -216,6 +219,9 @@ impl Engine for QueryEngine {
             }
             DynamosStatement::ShowPermissions { purpose } => self.permissions(caller, purpose),
             DynamosStatement::ShowEdges => show::edges(self.queries.last(&identity.user, &identity.organisation)),
+            DynamosStatement::ShowDecisions => {
+                show::decisions(self.parts.decisions.recent(&identity.user, &identity.organisation))
+            }
             DynamosStatement::CreateAgreement(agreement) | DynamosStatement::AlterAgreement(agreement) => {
                 self.change(caller, &agreement.steward, sql).await
             }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use dynamos_planner::fragment::FragmentGraph;
+use dynamos_planner::policy::AgreementSet;
 use dynamos_proto::v1;
 
 use super::planner_door::{PermittedPlan, Refusal};
@@ -12,8 +12,8 @@ use super::planner_door::{PermittedPlan, Refusal};
 pub(super) const COLUMN: &str = "plan";
 
 /// The verdict on a query that may run: under which agreements, by which clauses, and the plan.
-pub(super) fn permitted(plan: &dyn PermittedPlan) -> String {
-    dynamos_planner::explain_permit(plan.graph(), &plan.explain())
+pub(super) fn permitted(plan: &dyn PermittedPlan, agreements: &AgreementSet) -> String {
+    dynamos_planner::explain_permit(plan.graph(), agreements, &plan.explain())
 }
 
 /// The verdict on a query that may not run.
@@ -23,17 +23,6 @@ pub(super) fn denied(refusal: &Refusal) -> String {
         let _ = writeln!(text, "  {hint}");
     }
     text
-}
-
-/// The clauses that release something, by release point.
-pub(super) fn clauses(graph: &FragmentGraph) -> Vec<String> {
-    let points = graph.releases.iter().flat_map(|point| {
-        point.clauses.iter().map(move |clause| {
-            let (agreement, epoch) = (&clause.agreement.agreement, clause.agreement.epoch);
-            format!("release {} by clause {} of {}.{agreement}, epoch {epoch}", point.id, clause.clause, clause.steward)
-        })
-    });
-    points.collect()
 }
 
 /// What places measured, one line a fragment.

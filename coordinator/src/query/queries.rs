@@ -17,6 +17,7 @@ use dynamos_proto::status::Code;
 use dynamos_proto::v1;
 
 use super::planner_door::PlanRequest;
+use crate::decision::Ending;
 
 /// Ended queries that are remembered; beyond this the oldest is forgotten.
 const RECENT_MAX: usize = 1000;
@@ -46,6 +47,18 @@ impl QueryState {
         match self {
             Self::Planning | Self::Dispatching | Self::Running => false,
             Self::Finished | Self::Failed(_) | Self::Cancelled => true,
+        }
+    }
+}
+
+impl QueryState {
+    /// The end in one word, as it is recorded.
+    fn outcome(self) -> &'static str {
+        match self {
+            Self::Finished => "FINISHED",
+            Self::Failed(code) => code.as_str(),
+            Self::Cancelled => Code::Cancelled.as_str(),
+            Self::Planning | Self::Dispatching | Self::Running => "RUNNING",
         }
     }
 }
@@ -131,6 +144,8 @@ struct State {
 pub(super) struct LiveQuery {
     query: QueryId,
     queries: Queries,
+    /// From the permit on.
+    ending: Option<Ending>,
 }
 
 impl Queries {
@@ -164,7 +179,7 @@ impl Queries {
             reports: Vec::new(),
         };
         self.lock().running.insert(query.clone(), record);
-        LiveQuery { query: query.clone(), queries: self.clone() }
+        LiveQuery { query: query.clone(), queries: self.clone(), ending: None }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -173,6 +188,11 @@ impl Queries {
 }
 
 impl LiveQuery {
+    /// The end of the query is to be recorded from now on.
+    pub(super) fn permitted(&mut self, ending: Ending) {
+        self.ending = Some(ending);
+    }
+
     /// Changes the record of the query; a change to an end moves it to the recent ones and is the last.
     pub(super) fn update(&self, change: impl FnOnce(&mut QueryRecord)) {
         let mut state = self.queries.lock();
@@ -181,12 +201,17 @@ impl LiveQuery {
         if !record.state.is_end() {
             return;
         }
+        let (end, rows) = (record.state, record.rows);
         if let Some(record) = state.running.remove(&self.query) {
             tracing::info!(query_id = %self.query, state = ?record.state, rows = record.rows, "query ended");
             if state.recent.len() >= RECENT_MAX {
                 state.recent.pop_front();
             }
             state.recent.push_back(record);
+        }
+        drop(state);
+        if let Some(ending) = &self.ending {
+            ending.record(&self.query, end.outcome(), rows);
         }
     }
 

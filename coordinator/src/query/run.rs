@@ -1,26 +1,29 @@
 //! Running one query. What happens is in the order of the calls: its turn, its plan, the decision on the disk, the
 //! permit at every place, the root's rows.
 
+use std::collections::BTreeSet;
+
 use arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
 use datafusion::execution::SendableRecordBatchStream;
-use dynamos_planner::policy::UtcMillis;
+use dynamos_planner::policy::{Requester, UtcMillis, largest_minimum};
 use dynamos_proto::ids::QueryId;
-use dynamos_proto::sign::sha256;
+use dynamos_proto::sign::{sha256, sha256_hex};
 use dynamos_proto::status::{Code, ServiceError};
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, info_span};
 use uuid::Uuid;
 
 use super::engine::QueryEngine;
-use super::explain::clauses;
 use super::planner_door::{PermittedPlan, PlanRequest, Refusal, Verdict};
 use super::queries::{Asked, Edge, LiveQuery, QueryState};
 use super::rows::{RunningRows, time_is_up};
 use super::settings::{placement, purpose, requester};
-use crate::decision::{AgreementBasis, DecisionRecord, Verdict as Decided, statement_hash};
+use super::show::concerns;
+use crate::decision::{AgreementBasis, DecisionRecord, Ending, Verdict as Decided, statement_hash, without_literals};
 use crate::dispatch::dispatch;
 use crate::frontend::Caller;
+use crate::registry::Snapshot;
 
 /// A query whose rows are coming.
 pub(super) struct Started {
@@ -56,7 +59,13 @@ impl QueryEngine {
         sql: &str,
         parameters: Vec<ScalarValue>,
     ) -> Result<Started, ServiceError> {
-        let request = self.request(caller)?;
+        let request = match self.request(caller) {
+            Ok(request) => request,
+            Err(error) => {
+                self.parts.decisions.append(&self.unplanned(caller, sql, &error)).await?;
+                return Err(error);
+            }
+        };
         let span = info_span!("query", query_id = %request.query);
         let live = self.queries.begin(&request.query, Asked::of(sql, &request));
         let deadline = Instant::now() + self.parts.deadline;
@@ -69,7 +78,7 @@ impl QueryEngine {
         sql: &str,
         parameters: Vec<ScalarValue>,
         mut request: PlanRequest,
-        live: LiveQuery,
+        mut live: LiveQuery,
         deadline: Instant,
     ) -> Result<Started, ServiceError> {
         let begun = async {
@@ -79,14 +88,16 @@ impl QueryEngine {
             request.snapshot = self.parts.registry.snapshot();
             request.now = UtcMillis(self.parts.clock.utc_ms());
             let plan = self.decide(sql, parameters, &request).await?;
+            live.permitted(self.ending(&request, plan.as_ref()));
             live.update(|record| {
                 record.edges = Edge::of(plan.graph());
                 record.state = QueryState::Dispatching;
             });
             let parts = &self.parts;
             let (token, snapshot) = (&caller.identity.token, &request.snapshot);
-            let participants =
+            let mut participants =
                 dispatch(plan.as_ref(), token, snapshot, &parts.key, &parts.channels, &self.background).await?;
+            participants.begin();
             let root = parts.channels.root().open_root(&request.query);
             let rows = timeout_at(deadline, root).await.unwrap_or_else(|_| Err(time_is_up()))?;
             Ok((slot, snapshots, plan, participants, rows))
@@ -120,18 +131,58 @@ impl QueryEngine {
         parameters: Vec<ScalarValue>,
         request: &PlanRequest,
     ) -> Result<Box<dyn PermittedPlan>, ServiceError> {
-        match self.plan(sql, parameters, request).await? {
-            Verdict::Permitted(plan) => {
+        let decisions = &self.parts.decisions;
+        match self.plan(sql, parameters, request).await {
+            Ok(Verdict::Permitted(plan)) => {
                 if plan.graph().query != request.query {
                     return Err(ServiceError::new(Code::Internal, "the plan is not of this query"));
                 }
-                self.parts.decisions.append(&permit_record(sql, request, plan.as_ref())).await?;
+                decisions.append(&permit_record(sql, request, plan.as_ref())).await?;
                 Ok(plan)
             }
-            Verdict::Denied(refusal) => {
-                self.parts.decisions.append(&denial_record(sql, request, &refusal)).await?;
+            Ok(Verdict::Denied(refusal)) => {
+                decisions.append(&denial_record(sql, request, &refusal)).await?;
                 Err(refusal.into())
             }
+            Err(error) => {
+                let record = DecisionRecord {
+                    code: Some(error.code.as_str().to_owned()),
+                    agreements: concerned(&request.snapshot, &request.requester),
+                    ..record(sql, request, Decided::Refused)
+                };
+                decisions.append(&record).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// The record of a query whose session asks for what the requester may not, such as a purpose.
+    fn unplanned(&self, caller: &Caller, sql: &str, error: &ServiceError) -> DecisionRecord {
+        let (identity, snapshot) = (&caller.identity, self.parts.registry.snapshot());
+        let agreements = concerned(&snapshot, &requester(identity));
+        DecisionRecord {
+            at: UtcMillis(self.parts.clock.utc_ms()).to_string(),
+            query_id: Uuid::new_v4().to_string(),
+            verdict: Decided::Refused,
+            code: Some(error.code.as_str().to_owned()),
+            requester: identity.user.clone(),
+            organisation: identity.organisation.clone(),
+            purpose: caller.settings.options.get("purpose").cloned(),
+            statement_sha256: statement_hash(sql),
+            graph_sha256: None,
+            catalog_version: snapshot.catalog.version,
+            agreements,
+            clauses: Vec::new(),
+            reason: None,
+        }
+    }
+
+    fn ending(&self, request: &PlanRequest, plan: &dyn PermittedPlan) -> Ending {
+        Ending {
+            log: self.parts.decisions.clone(),
+            clock: self.parts.clock.clone(),
+            background: self.background.clone(),
+            largest_minimum: largest_minimum(plan.graph(), &request.snapshot.agreements),
         }
     }
 
@@ -149,36 +200,56 @@ impl QueryEngine {
 
 /// The record of a denial.
 pub(super) fn denial_record(sql: &str, request: &PlanRequest, refusal: &Refusal) -> DecisionRecord {
-    record(sql, request, Decided::Denied, Vec::new(), vec![refusal.reason.clone()])
+    DecisionRecord {
+        code: Some(Code::Denied.as_str().to_owned()),
+        agreements: concerned(&request.snapshot, &request.requester),
+        reason: Some(without_literals(&refusal.reason)),
+        ..record(sql, request, Decided::Denied)
+    }
 }
 
 fn permit_record(sql: &str, request: &PlanRequest, plan: &dyn PermittedPlan) -> DecisionRecord {
     let graph = plan.graph();
+    let used: BTreeSet<&String> = plan.verdicts().iter().flat_map(|verdict| &verdict.clauses).collect();
     let agreements = graph.governing.iter().map(|(steward, governing)| AgreementBasis {
         steward: steward.to_string(),
         agreement: governing.agreement.clone(),
         epoch: governing.epoch,
     });
-    record(sql, request, Decided::Permitted, agreements.collect(), clauses(graph))
+    DecisionRecord {
+        graph_sha256: Some(sha256_hex(plan.graph_bytes())),
+        agreements: agreements.collect(),
+        clauses: used.into_iter().cloned().collect(),
+        ..record(sql, request, Decided::Permitted)
+    }
 }
 
-fn record(
-    sql: &str,
-    request: &PlanRequest,
-    verdict: Decided,
-    agreements: Vec<AgreementBasis>,
-    clauses: Vec<String>,
-) -> DecisionRecord {
+/// The agreements in force that the decision about this requester rests on.
+fn concerned(snapshot: &Snapshot, requester: &Requester) -> Vec<AgreementBasis> {
+    let all = snapshot.agreements.all().filter(|held| concerns(&held.agreement, requester));
+    let basis = all.map(|held| AgreementBasis {
+        steward: held.agreement.steward.clone(),
+        agreement: held.agreement.name.clone(),
+        epoch: held.epoch,
+    });
+    basis.collect()
+}
+
+/// What every record says.
+fn record(sql: &str, request: &PlanRequest, verdict: Decided) -> DecisionRecord {
     DecisionRecord {
         at: request.now.to_string(),
         query_id: request.query.to_string(),
         verdict,
+        code: None,
         requester: request.requester.user.clone(),
         organisation: request.requester.organisation.clone(),
         purpose: request.purpose.clone(),
         statement_sha256: statement_hash(sql),
+        graph_sha256: None,
         catalog_version: request.snapshot.catalog.version,
-        agreements,
-        clauses,
+        agreements: Vec::new(),
+        clauses: Vec::new(),
+        reason: None,
     }
 }

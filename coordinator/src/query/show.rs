@@ -1,4 +1,4 @@
-//! SHOW AGREEMENTS, SHOW AGREEMENT, SHOW PERMISSIONS and SHOW EDGES. An agreement is shown to those whom it concerns and to its
+//! SHOW AGREEMENTS, SHOW AGREEMENT, SHOW PERMISSIONS, SHOW EDGES and SHOW DECISIONS. An agreement is shown to those whom it concerns and to its
 //! steward; to others it does not exist.
 
 use std::collections::BTreeSet;
@@ -8,6 +8,7 @@ use dynamos_proto::status::{Code, ServiceError};
 
 use super::queries::QueryRecord;
 use super::text;
+use crate::decision::Shown;
 use crate::frontend::Outcome;
 use crate::registry::Snapshot;
 
@@ -18,6 +19,9 @@ pub(super) const PERMISSION_COLUMNS: [&str; 2] = ["table", "clause"];
 /// Columns of SHOW EDGES. Counts are the buckets that sites report, never exact.
 pub(super) const EDGE_COLUMNS: [&str; 6] =
     ["fragment", "place", "reader", "reader_place", "rows_at_most", "bytes_at_most"];
+/// Columns of SHOW DECISIONS.
+pub(super) const DECISION_COLUMNS: [&str; 9] =
+    ["at", "query", "verdict", "purpose", "agreements", "clauses", "reason", "outcome", "rows_at_most"];
 /// The role that speaks for an organisation as the steward of its data.
 const STEWARD_ROLE: &str = "steward";
 
@@ -120,6 +124,26 @@ pub(super) fn edges(query: Option<QueryRecord>) -> Result<Outcome, ServiceError>
         ]
     });
     text::outcome(&EDGE_COLUMNS, rows.collect())
+}
+
+/// What was decided about queries, in the order given.
+pub(super) fn decisions(shown: Vec<Shown>) -> Result<Outcome, ServiceError> {
+    let rows = shown.into_iter().map(|Shown { decision, end }| {
+        let agreements =
+            decision.agreements.iter().map(|one| format!("{}.{}@{}", one.steward, one.agreement, one.epoch));
+        vec![
+            Some(decision.at),
+            Some(decision.query_id),
+            Some(decision.verdict.as_str().to_owned()),
+            decision.purpose,
+            Some(agreements.collect::<Vec<_>>().join(", ")),
+            Some(decision.clauses.join("; ")),
+            decision.reason,
+            end.as_ref().map(|end| end.outcome.clone()).or(decision.code),
+            end.map(|end| end.rows_at_most.to_string()),
+        ]
+    });
+    text::outcome(&DECISION_COLUMNS, rows.collect())
 }
 
 fn tables_of(clause: &Clause) -> Vec<&TableRef> {

@@ -73,6 +73,8 @@ pub struct EdgeVerdict {
     pub what: String,
     /// Clauses that allow it: steward, agreement, epoch, clause number.
     pub clauses: Vec<String>,
+    /// The steward, where it is rows that a RELEASE ROWS clause released at the scan.
+    pub rows_of: Option<SiteId>,
 }
 
 /// Why a graph may not run.
@@ -228,11 +230,7 @@ impl Check<'_> {
                 Some(rows) => {
                     Err(Refusal::at(fragment.id, format!("protected rows of `{}` reach the requester", rows.steward)))
                 }
-                None => Ok(flow
-                    .sources
-                    .iter()
-                    .map(|source| verdict(fragment, source.to_string(), self.basis(source)))
-                    .collect()),
+                None => Ok(flow.sources.iter().map(|source| released(fragment, source, self.basis(source))).collect()),
             };
         };
         let mut verdicts = Vec::new();
@@ -270,7 +268,7 @@ impl Check<'_> {
             let basis = self.released_may_go(source, &reader.place).map_err(|reasons| {
                 Refusal::at(fragment.id, format!("{source} may not be at `{}`: {reasons}", reader.place))
             })?;
-            verdicts.push(verdict(fragment, source.to_string(), basis));
+            verdicts.push(released(fragment, source, basis));
         }
         Ok(verdicts)
     }
@@ -509,7 +507,15 @@ fn read_once(fragment: FragmentId, plan: &LogicalPlan) -> Result<(), Refusal> {
 }
 
 fn verdict(fragment: &Fragment, what: String, clauses: Vec<String>) -> EdgeVerdict {
-    EdgeVerdict { from: fragment.id, to: fragment.consumer, what, clauses }
+    EdgeVerdict { from: fragment.id, to: fragment.consumer, what, clauses, rows_of: None }
+}
+
+fn released(fragment: &Fragment, source: &Source, clauses: Vec<String>) -> EdgeVerdict {
+    let rows_of = match source {
+        Source::Rows(rows, _) => Some(rows.steward.clone()),
+        Source::Groups(_) => None,
+    };
+    EdgeVerdict { rows_of, ..verdict(fragment, source.to_string(), clauses) }
 }
 
 /// A clause as reasons cite it.

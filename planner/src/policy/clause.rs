@@ -155,7 +155,7 @@ pub enum BudgetLimit {
 }
 
 /// Calendar periods.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Period {
     /// From full hour to full hour.
     Hour,

@@ -2,6 +2,7 @@
 //! the release points, and the check of every edge of a placed graph.
 
 pub mod agreement;
+pub mod budget;
 pub mod check;
 pub mod clause;
 pub mod comply;
@@ -22,6 +23,7 @@ pub mod support;
 pub mod view;
 
 pub use agreement::{Agreement, Grantee, NotApplicable, NumberedClause};
+pub use budget::release_points;
 pub use check::{CheckInput, EdgeVerdict, PlaceFacts, Refusal, Viewpoint, check_graph};
 pub use clause::{
     Archetype, BudgetClause, BudgetLimit, Clause, ClauseRef, Comparison, FilterClause, JoinClause, JoinPartner,
@@ -39,7 +41,7 @@ pub use release::{
     Argument, Decimal, DistinctInput, Minimum, MinimumScope, Outcome, ReleaseClause, ReleaseWhat, ReleasedAggregates,
     ReleasedFunction,
 };
-pub use release_plan::{ReleaseConditions, complete_plan, conditions, merge_plan, partial_plan};
+pub use release_plan::{ReleaseConditions, complete_plan, conditions, largest_minimum, merge_plan, partial_plan};
 pub use requester::Requester;
 pub use support::{Unimplemented, refuse_unimplemented};
 pub use view::{ProtectedView, RawTable, RawTables, protected_view};

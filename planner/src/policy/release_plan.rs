@@ -18,7 +18,7 @@ use datafusion::logical_expr::{AggregateUDF, Expr, LogicalPlan, LogicalPlanBuild
 use datafusion::prelude::col;
 
 use super::{AgreementSet, Clause, ClauseRef, Outcome, ReleaseWhat};
-use crate::fragment::{ReleaseClauseRef, ReleaseShape, ReleasedAggregate};
+use crate::fragment::{FragmentGraph, ReleaseClauseRef, ReleaseShape, ReleasedAggregate};
 use crate::function::{average_of, minimum_met};
 
 /// The conditions of all clauses of a release point together.
@@ -56,6 +56,12 @@ pub fn conditions(clauses: &[ReleaseClauseRef], agreements: &AgreementSet) -> Re
         }
     }
     Ok(ReleaseConditions { minimums, outcome })
+}
+
+/// The largest minimum that stands in any of the clauses of a query's release points; 0 if there is none.
+pub fn largest_minimum(graph: &FragmentGraph, agreements: &AgreementSet) -> u32 {
+    let points = graph.releases.iter().filter_map(|point| conditions(&point.clauses, agreements).ok());
+    points.flat_map(|point| point.minimums.into_values()).max().unwrap_or(0)
 }
 
 /// Rows of `input` aggregated to states and entity counts: what a steward sends where the states are merged.

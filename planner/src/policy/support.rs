@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 use thiserror::Error;
 
 use super::agreement::Agreement;
-use super::clause::{Clause, FilterClause, JoinPartner, MaskClause, ShipClause, ShipWhat};
+use super::clause::{BudgetClause, BudgetLimit, Clause, FilterClause, JoinPartner, MaskClause, ShipClause, ShipWhat};
 use super::relation::{Columns, FromRelation, JoinKind};
 use super::release::{MinimumScope, Outcome, ReleaseClause, ReleaseWhat};
 
@@ -42,7 +42,7 @@ pub fn refuse_unimplemented(agreement: &Agreement) -> Result<(), Vec<Unimplement
                 JoinPartner::Site(_) | JoinPartner::Any => refuse("JOIN … WITH".to_owned(), NO_FOREIGN_JOIN),
             },
             Clause::Mask(mask) => check_mask(mask, &mut refuse),
-            Clause::Budget(_) => refuse("BUDGET".to_owned(), "queries are not counted yet"),
+            Clause::Budget(budget) => check_budget(budget, &mut refuse),
             Clause::Oblige(_) => refuse("OBLIGE".to_owned(), "no place can prove yet that it did what was demanded"),
             Clause::Rows(_) | Clause::Archetypes(_) => {}
         }
@@ -95,6 +95,12 @@ fn check_ship(ship: &ShipClause, refuse: &mut Refuse<'_>) {
 fn check_from(from: &FromRelation, refuse: &mut Refuse<'_>) {
     if from.joins.iter().any(|join| join.kind == JoinKind::Left) {
         refuse("LEFT JOIN".to_owned(), "a clause's relation has inner joins only");
+    }
+}
+
+fn check_budget(budget: &BudgetClause, refuse: &mut Refuse<'_>) {
+    if budget.limits.iter().any(|limit| matches!(limit, BudgetLimit::Epsilon { .. })) {
+        refuse("BUDGET EPSILON".to_owned(), "no noise is added to answers; limit the number of queries instead");
     }
 }
 
@@ -239,6 +245,7 @@ mod tests {
             "SHIP ROWS (a, lower(b)) FROM t TO surf",
             "FILTER ON a, t.b COMPARE WITH LITERALS, COLUMNS",
             "ROWS ON t WHERE opted_out IS NOT TRUE, ARCHETYPES compute_to_data",
+            "BUDGET 1 QUERIES PER HOUR, 20 QUERIES PER DAY, 30 QUERIES PER WEEK, 40 QUERIES PER MONTH, 50 QUERIES PER YEAR",
         ] {
             assert_eq!(refused(clauses), Vec::<String>::new(), "{clauses}");
         }
@@ -257,7 +264,7 @@ mod tests {
             ("MASK a AS 1, SHIP ROWS (b) FROM t LEFT JOIN u ON k TO surf", "2: LEFT JOIN"),
             ("SHIP ROWS (b, hash(a)) FROM t TO surf", "1: `hash(…)`"),
             ("SHIP ROWS (upper(HASH(a))) FROM t TO surf", "1: `hash(…)`"),
-            ("BUDGET 1 QUERIES PER DAY", "1: BUDGET"),
+            ("BUDGET 1 QUERIES PER DAY, EPSILON 4 PER YEAR", "1: BUDGET EPSILON"),
             ("OBLIGE audit", "1: OBLIGE"),
             ("JOIN ON k WITH surf", "1: JOIN … WITH"),
             ("JOIN ON k WITH ANY", "1: JOIN … WITH"),
@@ -269,8 +276,8 @@ mod tests {
         ] {
             assert_eq!(refused(clauses), [what], "{clauses}");
         }
-        let all = refused("RELEASE sum OF a FROM t PER SITE ROUND TO 5, BUDGET 1 QUERIES PER DAY");
-        assert_eq!(all, ["1: PER SITE", "1: ROUND TO", "2: BUDGET"]);
+        let all = refused("RELEASE sum OF a FROM t PER SITE ROUND TO 5, BUDGET EPSILON 1 PER DAY");
+        assert_eq!(all, ["1: PER SITE", "1: ROUND TO", "2: BUDGET EPSILON"]);
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub enum SqlProblem {
     #[error(
         "{found} does not begin a statement that is accepted; write a query (SELECT, WITH, VALUES), EXPLAIN, EXPLAIN \
          POLICY, CREATE, ALTER, REVOKE, SHOW or SIMULATE AGREEMENT, SHOW AGREEMENTS, SHOW PERMISSIONS, SHOW EDGES, \
-         or SET dynamos.…"
+         SHOW DECISIONS or SET dynamos.…"
     )]
     NotAccepted {
         /// Its first word.

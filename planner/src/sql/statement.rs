@@ -5,7 +5,7 @@
 //! query                                     EXPLAIN [ANALYZE] query         EXPLAIN POLICY query
 //! CREATE | ALTER AGREEMENT … (whole text)   REVOKE AGREEMENT name ON SITE steward
 //! SHOW AGREEMENTS                           SHOW AGREEMENT name [ON SITE steward]
-//! SHOW EDGES FOR LAST QUERY
+//! SHOW EDGES FOR LAST QUERY                 SHOW DECISIONS
 //! SHOW PERMISSIONS [FOR PURPOSE purpose]    SIMULATE AGREEMENT … FOR {query | RECENT QUERIES}
 //! SET dynamos.name {= | TO} {value | DEFAULT}                               RESET dynamos.name
 //! ```
@@ -62,6 +62,8 @@ pub enum DynamosStatement {
     },
     /// What was measured on each edge of the requester's last query, in buckets.
     ShowEdges,
+    /// What was decided about the requester's own queries, and how they ended.
+    ShowDecisions,
     /// What an agreement would change if it were in force.
     SimulateAgreement {
         /// The agreement.
@@ -173,7 +175,10 @@ fn show(cursor: &mut Cursor<'_>) -> Result<DynamosStatement, SqlError> {
         skip_words(cursor, ["for", "last", "query"])?;
         return Ok(DynamosStatement::ShowEdges);
     }
-    cursor.expected("`AGREEMENTS`, `AGREEMENT`, `PERMISSIONS` or `EDGES`")
+    if cursor.eat("decisions") {
+        return Ok(DynamosStatement::ShowDecisions);
+    }
+    cursor.expected("`AGREEMENTS`, `AGREEMENT`, `PERMISSIONS`, `EDGES` or `DECISIONS`")
 }
 
 fn explain(cursor: &mut Cursor<'_>) -> Result<DynamosStatement, SqlError> {

@@ -252,7 +252,7 @@ fn errors_in_clauses_say_where_and_what() {
 fn errors_in_statements_say_where_and_what() {
     const ACCEPTED: &str = "does not begin a statement that is accepted; write a query (SELECT, WITH, VALUES), EXPLAIN, EXPLAIN \
          POLICY, CREATE, ALTER, REVOKE, SHOW or SIMULATE AGREEMENT, SHOW AGREEMENTS, SHOW PERMISSIONS, SHOW EDGES, \
-         or SET dynamos.…";
+         SHOW DECISIONS or SET dynamos.…";
     for (sql, error) in [
         ("", format!("line 1, column 1: the end of the text {ACCEPTED}")),
         ("\n  INSERT INTO t VALUES (1)", format!("line 2, column 3: `insert` {ACCEPTED}")),
@@ -273,7 +273,8 @@ fn errors_in_statements_say_where_and_what() {
         ("EXPLAIN POLICY", "line 1, column 15: expected a query, found the end of the text".to_owned()),
         (
             "SHOW TABLES",
-            "line 1, column 6: expected `AGREEMENTS`, `AGREEMENT`, `PERMISSIONS` or `EDGES`, found `tables`".to_owned(),
+            "line 1, column 6: expected `AGREEMENTS`, `AGREEMENT`, `PERMISSIONS`, `EDGES` or `DECISIONS`, found `tables`"
+                .to_owned(),
         ),
         (
             "SET timezone = 'UTC'",
@@ -328,6 +329,7 @@ fn statements_are_told_apart() {
             DynamosStatement::ShowAgreement { name: text("a"), steward: Some(text("vu")) },
         ),
         (text("show edges for last query"), DynamosStatement::ShowEdges),
+        (text("SHOW DECISIONS"), DynamosStatement::ShowDecisions),
         (text("SHOW PERMISSIONS"), DynamosStatement::ShowPermissions { purpose: None }),
         (
             text("SHOW PERMISSIONS FOR PURPOSE 'DUO:0000042'"),

@@ -174,6 +174,9 @@ pub struct SubmitReply {}
 pub struct CancelRequest {
     #[prost(string, tag = "1")]
     pub query_id: ::prost::alloc::string::String,
+    /// No place has begun: the coordinator never asked for the first row. Then what the query was charged is given back.
+    #[prost(bool, tag = "2")]
+    pub not_begun: bool,
 }
 #[allow(clippy::all)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

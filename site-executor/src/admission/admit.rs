@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use datafusion::execution::SessionState;
 use dynamos_planner::fragment::FragmentGraph;
 use dynamos_planner::policy::{
-    AgreementSet, CheckInput, Hierarchy, PlaceFacts, Requester, UtcMillis, Viewpoint, purpose,
+    AgreementSet, CheckInput, EdgeVerdict, Hierarchy, PlaceFacts, Requester, UtcMillis, Viewpoint, purpose,
 };
 use dynamos_planner::wire::decode_graph;
 use dynamos_proto::ids::SiteId;
@@ -16,14 +16,20 @@ use dynamos_proto::token::{self, Claims, Issuers, SKEW_SECONDS};
 use dynamos_proto::v1;
 
 use super::graph_check::GraphCheck;
+use super::refusal::{Because, Reason, Refused};
 use super::replay::ReplayMemory;
 use crate::catalog::SiteTables;
 use crate::config::PlaceKind;
+use crate::ledger::Subject;
 
 /// A graph that lives longer than this is refused, so that the memory of permits stays bounded (milliseconds).
 const LIFETIME_MS_MAX: i64 = 10 * 60 * 1000;
 /// An encoded graph may be this large (bytes).
 const GRAPH_BYTES_MAX: usize = 8 << 20;
+/// A query's id may be this long (bytes): it is remembered and recorded.
+const QUERY_ID_BYTES_MAX: usize = 128;
+/// A query may be planned so often. All attempts have one charge, so nobody may make more of them than a mishap needs.
+const ATTEMPTS_MAX: u32 = 8;
 
 /// The door of one place.
 #[derive(Debug)]
@@ -54,6 +60,10 @@ pub(crate) struct PermitContext<'a> {
 #[derive(Debug)]
 pub(crate) struct Admitted {
     pub(crate) graph: FragmentGraph,
+    /// Who asks; unknown where no token came with the permit.
+    pub(crate) requester: Option<Requester>,
+    /// The clauses beside every edge that carries something of this place.
+    pub(crate) edges: Vec<EdgeVerdict>,
     /// SHA-256 of the graph's bytes: places that were told different stories notice by it.
     pub(crate) hash: Vec<u8>,
 }
@@ -74,30 +84,50 @@ impl Admission {
     }
 
     /// Whether the coordinator signed this permit. Everything else in it is worth reading only then.
-    pub(crate) fn verify_signature(&self, permit: &v1::Permit) -> Result<(), ServiceError> {
+    pub(crate) fn verify_signature(&self, permit: &v1::Permit) -> Result<(), Refused> {
         if permit.graph.len() > GRAPH_BYTES_MAX {
-            return Err(self.refused(format!("the graph has more than {GRAPH_BYTES_MAX} bytes")));
+            return Err(self.refused(Reason::Signature, format!("the graph has more than {GRAPH_BYTES_MAX} bytes")));
         }
         self.coordinator
             .verify(&permit.graph, &permit.signature)
-            .map_err(|_| self.refused("the permit is not signed by the coordinator".to_owned()))
+            .map_err(|_| self.refused(Reason::Signature, "the permit is not signed by the coordinator".to_owned()))
     }
 
-    /// The graph of a permit, once every check has passed.
-    pub(crate) fn admit(&self, permit: &v1::Permit, context: &PermitContext<'_>) -> Result<Admitted, ServiceError> {
+    /// The graph of a permit, once every check has passed. What was learned of it on the way is noted in `subject`.
+    pub(crate) fn admit(
+        &self,
+        permit: &v1::Permit,
+        context: &PermitContext<'_>,
+        subject: &mut Subject,
+    ) -> Result<Admitted, Refused> {
         self.verify_signature(permit)?;
-        let graph = decode_graph(&permit.graph, context.state).map_err(|error| self.refused(error.to_string()))?;
-        self.check_time(&graph, context.now_ms)?;
+        let graph = decode_graph(&permit.graph, context.state)
+            .map_err(|error| self.refused(Reason::Graph, error.to_string()))?;
+        subject.read(&graph);
+        self.check_names(&graph)?;
+        self.check_time(&graph, context.now_ms).because(Reason::Time)?;
         if graph.at(&self.place).next().is_none() {
-            return Err(self.refused(format!("query `{}` has no part for this site", graph.query)));
+            return Err(self.refused(Reason::Part, format!("query `{}` has no part for this site", graph.query)));
         }
-        let requester = self.requester(&graph, &permit.token, context.now_ms)?;
+        let requester = self.requester(&graph, &permit.token, context.now_ms, subject)?;
         self.check_epochs(&graph, context.agreements)?;
-        self.check_edges(&graph, requester.as_ref(), context)?;
+        let edges = self.check_edges(&graph, requester.as_ref(), context)?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let expires_at_ms = graph.expires_at_ms;
-        seen.remember(&graph.query, graph.attempt, graph.planned_at_ms, expires_at_ms, context.now_ms)?;
-        Ok(Admitted { graph, hash: sha256(&permit.graph) })
+        seen.remember(&graph.query, graph.attempt, graph.planned_at_ms, expires_at_ms, context.now_ms)
+            .because(Reason::Replay)?;
+        Ok(Admitted { graph, requester, edges, hash: sha256(&permit.graph) })
+    }
+
+    fn check_names(&self, graph: &FragmentGraph) -> Result<(), Refused> {
+        if graph.query.as_str().len() > QUERY_ID_BYTES_MAX {
+            return Err(self.refused(Reason::Graph, "the id of the query is too long".to_owned()));
+        }
+        if graph.attempt >= ATTEMPTS_MAX {
+            let text = format!("query `{}` was tried {ATTEMPTS_MAX} times already", graph.query);
+            return Err(self.refused(Reason::Replay, text));
+        }
+        Ok(())
     }
 
     fn check_time(&self, graph: &FragmentGraph, now_ms: i64) -> Result<(), ServiceError> {
@@ -110,28 +140,40 @@ impl Admission {
         let lifetime_ms = graph.expires_at_ms.saturating_sub(graph.planned_at_ms);
         let ahead_ms = graph.planned_at_ms.saturating_sub(now_ms);
         if !(0..=LIFETIME_MS_MAX).contains(&lifetime_ms) || ahead_ms > SKEW_SECONDS * 1000 {
-            return Err(self.refused(format!("the times of query `{}` cannot be right", graph.query)));
+            let text = format!("site `{}` refuses: the times of query `{}` cannot be right", self.place, graph.query);
+            return Err(ServiceError::new(Code::SiteRefused, text));
         }
         Ok(())
     }
 
-    /// Who asks, as the organisation signed. A steward needs to know; a place that only computes does not.
-    fn requester(&self, graph: &FragmentGraph, text: &str, now_ms: i64) -> Result<Option<Requester>, ServiceError> {
+    /// Who asks and for what, as the organisation signed. A steward needs to know; a place that only computes does not.
+    fn requester(
+        &self,
+        graph: &FragmentGraph,
+        text: &str,
+        now_ms: i64,
+        subject: &mut Subject,
+    ) -> Result<Option<Requester>, Refused> {
         if text.is_empty() {
             return match self.kind {
-                PlaceKind::Steward => Err(self.refused("the permit carries no token of the requester".to_owned())),
+                PlaceKind::Steward => {
+                    Err(self.refused(Reason::Token, "the permit carries no token of the requester".to_owned()))
+                }
                 PlaceKind::Provider | PlaceKind::Coordinator => Ok(None),
             };
         }
         if sha256(text.as_bytes()) != graph.token_hash {
-            return Err(self.refused("the token is not that of the query".to_owned()));
+            return Err(self.refused(Reason::Token, "the token is not that of the query".to_owned()));
         }
-        let claims = self.claims(text, now_ms)?;
+        let claims = self.claims(text, now_ms).because(Reason::Token)?;
+        let requester = Requester { user: claims.sub, organisation: claims.iss, roles: claims.roles };
+        subject.verified(&requester);
         if !claims.purposes.iter().any(|granted| self.purposes.covers(granted, &graph.purpose)) {
-            let text = format!("`{}` does not vouch for purpose `{}` of this user", claims.iss, graph.purpose);
-            return Err(ServiceError::new(Code::Denied, text));
+            let vouching = &requester.organisation;
+            let text = format!("`{vouching}` does not vouch for purpose `{}` of this user", graph.purpose);
+            return Err(Refused::new(Reason::Purpose, Code::Denied, text));
         }
-        Ok(Some(Requester { user: claims.sub, organisation: claims.iss, roles: claims.roles }))
+        Ok(Some(requester))
     }
 
     /// The claims of a token that an organisation known here signed.
@@ -141,7 +183,7 @@ impl Admission {
     }
 
     /// Every agreement that governs something here must be held in the very version that the plan was made under.
-    pub(crate) fn check_epochs(&self, graph: &FragmentGraph, held: &AgreementSet) -> Result<(), ServiceError> {
+    pub(crate) fn check_epochs(&self, graph: &FragmentGraph, held: &AgreementSet) -> Result<(), Refused> {
         let own = graph.governing.get_key_value(&self.place);
         let clauses = graph.releases.iter().filter(|point| self.takes_part(graph, point));
         let clauses = clauses.flat_map(|point| &point.clauses).map(|clause| (&clause.steward, &clause.agreement));
@@ -152,7 +194,7 @@ impl Admission {
                     "`{}` does not hold agreement `{}` of `{steward}` in version {}",
                     self.place, wanted.agreement, wanted.epoch
                 );
-                return Err(ServiceError::new(Code::StaleBasis, text));
+                return Err(Refused::new(Reason::Version, Code::StaleBasis, text));
             }
         }
         Ok(())
@@ -168,7 +210,7 @@ impl Admission {
         graph: &FragmentGraph,
         requester: Option<&Requester>,
         context: &PermitContext<'_>,
-    ) -> Result<(), ServiceError> {
+    ) -> Result<Vec<EdgeVerdict>, Refused> {
         let input = CheckInput {
             viewpoint: Viewpoint::Site(self.place.clone()),
             agreements: context.agreements,
@@ -179,15 +221,16 @@ impl Admission {
             purposes: &self.purposes,
             counts_add: &|steward, table, column| *steward == self.place && context.tables.counts_add(table, column),
         };
-        let verdicts = self.check.check(graph, &input).map_err(|refusal| self.refused(refusal.reason))?;
-        for verdict in verdicts {
+        let refused = |refusal: dynamos_planner::policy::Refusal| self.refused(Reason::Edge, refusal.reason);
+        let verdicts = self.check.check(graph, &input).map_err(refused)?;
+        for verdict in &verdicts {
             tracing::info!(query_id = %graph.query, from = %verdict.from, what = %verdict.what,
                 clauses = ?verdict.clauses, "edge allowed");
         }
-        Ok(())
+        Ok(verdicts)
     }
 
-    fn refused(&self, reason: String) -> ServiceError {
-        ServiceError::new(Code::SiteRefused, format!("site `{}` refuses: {reason}", self.place))
+    fn refused(&self, reason: Reason, text: String) -> Refused {
+        Refused::new(reason, Code::SiteRefused, format!("site `{}` refuses: {text}", self.place))
     }
 }

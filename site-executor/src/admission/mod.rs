@@ -4,9 +4,11 @@
 
 mod admit;
 mod graph_check;
+mod refusal;
 mod replay;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use admit::{Admission, Admitted, PermitContext};
 pub(crate) use graph_check::{AgreementCheck, GraphCheck};
+pub(crate) use refusal::{Because, Reason, Refused};

@@ -24,7 +24,7 @@ async fn a_permit_is_acted_on_once() {
     let permit = federation.permit(&graph(&federation));
     uva.submit(permit.clone()).await.unwrap();
     assert_eq!(uva.submit(permit.clone()).await.unwrap_err().code, Code::SiteRefused);
-    uva.cancel(&"q1".into());
+    uva.cancel(&cancel(&"q1".into())).await;
     assert_eq!(uva.submit(permit).await.unwrap_err().code, Code::SiteRefused);
     let next = FragmentGraph { attempt: 1, ..graph(&federation) };
     uva.submit(federation.permit(&next)).await.unwrap();
@@ -69,7 +69,8 @@ async fn forged_expired_and_foreign_permits_are_refused() {
 /// Rows of a whole table, and only aggregates were agreed: without a test's own check the graph is refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_real_site_checks_every_edge_by_its_own_agreements() {
-    let federation = Federation::start([ROWS, ROWS], PLAIN).await;
+    let mut federation = Federation::start([ROWS, ROWS], PLAIN).await;
+    federation.stop("uva");
     let uva = Executor::start(&federation.steward("uva", ROWS, PLAIN)).await.unwrap();
     let error = uva.submit(federation.permit(&graph(&federation))).await.unwrap_err();
     assert_eq!(error.code, Code::SiteRefused, "{error}");

@@ -1,20 +1,20 @@
 //! A query that a place has accepted: everything that its fragments share.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 use datafusion::execution::SessionState;
 use dynamos_planner::fragment::{Fragment, FragmentGraph};
-use dynamos_planner::policy::{AgreementSet, conditions, partial_plan};
+use dynamos_planner::policy::{AgreementSet, conditions, largest_minimum, partial_plan};
 use dynamos_proto::ids::{FragmentId, SiteId};
 use dynamos_proto::status::{Code, ServiceError};
 use dynamos_proto::v1::FragmentReport;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::Admitted;
+use crate::ledger::Charge;
 
 /// An accepted query.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub(crate) struct Query {
     pub(crate) deadline: Instant,
     outputs: BTreeMap<FragmentId, SchemaRef>,
     progress: Arc<Progress>,
+    /// Set once the permit is recorded; before that no row is given. Holds what it was charged.
+    recorded: OnceLock<Option<Charge>>,
 }
 
 /// How far the fragments of a query are; outlives the query so that it can be reported.
@@ -39,6 +41,8 @@ pub(crate) struct Progress(Mutex<BTreeMap<FragmentId, Stage>>);
 #[derive(Debug)]
 enum Stage {
     Waiting,
+    /// Never began and never will.
+    Withdrawn,
     Running,
     Finished(FragmentReport),
 }
@@ -47,12 +51,12 @@ impl Query {
     /// The query with the output schemas of this place's fragments worked out.
     pub(crate) fn new(
         place: &SiteId,
-        admitted: Admitted,
+        graph: FragmentGraph,
+        hash: Vec<u8>,
         agreements: Arc<AgreementSet>,
         state: SessionState,
         deadline: Instant,
     ) -> Result<Self> {
-        let Admitted { graph, hash } = admitted;
         let mut outputs = BTreeMap::new();
         let mut stages = BTreeMap::new();
         for fragment in graph.at(place) {
@@ -61,7 +65,34 @@ impl Query {
         }
         let progress = Arc::new(Progress(Mutex::new(stages)));
         let (stop, accepted) = (CancellationToken::new(), Instant::now());
-        Ok(Self { graph, hash, agreements, state, stop, accepted, deadline, outputs, progress })
+        let recorded = OnceLock::new();
+        Ok(Self { graph, hash, agreements, state, stop, accepted, deadline, outputs, progress, recorded })
+    }
+
+    /// Its permit is on the disk, for this charge: from now on its rows are given.
+    pub(crate) fn record(&self, charge: Option<Charge>) {
+        // A query is recorded once.
+        self.recorded.set(charge).unwrap_or_default();
+    }
+
+    /// Whether its permit is on the disk.
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.recorded.get().is_some()
+    }
+
+    /// What it was charged, if it was.
+    pub(crate) fn charge(&self) -> Option<&Charge> {
+        self.recorded.get()?.as_ref()
+    }
+
+    /// Makes sure that no fragment begins, unless one has; gives whether none has.
+    pub(crate) fn withdraw(&self) -> bool {
+        let mut stages = self.progress.lock();
+        if !stages.values().all(|stage| matches!(stage, Stage::Waiting)) {
+            return false;
+        }
+        stages.values_mut().for_each(|stage| *stage = Stage::Withdrawn);
+        true
     }
 
     /// The columns of a fragment that this place runs.
@@ -75,6 +106,10 @@ impl Query {
             Some(stage @ Stage::Waiting) => {
                 *stage = Stage::Running;
                 Ok(())
+            }
+            Some(Stage::Withdrawn) => {
+                let text = format!("query `{}` was cancelled before it began", self.graph.query);
+                Err(ServiceError::new(Code::Cancelled, text))
             }
             Some(Stage::Running | Stage::Finished(_)) => {
                 let text = format!("fragment {fragment} of query `{}` was fetched before", self.graph.query);
@@ -119,8 +154,7 @@ impl Query {
 
     /// The largest minimum that stands in any of the clauses of its release points.
     pub(crate) fn largest_minimum(&self) -> u32 {
-        let points = self.graph.releases.iter().filter_map(|point| conditions(&point.clauses, &self.agreements).ok());
-        points.flat_map(|point| point.minimums.into_values()).max().unwrap_or(0)
+        largest_minimum(&self.graph, &self.agreements)
     }
 }
 
@@ -134,7 +168,7 @@ impl Progress {
         let stages = self.lock();
         let finished = stages.values().filter_map(|stage| match stage {
             Stage::Finished(report) => Some(report.clone()),
-            Stage::Waiting | Stage::Running => None,
+            Stage::Waiting | Stage::Withdrawn | Stage::Running => None,
         });
         finished.collect()
     }

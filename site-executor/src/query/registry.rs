@@ -32,7 +32,7 @@ impl QueryRegistry {
     }
 
     /// Takes in a query. A later attempt takes the place of an earlier one.
-    pub(crate) fn add(&self, query: Query) -> Result<(), ServiceError> {
+    pub(crate) fn add(&self, query: Arc<Query>) -> Result<(), ServiceError> {
         let mut queries = self.lock();
         let id = query.graph.query.clone();
         if let Some(before) = queries.running.get(&id).cloned() {
@@ -46,13 +46,21 @@ impl QueryRegistry {
         if unfinished + query.unfinished() > self.fragments_max {
             return Err(ServiceError::new(Code::ResourceExhausted, "the site is busy, try again later"));
         }
-        queries.running.insert(id, Arc::new(query));
+        queries.running.insert(id, query);
         Ok(())
     }
 
-    /// A running query.
+    /// A running query, once its permit is recorded.
     pub(crate) fn get(&self, id: &QueryId) -> Option<Arc<Query>> {
-        self.lock().running.get(id).cloned()
+        self.lock().running.get(id).filter(|query| query.is_recorded()).cloned()
+    }
+
+    /// Ends a query of which nothing has begun here, and gives it; else it stays as it is.
+    pub(crate) fn withdraw(&self, id: &QueryId) -> Option<Arc<Query>> {
+        let mut queries = self.lock();
+        let query = queries.running.get(id).filter(|query| query.withdraw()).cloned()?;
+        queries.end(&query);
+        Some(query)
     }
 
     /// Ends a query and everything that runs for it; nothing if it is not running.

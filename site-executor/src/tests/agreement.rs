@@ -24,7 +24,7 @@ async fn change(executor: &Executor, statement: &str) -> Result<(u64, bool), Cod
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn versions_only_rise_and_survive_a_restart() {
-    let federation = Federation::start([ROWS, ROWS], PLAIN).await;
+    let mut federation = Federation::start([ROWS, ROWS], PLAIN).await;
     let config = federation.steward("uva", ROWS, PLAIN);
     let uva = federation.executor("uva");
     assert_eq!(change(uva, &create("b")).await, Ok((1, false)));
@@ -34,6 +34,7 @@ async fn versions_only_rise_and_survive_a_restart() {
     assert_eq!(change(uva, "REVOKE AGREEMENT b ON SITE uva").await, Ok((2, true)));
     assert_eq!(change(uva, "REVOKE AGREEMENT b ON SITE uva").await, Err(Code::UnknownName));
     // The file in the folder is older than the ALTER and does not undo it.
+    federation.stop("uva");
     let again = Executor::start(&config).await.unwrap();
     let signed = again.publication().1;
     let versions: Vec<_> = signed.iter().map(|one| (one.name.as_str(), one.epoch, one.revoked)).collect();
@@ -48,7 +49,8 @@ async fn versions_only_rise_and_survive_a_restart() {
 /// A provider that forgot which versions it has seen would believe one that its steward has taken back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn versions_of_other_stewards_only_rise_and_survive_a_restart() {
-    let federation = Federation::start([ROWS, ROWS], PLAIN).await;
+    let mut federation = Federation::start([ROWS, ROWS], PLAIN).await;
+    federation.stop("surf");
     let config = federation.config_of("surf", PlaceKind::Provider);
     let signed = || ["uva", "vu"].map(|name| federation.executor(name).publication().1).concat();
     let surf = async || Executor::start_with(&config, Box::new(AllowAll)).await.unwrap();
@@ -72,6 +74,7 @@ async fn versions_of_other_stewards_only_rise_and_survive_a_restart() {
 
     change(federation.executor("uva"), "REVOKE AGREEMENT a ON SITE uva").await.unwrap();
     assert_eq!(submit(&restarted, "q4", 2, signed()).await, Err(Code::StaleBasis));
+    drop(restarted);
     let restarted = surf().await;
     for (query, epoch, agreements) in [("q5", 1, first), ("q6", 2, second)] {
         assert_eq!(submit(&restarted, query, epoch, agreements).await, Err(Code::StaleBasis), "{query}");
@@ -80,7 +83,8 @@ async fn versions_of_other_stewards_only_rise_and_survive_a_restart() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_changed_file_is_a_new_version() {
-    let federation = Federation::start([ROWS, ROWS], PLAIN).await;
+    let mut federation = Federation::start([ROWS, ROWS], PLAIN).await;
+    federation.stop("uva");
     let config = federation.steward("uva", ROWS, &PLAIN.replace("MINIMUM 2", "MINIMUM 5"));
     let again = Executor::start(&config).await.unwrap();
     assert_eq!(again.publication().1[0].epoch, 2);

@@ -132,7 +132,7 @@ async fn only_the_coordinator_controls_a_site() {
     let mut coordinator = SiteClient::new(channel(&federation, "coordinator", "uva"));
     coordinator.submit(submit()).await.unwrap();
     assert_eq!(federation.executor("uva").running(), 1);
-    let cancel = CancelRequest { query_id: graph.query.to_string() };
+    let cancel = CancelRequest { query_id: graph.query.to_string(), not_begun: false };
     assert!(SiteClient::new(channel(&federation, "surf", "uva")).cancel(cancel.clone()).await.is_err());
     assert_eq!(federation.executor("uva").running(), 1);
     coordinator.cancel(cancel).await.unwrap();
@@ -191,7 +191,7 @@ async fn cancelling_frees_what_runs() {
     let weak = std::sync::Arc::downgrade(&query);
     drop(query);
     let begun = std::time::Instant::now();
-    federation.executor("uva").cancel(&graph.query);
+    federation.executor("uva").cancel(&cancel(&graph.query)).await;
     let ended = rows.next().await.unwrap().unwrap_err();
     assert_eq!(crate::service_error(&ended).code, Code::Cancelled);
     while weak.upgrade().is_some() {

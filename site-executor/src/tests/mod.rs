@@ -5,3 +5,5 @@ mod exchange;
 mod forged;
 mod partials;
 mod registration;
+
+pub(crate) use partials::average_by_grade;

@@ -19,7 +19,7 @@ const UVA: &str = "1,a,100\n2,a,200\n3,b,300\n";
 const VU: &str = "11,a,400\n12,c,500\n13,c,\n";
 
 /// `SELECT grade, avg(salary) FROM wages.persons GROUP BY grade`, merged at surf.
-pub(super) fn average_by_grade(federation: &Federation, query: &str, epoch: u64) -> FragmentGraph {
+pub(crate) fn average_by_grade(federation: &Federation, query: &str, epoch: u64) -> FragmentGraph {
     let released: SchemaRef = Arc::new(Schema::new(vec![
         Field::new("grade", DataType::Utf8, true),
         Field::new("average", DataType::Float64, true),

@@ -35,7 +35,8 @@ impl Registry for Forgetful {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_site_announces_itself_again_when_its_agreements_change_and_stops_when_told() {
-    let federation = Federation::start([ROWS, ROWS], PLAIN).await;
+    let mut federation = Federation::start([ROWS, ROWS], PLAIN).await;
+    federation.stop("uva");
     let tls = TlsFiles::read(&federation.config_of("coordinator", PlaceKind::Coordinator)).unwrap();
     let tls = ServerTlsConfig::new().identity(tls.identity).client_ca_root(tls.authority);
     let (sender, mut announced) = mpsc::unbounded_channel();

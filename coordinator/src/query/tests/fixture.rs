@@ -37,6 +37,7 @@ pub(super) enum Answer {
     Permit,
     PermitAnotherQuery,
     Deny(Refusal),
+    Fail(ServiceError),
 }
 
 /// A planner that says what it is told and remembers what it was asked.
@@ -76,6 +77,7 @@ impl PlannerDoor for FakePlanner {
             Answer::Permit => permitted(&request.query),
             Answer::PermitAnotherQuery => permitted(&QueryId::new("other")),
             Answer::Deny(refusal) => Verdict::Denied(refusal),
+            Answer::Fail(error) => return Err(error),
         })
     }
     fn describe(&self, _: &str, _: &PlanRequest) -> Result<Description, ServiceError> {
@@ -95,6 +97,7 @@ fn permitted(query: &QueryId) -> Verdict {
         to: Some(FragmentId(1)),
         what: "partials of r0".into(),
         clauses: vec!["uva.a@3 clause 1".into()],
+        rows_of: None,
     };
     Verdict::Permitted(Box::new(FakePlan(graph(query), vec![edge])))
 }
@@ -237,6 +240,13 @@ impl Fixture {
 
     pub(super) fn decisions(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("decisions.log")).unwrap()
+    }
+
+    /// The records of the decision log, whose chain must be whole.
+    pub(super) fn records(&self) -> Vec<serde_json::Value> {
+        dynamos_proto::record::verify(&self.folder.path().join("decisions.log")).unwrap();
+        let line = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["record"].take();
+        self.decisions().lines().map(line).collect()
     }
 
     /// Lets everybody but one site be heard until that site is taken for down.

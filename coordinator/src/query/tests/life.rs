@@ -11,6 +11,7 @@ use dynamos_proto::v1;
 use futures::{StreamExt, TryStreamExt};
 
 use super::fixture::{Answer, Fixture, batch, columns};
+use crate::dispatch::Begun;
 use crate::query::rows::shown;
 use crate::query::{QueryState, Refusal};
 
@@ -54,6 +55,20 @@ async fn gives_the_rows_after_the_permit_reached_every_place_and_the_disk() {
     let record = federation.engine.queries().get(&query).unwrap();
     assert_eq!((record.state, record.rows, record.reports.len()), (QueryState::Finished, 3, FRAGMENTS));
     federation.engine.drain().await;
+    let records = federation.records();
+    assert_eq!(records.len(), 2);
+    let (decision, end) = (&records[0], &records[1]);
+    assert_eq!((&decision["event"], &decision["requester"]), (&"decision".into(), &"a@uva.nl".into()));
+    assert_eq!(decision["graph_sha256"], dynamos_proto::sign::sha256_hex(&at_root[0].graph));
+    assert_eq!((&decision["organisation"], &decision["purpose"]), (&"uva".into(), &"statistics".into()));
+    assert_eq!(decision["agreements"], serde_json::json!([{"steward": "uva", "agreement": "a", "epoch": 3}]));
+    assert_eq!(decision["clauses"], serde_json::json!(["uva.a@3 clause 1"]));
+    // Three rows look like any small number.
+    assert_eq!(
+        (&end["event"], &end["outcome"], &end["rows_at_most"]),
+        (&"end".into(), &"FINISHED".into(), &1024.into())
+    );
+    assert_eq!(end["query_id"], query.as_str());
     assert_eq!(*federation.place("uva").cancelled.borrow(), 0);
 }
 
@@ -84,6 +99,25 @@ async fn a_place_that_cannot_take_the_permit_is_named_and_the_others_are_told_to
         place.until_cancelled().await;
     }
     assert_eq!(federation.engine.queries().list()[0].state, QueryState::Failed(Code::SiteUnavailable));
+    federation.engine.drain().await;
+    assert_eq!(federation.records()[1]["outcome"], "SITE_UNAVAILABLE");
+}
+
+#[tokio::test]
+async fn a_place_is_told_to_stop_once_it_has_answered_and_that_nobody_had_begun() {
+    let federation = Fixture::new();
+    let _feed = federation.root.feed(columns());
+    *federation.place("vu").submit.lock().unwrap() = Err(ServiceError::new(Code::BudgetSpent, "no more"));
+    let uva = federation.place("uva");
+    let silent = uva.answers.acquire().await.unwrap();
+    assert_eq!(federation.rows().await.err().unwrap().code, Code::BudgetSpent, "the first failure is the answer");
+    for place in [federation.place("vu"), federation.place("surf"), &federation.root] {
+        place.until_cancelled().await;
+    }
+    assert_eq!((uva.permits.lock().unwrap().len(), *uva.cancelled.borrow()), (1, 0), "it may still accept the query");
+    drop(silent);
+    uva.until_cancelled().await;
+    assert_eq!(*uva.begun.lock().unwrap(), [Begun::Nowhere]);
 }
 
 #[tokio::test]
@@ -112,6 +146,7 @@ async fn dropping_the_rows_tells_every_place_to_stop() {
     drop(stream);
     for place in federation.places.values().chain([&federation.root]) {
         place.until_cancelled().await;
+        assert_eq!(*place.begun.lock().unwrap(), [Begun::Somewhere]);
     }
     assert_eq!(federation.engine.queries().get(&query).unwrap().state, QueryState::Cancelled);
 }
@@ -211,6 +246,25 @@ async fn a_denial_is_logged_and_reaches_no_place() {
     let logged = federation.decisions();
     assert!(logged.contains("\"denied\"") && logged.contains("clause 1"), "{logged}");
     assert!(federation.place("uva").permits.lock().unwrap().is_empty());
+    federation.engine.drain().await;
+    assert_eq!(federation.records().len(), 1, "what did not begin has no end");
+}
+
+#[tokio::test]
+async fn a_statement_that_cannot_be_decided_is_recorded_without_its_literals() {
+    let federation = Fixture::new();
+    let unknown = ServiceError::new(Code::UnknownName, "there is no `jansen`");
+    *federation.planner.answer.lock().unwrap() = Answer::Fail(unknown.clone());
+    assert_eq!(federation.rows().await.err().unwrap(), unknown);
+    let refusal = Refusal { reason: "`name = 'Jansen'` needs FILTER ON `name`".into(), hint: None };
+    *federation.planner.answer.lock().unwrap() = Answer::Deny(refusal);
+    assert!(federation.rows().await.err().unwrap().message.contains("Jansen"), "the requester knows what was asked");
+    let records = federation.records();
+    assert_eq!((&records[0]["verdict"], &records[0]["code"]), (&"refused".into(), &"UNKNOWN_NAME".into()));
+    assert_eq!(records[0]["agreements"][0]["agreement"], "a", "what the decision rests on");
+    assert_eq!((&records[1]["verdict"], &records[1]["code"]), (&"denied".into(), &"DENIED".into()));
+    assert_eq!(records[1]["reason"], "`name = ?` needs FILTER ON `name`");
+    assert!(!federation.decisions().to_lowercase().contains("jansen"));
 }
 
 #[tokio::test]

@@ -60,6 +60,10 @@ async fn settings_of_the_session_reach_the_planner_and_are_checked_again() {
         let error = federation.engine.run(&caller, "SELECT 1", vec![]).await.err().unwrap();
         assert_eq!(error.code, Code::InvalidArgument);
     }
+    let refused: Vec<_> =
+        federation.records().into_iter().filter(|record| record["code"] == "INVALID_ARGUMENT").collect();
+    let purposes: Vec<_> = refused.iter().map(|record| record["purpose"].as_str().unwrap()).collect();
+    assert_eq!(purposes, ["education", "statistics"], "that, too, is on record");
 }
 
 #[tokio::test]
@@ -127,6 +131,30 @@ async fn edges_of_the_last_query_are_shown_in_buckets_to_who_asked_it() {
 }
 
 #[tokio::test]
+async fn decisions_are_shown_to_who_asked_the_newest_first() {
+    let federation = Fixture::new();
+    assert!(federation.text("SHOW DECISIONS").await.unwrap().is_empty());
+    drop(federation.root.feed(columns()));
+    let (query, stream) = federation.rows().await.unwrap();
+    let running = federation.text("SHOW DECISIONS").await.unwrap();
+    assert_eq!(running, [format!("2026-01-01|{query}|permitted|statistics|uva.a@3|uva.a@3 clause 1|||")]);
+    assert!(stream.collect::<Vec<_>>().await.is_empty());
+    *federation.planner.answer.lock().unwrap() = Answer::Deny(Refusal { reason: "no `x = 7`".into(), hint: None });
+    federation.rows().await.err().unwrap();
+    let shown = federation.text("SHOW DECISIONS").await.unwrap();
+    assert!(shown[0].ends_with("|denied|statistics|uva.a@3||no `x = ?`|DENIED|"), "{shown:?}");
+    assert_eq!(shown[1], format!("2026-01-01|{query}|permitted|statistics|uva.a@3|uva.a@3 clause 1||FINISHED|1024"));
+    let mut other = federation.caller("analyst");
+    let identity = crate::frontend::Identity { user: "b@uva.nl".into(), ..(*other.identity).clone() };
+    other.identity = std::sync::Arc::new(identity);
+    let Outcome::Rows { stream, .. } = federation.engine.run(&other, "SHOW DECISIONS", vec![]).await.unwrap() else {
+        panic!("it answers with rows")
+    };
+    let batches: Vec<_> = stream.collect().await;
+    assert!(batches.into_iter().all(|batch| batch.unwrap().num_rows() == 0));
+}
+
+#[tokio::test]
 async fn agreements_are_shown_to_those_they_concern_and_to_their_steward() {
     let federation = Fixture::new();
     let text = agreement("b", 1, 1).text.replace("ANYONE", "USER 'other@vu.nl'");
@@ -185,7 +213,7 @@ async fn statements_are_described_without_being_run() {
         let prepared = describe(sql).await.unwrap();
         assert_eq!((prepared.kind, prepared.schema.fields().len()), (StatementKind::Update, 0), "{sql}");
     }
-    for sql in ["SHOW AGREEMENTS", "SHOW PERMISSIONS", "EXPLAIN POLICY SELECT 1"] {
+    for sql in ["SHOW AGREEMENTS", "SHOW PERMISSIONS", "SHOW DECISIONS", "EXPLAIN POLICY SELECT 1"] {
         let prepared = describe(sql).await.unwrap();
         let Ok(Outcome::Rows { schema, .. }) = federation.run(sql).await else { panic!("`{sql}` answers with rows") };
         assert_eq!((prepared.kind, prepared.schema), (StatementKind::Query, schema), "{sql}");

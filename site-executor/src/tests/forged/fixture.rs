@@ -12,7 +12,7 @@ use dynamos_planner::fragment::{
 use dynamos_planner::function::engine_state;
 use dynamos_planner::wire::{Leaf, encode_graph};
 use dynamos_proto::ids::{FragmentId, ReleaseId};
-use dynamos_proto::sign::sha256;
+use dynamos_proto::sign::{sha256, sha256_hex};
 use dynamos_proto::status::{Code, ServiceError};
 use dynamos_proto::v1;
 use dynamos_proto::v1::SubmitRequest;
@@ -23,7 +23,7 @@ use super::super::exchange::{channel, fetch};
 use super::record;
 use crate::config::{SiteConfig, SiteTable};
 use crate::source::TableConfig;
-use crate::testing::{Federation, fragment, key_of, partial, scan, token};
+use crate::testing::{Federation, cancel, fragment, key_of, partial, scan, token};
 
 const PERSONS: [(&str, &str); 2] = [
     // Nobody earns what person 5 does: ROWS keeps that row.
@@ -230,7 +230,7 @@ pub(super) async fn submit(federation: &Federation, site: &str, permit: v1::Perm
     submitted.map(|_| ()).map_err(|status| ServiceError::from_status(&status))
 }
 
-/// Sends each forged graph to uva, which refuses it, logs that, and gives nothing to whoever the graph sends its rows to.
+/// Sends each forged graph to uva, which refuses it, logs and records that, and gives nothing to whoever the graph sends its rows to.
 pub(super) async fn refuse_all(base: Base, cases: &[Case]) {
     record::start();
     let federation = Federation::start_checked(&steward).await;
@@ -240,10 +240,10 @@ pub(super) async fn refuse_all(base: Base, cases: &[Case]) {
         let mut forgery = Forgery::new(base.graph(&federation, &format!("{base:?}{number}")));
         (case.forge)(&mut forgery);
         let permit = forgery.permit(&federation);
-        let (graph, hash) = (forgery.graph, sha256(&permit.graph));
+        let (graph, hash, bytes) = (forgery.graph, sha256(&permit.graph), permit.graph.clone());
         let Err(error) = submit(&federation, "uva", permit).await else {
             wrong.push(format!("{}: accepted", case.name));
-            uva.cancel(&graph.query);
+            uva.cancel(&cancel(&graph.query)).await;
             continue;
         };
         if error.code != case.code || !error.message.contains(case.because) {
@@ -251,6 +251,15 @@ pub(super) async fn refuse_all(base: Base, cases: &[Case]) {
         }
         if !record::has_refusal(&error.message.replace('\n', " ")) {
             wrong.push(format!("{}: not logged", case.name));
+        }
+        let records = federation.records("uva");
+        let last = records.last().unwrap();
+        let recorded = ["event", "code", "graph_sha256"].map(|name| last[name].as_str().unwrap_or_default());
+        if records.len() != number + 1
+            || recorded != ["refusal", error.code.as_str(), sha256_hex(&bytes).as_str()]
+            || !last["reason"].is_string()
+        {
+            wrong.push(format!("{}: not recorded: {last}", case.name));
         }
         for rows in graph.at(&"uva".into()) {
             let reader = rows.consumer.and_then(|id| graph.fragment(id)).unwrap().place.clone();
@@ -264,6 +273,14 @@ pub(super) async fn refuse_all(base: Base, cases: &[Case]) {
     let honest = base.graph(&federation, "honest");
     submit_everywhere(&federation, honest.clone()).await;
     federation.rows(&honest).await.unwrap();
+    let records = federation.records("uva");
+    let permit = records.last().unwrap();
+    assert_eq!((&permit["event"], &permit["query_id"]), (&"permit".into(), &"honest".into()));
+    assert_eq!((&permit["requester"], &permit["organisation"]), (&"ann@uva.nl".into(), &"uva".into()));
+    assert_eq!(permit["charge"]["points"], 1);
+    let edges = permit["edges"].as_array().unwrap();
+    assert!(edges.iter().all(|edge| edge["clauses"][0].as_str().unwrap().contains("agreement `a`")), "{permit}");
+    assert!(!edges.is_empty(), "{permit}");
 }
 
 /// Submits a graph to every site that takes part, over the network, and to the coordinator's own place.

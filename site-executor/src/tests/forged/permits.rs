@@ -11,8 +11,8 @@ use dynamos_proto::v1;
 use super::super::exchange::fetch;
 use super::fixture::{Forgery, columns, steward, submit, submit_everywhere, table};
 use super::{Base, Case, refuse_all};
-use crate::place::{TlsFiles, now_ms};
-use crate::testing::{Federation, key_of, scan, token};
+use crate::place::TlsFiles;
+use crate::testing::{Federation, key_of, now_ms, scan, token};
 
 fn claims() -> Claims {
     Claims {
@@ -203,6 +203,10 @@ async fn places_that_were_told_different_graphs_give_each_other_nothing() {
     assert_eq!(error.code, Code::SiteRefused, "{error}");
     assert!(federation.executor("uva").report(&graph.query).is_empty());
     assert!(federation.executor("vu").report(&graph.query).is_empty());
+    let records = ["uva", "vu"].map(|steward| federation.records(steward)).concat();
+    let fetches: Vec<_> = records.iter().filter(|record| record["reason"] == "fetch").collect();
+    assert!(!fetches.is_empty(), "{records:?}");
+    assert!(fetches.iter().all(|fetch| fetch["reader"] == "surf" && fetch["code"] == "SITE_REFUSED"), "{fetches:?}");
 }
 
 /// The scan passes for one of the right columns until uva's own table is put in its place.
