@@ -274,6 +274,7 @@ impl Attempt<'_> {
             planned_at_ms: self.input.now.0,
             expires_at_ms: self.input.now.0.saturating_add(GRAPH_VALID_MS),
             token_hash: self.input.token_hash.clone(),
+            organisation: self.input.requester.organisation.clone(),
         };
         let schema = answer_schema(compliant.output());
         permit(graph, schema, path, candidates, self.input, self.state)

@@ -12,6 +12,7 @@ use dynamos_proto::ids::SiteId;
 use super::placed::{Placement, ReleaseHow};
 use crate::catalog::{Availability, Catalog, SiteKind};
 use crate::policy::matching::shipped_partials;
+use crate::policy::release_plan::is_mergeable;
 use crate::policy::{Archetype, Clause, Governing, PlaceRef, ProtectedPart, RelationShape};
 use crate::wire::LeafTable;
 
@@ -130,7 +131,7 @@ impl Legal<'_> {
     }
 
     fn may_merge(&self, part: &ProtectedPart, place: &SiteId) -> bool {
-        part.shape.aggregates.iter().all(crate::policy::release_plan::is_mergeable)
+        part.shape.aggregates.iter().all(|value| is_mergeable(&value.function, value.distinct))
             && part.stewards.iter().all(|steward| self.partials_at(part, steward, place))
     }
 

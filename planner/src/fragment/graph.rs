@@ -42,6 +42,8 @@ pub struct FragmentGraph {
     pub expires_at_ms: i64,
     /// SHA-256 of the requester's token.
     pub token_hash: Vec<u8>,
+    /// The requester's organisation. Stewards compare it with the token; places without the token rely on them.
+    pub organisation: String,
 }
 
 impl FragmentGraph {

@@ -147,10 +147,14 @@ impl Check<'_> {
         self.graph.fragments.iter().try_for_each(|fragment| read_once(fragment.id, &fragment.plan))
     }
 
-    /// Every governing agreement that the checking place answers for is held in that version and applies.
+    /// Every governing agreement that the checking place answers for is held in that version and applies, and the requester
+    /// is of the organisation that release points take it to be of.
     fn agreements(&self) -> Result<(), Refusal> {
         for steward in self.graph.governing.keys().filter(|steward| self.answers_for(steward)) {
             self.governing(steward)?;
+        }
+        if self.input.requester.is_some_and(|requester| requester.organisation != self.graph.organisation) {
+            return Err(Refusal::whole(format!("the requester is not of `{}`", self.graph.organisation)));
         }
         Ok(())
     }

@@ -24,8 +24,8 @@ use dynamos_proto::ids::{ReleaseId, SiteId};
 
 use super::govern::Governing;
 use super::matching::{Asked, is_steward, ordered, split};
-use super::release_plan::key_name;
-use super::{Clause, ClauseRef, RelationShape, ReleaseWhat};
+use super::release_plan::{is_mergeable, key_name};
+use super::{Clause, ClauseRef, KEYS_MAX, Outcome, RelationShape, ReleaseClause, ReleaseWhat, ReleasedAggregates};
 use crate::bind::{VisibleTable, canonical, unalias};
 use crate::catalog::TableName;
 use crate::fragment::{AgreementRef, EntityColumn, ReleaseClauseRef, ReleaseShape, ReleasedAggregate};
@@ -352,6 +352,7 @@ impl Walk<'_> {
             why.extend(rows.why);
             return Err(denied(why));
         }
+        self.decidable(&clauses, &keys, &asked, &rows)?;
         let entities = self.entities(&clauses, &rows, stewards.len())?;
         let id = ReleaseId(u32::try_from(self.parts.len()).unwrap_or(u32::MAX));
         let (shape, input) = assemble(&keys, &asked, &entities, &rows)?;
@@ -359,14 +360,40 @@ impl Walk<'_> {
         Ok(Relation::Released(release_leaf(id, aggregate, keys.len())?))
     }
 
+    /// The conditions of the clauses can be decided over these groups, or the query is refused by name.
+    fn decidable(&self, clauses: &[ReleaseClauseRef], keys: &[Expr], asked: &[Asked], rows: &Rows) -> Result<(), Stop> {
+        let released: Vec<&ReleasedAggregates> = self.released(clauses).collect();
+        if keys.len() > KEYS_MAX && released.iter().any(|released| !released.minimums.is_empty()) {
+            let text = format!("a release under a minimum has at most {KEYS_MAX} grouping keys");
+            return Err(refuse(&text, rows.why.clone()));
+        }
+        let remainder = released.iter().all(|released| released.outcome == Outcome::Remainder);
+        let whole = asked.iter().find(|value| !is_mergeable(&value.function, value.distinct));
+        match whole {
+            Some(value) if remainder && !keys.is_empty() => {
+                let distinct = if value.distinct { " DISTINCT" } else { "" };
+                let text = format!("`{}{distinct}` of small groups cannot be merged to a remainder", value.function);
+                Err(refuse(&text, rows.why.clone()))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// What the clauses release.
+    fn released<'b>(&'b self, clauses: &'b [ReleaseClauseRef]) -> impl Iterator<Item = &'b ReleasedAggregates> {
+        clauses.iter().filter_map(|reference| {
+            let held = self.governing.get(&reference.steward)?;
+            match &held.agreement.clause(&ClauseRef::Number(reference.clause))?.clause {
+                Clause::Release(ReleaseClause { what: ReleaseWhat::Aggregates(released), .. }) => Some(released),
+                _ => None,
+            }
+        })
+    }
+
     /// The entity key columns that the clauses' minimums count.
     fn entities(&self, clauses: &[ReleaseClauseRef], rows: &Rows, stewards: usize) -> Result<Vec<Column>, Stop> {
         let mut entities: Vec<Column> = Vec::new();
-        for reference in clauses {
-            let Some(held) = self.governing.get(&reference.steward) else { continue };
-            let clause = held.agreement.clause(&ClauseRef::Number(reference.clause)).map(|clause| &clause.clause);
-            let Some(Clause::Release(release)) = clause else { continue };
-            let ReleaseWhat::Aggregates(released) = &release.what else { continue };
+        for released in self.released(clauses) {
             for minimum in &released.minimums {
                 let name = &minimum.entity.column;
                 let holder = rows.scans.iter().find(|scan| {

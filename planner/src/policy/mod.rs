@@ -5,6 +5,9 @@ pub mod agreement;
 pub mod check;
 pub mod clause;
 pub mod comply;
+pub mod conditions;
+pub mod decide;
+pub mod decided;
 mod flow;
 pub mod govern;
 pub mod held;
@@ -28,6 +31,9 @@ pub use clause::{
     MaskClause, Obligation, ObligeClause, Period, RowsClause, ShipClause, ShipWhat, TimeUnit,
 };
 pub use comply::{CompliantPlan, Denial, ProtectedPart, Reason, Stop, comply};
+pub use conditions::{EntityMinimum, ReleaseConditions, conditions};
+pub use decide::{BelowMinimum, Cell, CounterRule, DecisionRules, Entities, Fate, KEYS_MAX, decide};
+pub use decided::GroupDecision;
 pub use govern::{Governing, Policy};
 pub use held::{AgreementSet, HeldAgreement};
 pub use hierarchy::{Hierarchy, HierarchyError};
@@ -39,7 +45,7 @@ pub use release::{
     Argument, Decimal, DistinctInput, Minimum, MinimumScope, Outcome, ReleaseClause, ReleaseWhat, ReleasedAggregates,
     ReleasedFunction,
 };
-pub use release_plan::{ReleaseConditions, complete_plan, conditions, merge_plan, partial_plan};
+pub use release_plan::{GroupsOf, ReleasePlan, WHOSE};
 pub use requester::Requester;
 pub use support::{Unimplemented, refuse_unimplemented};
 pub use view::{ProtectedView, RawTable, RawTables, protected_view};

@@ -42,6 +42,7 @@ pub fn encode_graph(graph: &FragmentGraph, state: &SessionState) -> Result<Vec<u
                 epoch: governing.epoch,
             })
             .collect(),
+        organisation: graph.organisation.clone(),
     };
     Ok(message.encode_to_vec())
 }
@@ -121,6 +122,7 @@ pub fn decode_graph(bytes: &[u8], state: &SessionState) -> Result<FragmentGraph,
         planned_at_ms: message.planned_at_ms,
         expires_at_ms: message.expires_at_ms,
         token_hash: message.token_hash,
+        organisation: message.organisation,
     })
 }
 

@@ -27,6 +27,9 @@ pub struct Graph {
     pub token_hash: ::prost::alloc::vec::Vec<u8>,
     #[prost(message, repeated, tag = "11")]
     pub governing: ::prost::alloc::vec::Vec<Governing>,
+    /// The requester's organisation, which every steward compares with the token: whose own part the requester knows.
+    #[prost(string, tag = "12")]
+    pub organisation: ::prost::alloc::string::String,
 }
 /// Where a place listens.
 #[allow(clippy::all)]

@@ -7,10 +7,12 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 use datafusion::execution::SessionState;
 use dynamos_planner::fragment::{Fragment, FragmentGraph};
-use dynamos_planner::policy::{AgreementSet, conditions, partial_plan};
+use dynamos_planner::policy::{AgreementSet, ReleasePlan, conditions};
 use dynamos_proto::ids::{FragmentId, SiteId};
+use dynamos_proto::sign::HashKey;
 use dynamos_proto::status::{Code, ServiceError};
 use dynamos_proto::v1::FragmentReport;
+use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +27,8 @@ pub(crate) struct Query {
     pub(crate) agreements: Arc<AgreementSet>,
     /// Functions, memory pool and spill folder of this query.
     pub(crate) state: SessionState,
+    /// Under which this place hashes entities in this query; nobody else ever has it.
+    pub(crate) entity_key: HashKey,
     pub(crate) stop: CancellationToken,
     pub(crate) accepted: Instant,
     pub(crate) deadline: Instant,
@@ -61,7 +65,8 @@ impl Query {
         }
         let progress = Arc::new(Progress(Mutex::new(stages)));
         let (stop, accepted) = (CancellationToken::new(), Instant::now());
-        Ok(Self { graph, hash, agreements, state, stop, accepted, deadline, outputs, progress })
+        let entity_key = draw_key()?;
+        Ok(Self { graph, hash, agreements, state, entity_key, stop, accepted, deadline, outputs, progress })
     }
 
     /// The columns of a fragment that this place runs.
@@ -120,7 +125,7 @@ impl Query {
     /// The largest minimum that stands in any of the clauses of its release points.
     pub(crate) fn largest_minimum(&self) -> u32 {
         let points = self.graph.releases.iter().filter_map(|point| conditions(&point.clauses, &self.agreements).ok());
-        points.flat_map(|point| point.minimums.into_values()).max().unwrap_or(0)
+        points.map(|point| point.largest_minimum()).max().unwrap_or(0)
     }
 }
 
@@ -140,6 +145,14 @@ impl Progress {
     }
 }
 
+fn draw_key() -> Result<HashKey> {
+    let mut bytes = [0; 32];
+    match SystemRandom::new().fill(&mut bytes) {
+        Ok(()) => Ok(HashKey::from_bytes(bytes)),
+        Err(_) => datafusion::common::exec_err!("the system has no random numbers"),
+    }
+}
+
 /// The columns of a fragment's output, as every place that has the graph works them out for itself.
 pub(crate) fn output_schema(
     graph: &FragmentGraph,
@@ -152,6 +165,8 @@ pub(crate) fn output_schema(
         return datafusion::common::plan_err!("fragment {} makes partials of {id}, which does not exist", fragment.id);
     };
     let conditions = conditions(&point.clauses, agreements)?;
-    let plan = partial_plan(fragment.plan.clone(), &point.shape, &conditions, state)?;
-    Ok(Arc::clone(plan.schema().inner()))
+    // Only the columns matter here.
+    let key = HashKey::from_bytes([0; 32]);
+    let plan = ReleasePlan { shape: &point.shape, conditions: &conditions, key: &key, state };
+    Ok(Arc::clone(plan.partials(fragment.plan.clone())?.schema().inner()))
 }
