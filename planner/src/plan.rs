@@ -227,11 +227,13 @@ impl Attempt<'_> {
         if let Some(denial) = self.unavailable(&stewards_in(&normal)?) {
             return Ok(Planned::Denied(denial));
         }
-        let compliant = match comply(normal, Arc::clone(bound.output()), self.governing, self.state) {
-            Ok(compliant) => compliant,
-            Err(Stop::Denied(denial)) => return Ok(Planned::Denied(self.explain_absence(denial))),
-            Err(Stop::Failed(error)) => return Err(error.into()),
-        };
+        let compliant =
+            match comply(normal, Arc::clone(bound.output()), self.governing, &self.input.catalog.federated, self.state)
+            {
+                Ok(compliant) => compliant,
+                Err(Stop::Denied(denial)) => return Ok(Planned::Denied(self.explain_absence(denial))),
+                Err(Stop::Failed(error)) => return Err(error.into()),
+            };
         let optimized = bind::optimize(compliant.plan().clone(), self.state.optimizers().to_vec(), self.state)?;
         let legal = Legal { catalog: self.input.catalog, governing: self.governing, state: self.state };
         let families = [Placement::Auto, Placement::ComputeToData, Placement::DataToCompute];

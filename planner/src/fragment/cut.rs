@@ -156,7 +156,8 @@ impl Cutter<'_> {
                 for steward in &part.stewards {
                     let plan = self.protected(part, steward)?;
                     // Proves here, before anything is sent, that the stewards can build it.
-                    self.plan_of(part, conditions).partials(plan.clone())?;
+                    let own = ReleaseConditions { stewards: [steward.clone()].into(), ..conditions.clone() };
+                    self.plan_of(part, &own).sent(plan.clone(), part.scope)?;
                     let there = Here { fragment: self.new_fragment(), place: steward.clone() };
                     senders.push(there.fragment);
                     self.add(there, here, plan, Some(id));
@@ -171,6 +172,7 @@ impl Cutter<'_> {
             clauses: part.clauses.clone(),
             shape: part.shape.clone(),
             input,
+            scope: part.scope,
         });
         let source = provider_as_source(LeafTable::new(offered));
         let scan = TableScanBuilder::new(Leaf::Release(id).to_reference(), source).build()?;

@@ -24,10 +24,11 @@ use dynamos_proto::ids::{ReleaseId, SiteId};
 
 use super::govern::Governing;
 use super::matching::{Asked, is_steward, ordered, split};
-use super::release_plan::{is_mergeable, key_name};
-use super::{Clause, ClauseRef, KEYS_MAX, Outcome, RelationShape, ReleaseClause, ReleaseWhat, ReleasedAggregates};
+use super::point_rules::PointRules;
+use super::release_plan::key_name;
+use super::{MinimumScope, RelationShape};
 use crate::bind::{VisibleTable, canonical, unalias};
-use crate::catalog::TableName;
+use crate::catalog::{FederatedTable, TableName};
 use crate::fragment::{AgreementRef, EntityColumn, ReleaseClauseRef, ReleaseShape, ReleasedAggregate};
 use crate::wire::{Leaf, LeafTable};
 
@@ -77,6 +78,8 @@ pub struct ProtectedPart {
     pub relation: RelationShape,
     /// The stewards whose rows it reads.
     pub stewards: BTreeSet<SiteId>,
+    /// Who decides which groups are released.
+    pub scope: MinimumScope,
 }
 
 impl ProtectedPart {
@@ -148,9 +151,10 @@ pub fn comply(
     plan: LogicalPlan,
     output: DFSchemaRef,
     governing: &Governing<'_>,
+    federated: &BTreeMap<TableName, FederatedTable>,
     state: &SessionState,
 ) -> Result<CompliantPlan, Stop> {
-    let mut walk = Walk { governing, state, parts: Vec::new(), used: BTreeSet::new() };
+    let mut walk = Walk { governing, federated, state, parts: Vec::new(), used: BTreeSet::new() };
     let plan = match walk.visit(plan)? {
         Relation::Released(plan) => plan,
         Relation::Protected(rows) => return Err(denied(rows.why)),
@@ -187,6 +191,7 @@ struct Rows {
 
 struct Walk<'a> {
     governing: &'a Governing<'a>,
+    federated: &'a BTreeMap<TableName, FederatedTable>,
     state: &'a SessionState,
     parts: Vec<ProtectedPart>,
     used: BTreeSet<SiteId>,
@@ -352,70 +357,52 @@ impl Walk<'_> {
             why.extend(rows.why);
             return Err(denied(why));
         }
-        self.decidable(&clauses, &keys, &asked, &rows)?;
-        let entities = self.entities(&clauses, &rows, stewards.len())?;
+        let rules =
+            PointRules { governing: self.governing, federated: self.federated, clauses: &clauses, state: self.state };
+        let scope = rules.scope(&rows.scans);
+        if let Some(text) = rules.undecidable(&keys, &asked) {
+            return Err(refuse(&text, rows.why));
+        }
+        if scope == MinimumScope::PerSite && stewards.len() > 1 {
+            let why = rules.not_released_by_each(&rows.relation, &keys, &asked);
+            if !why.is_empty() {
+                return Err(denied(why.into_iter().chain(rows.why).collect()));
+            }
+        }
+        let entities = entities(&rules, &rows, scope)?;
         let id = ReleaseId(u32::try_from(self.parts.len()).unwrap_or(u32::MAX));
         let (shape, input) = assemble(&keys, &asked, &entities, &rows)?;
-        self.parts.push(ProtectedPart { id, clauses, shape, input, relation: rows.relation, stewards });
+        self.parts.push(ProtectedPart { id, clauses, shape, input, relation: rows.relation, stewards, scope });
         Ok(Relation::Released(release_leaf(id, aggregate, keys.len())?))
     }
+}
 
-    /// The conditions of the clauses can be decided over these groups, or the query is refused by name.
-    fn decidable(&self, clauses: &[ReleaseClauseRef], keys: &[Expr], asked: &[Asked], rows: &Rows) -> Result<(), Stop> {
-        let released: Vec<&ReleasedAggregates> = self.released(clauses).collect();
-        if keys.len() > KEYS_MAX && released.iter().any(|released| !released.minimums.is_empty()) {
-            let text = format!("a release under a minimum has at most {KEYS_MAX} grouping keys");
-            return Err(refuse(&text, rows.why.clone()));
-        }
-        let remainder = released.iter().all(|released| released.outcome == Outcome::Remainder);
-        let whole = asked.iter().find(|value| !is_mergeable(&value.function, value.distinct));
-        match whole {
-            Some(value) if remainder && !keys.is_empty() => {
-                let distinct = if value.distinct { " DISTINCT" } else { "" };
-                let text = format!("`{}{distinct}` of small groups cannot be merged to a remainder", value.function);
-                Err(refuse(&text, rows.why.clone()))
+/// The entity key columns that the clauses' minimums count.
+fn entities(rules: &PointRules<'_>, rows: &Rows, scope: MinimumScope) -> Result<Vec<Column>, Stop> {
+    let together = scope == MinimumScope::Federation && rules.clauses.len() > 1;
+    let mut entities: Vec<Column> = Vec::new();
+    for released in rules.released() {
+        for minimum in &released.minimums {
+            let name = &minimum.entity.column;
+            let holder = rows.scans.iter().find(|scan| {
+                let named = super::view::concerns(minimum.entity.table.as_ref(), &scan.name);
+                named && scan.schema.column_with_name(name).is_some()
+            });
+            let Some(table) = holder else {
+                return Err(refuse(&format!("the minimum counts `{name}`, which is not in the relation"), vec![]));
+            };
+            if together && table.local.as_ref() != Some(name) && !table.colocated.contains_key(name) {
+                let text = format!("the minimum counts `{name}`, which may be the same at several stewards");
+                return Err(refuse(&text, vec![]));
             }
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    /// What the clauses release.
-    fn released<'b>(&'b self, clauses: &'b [ReleaseClauseRef]) -> impl Iterator<Item = &'b ReleasedAggregates> {
-        clauses.iter().filter_map(|reference| {
-            let held = self.governing.get(&reference.steward)?;
-            match &held.agreement.clause(&ClauseRef::Number(reference.clause))?.clause {
-                Clause::Release(ReleaseClause { what: ReleaseWhat::Aggregates(released), .. }) => Some(released),
-                _ => None,
-            }
-        })
-    }
-
-    /// The entity key columns that the clauses' minimums count.
-    fn entities(&self, clauses: &[ReleaseClauseRef], rows: &Rows, stewards: usize) -> Result<Vec<Column>, Stop> {
-        let mut entities: Vec<Column> = Vec::new();
-        for released in self.released(clauses) {
-            for minimum in &released.minimums {
-                let name = &minimum.entity.column;
-                let holder = rows.scans.iter().find(|scan| {
-                    let named = super::view::concerns(minimum.entity.table.as_ref(), &scan.name);
-                    named && scan.schema.column_with_name(name).is_some()
-                });
-                let Some(table) = holder else {
-                    return Err(refuse(&format!("the minimum counts `{name}`, which is not in the relation"), vec![]));
-                };
-                if stewards > 1 && table.local.as_ref() != Some(name) && !table.colocated.contains_key(name) {
-                    let text = format!("the minimum counts `{name}`, which may be the same at several stewards");
-                    return Err(refuse(&text, vec![]));
-                }
-                let reference = TableReference::partial(table.name.schema.clone(), table.name.table.clone());
-                let column = Column::new(Some(reference), name);
-                if !entities.iter().any(|have| have.name == column.name) {
-                    entities.push(column);
-                }
+            let reference = TableReference::partial(table.name.schema.clone(), table.name.table.clone());
+            let column = Column::new(Some(reference), name);
+            if !entities.iter().any(|have| have.name == column.name) {
+                entities.push(column);
             }
         }
-        Ok(entities)
     }
+    Ok(entities)
 }
 
 /// An aggregate of the query over the tables' columns.
@@ -438,6 +425,14 @@ fn asked(value: &Expr, rows: &Rows) -> Result<Asked, Stop> {
 }
 
 impl Asked {
+    /// The functions whose values a steward sends so that this one can be merged: itself, but for an average.
+    pub(crate) fn states(&self) -> Vec<Self> {
+        match self.function.as_str() {
+            "avg" => ["sum", "count"].map(|function| Self { function: function.to_owned(), ..self.clone() }).into(),
+            _ => vec![self.clone()],
+        }
+    }
+
     /// The same aggregate without a widening of its argument's number type that the engine put in itself.
     pub(crate) fn bare(&self, relation: &RelationShape) -> Self {
         let mut bare = self.clone();

@@ -265,4 +265,5 @@ impl<'a> Complements<'a> {
 }
 
 #[cfg(test)]
+#[path = "decide_tests.rs"]
 mod tests;

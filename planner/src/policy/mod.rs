@@ -15,6 +15,7 @@ pub mod hierarchy;
 pub mod instant;
 pub mod matching;
 pub mod place;
+mod point_rules;
 pub(crate) mod print;
 pub mod purpose;
 pub mod relation;
@@ -45,7 +46,7 @@ pub use release::{
     Argument, Decimal, DistinctInput, Minimum, MinimumScope, Outcome, ReleaseClause, ReleaseWhat, ReleasedAggregates,
     ReleasedFunction,
 };
-pub use release_plan::{GroupsOf, ReleasePlan, WHOSE};
+pub use release_plan::{ReleasePlan, Values, WHOSE};
 pub use requester::Requester;
 pub use support::{Unimplemented, refuse_unimplemented};
 pub use view::{ProtectedView, RawTable, RawTables, protected_view};

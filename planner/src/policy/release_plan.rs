@@ -25,20 +25,20 @@ use dynamos_proto::sign::HashKey;
 use super::conditions::ReleaseConditions;
 use super::decide::{CounterRule, DecisionRules};
 use super::decided::{GroupDecision, REMAINDER};
-use super::{Decimal, Outcome};
+use super::{Decimal, MinimumScope, Outcome};
 use crate::fragment::{ReleaseShape, ReleasedAggregate};
 use crate::function::{Step, average_of, entities, fingerprint, rounded_to, united_entities};
 
 /// The column of rows or partials of several stewards that says whose they are. The executing place puts it there.
 pub const WHOSE: &str = "dynamos_steward";
 
-/// What the groups of a release point are made of.
+/// How the values of groups stand in their columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GroupsOf {
-    /// Rows of all stewards.
-    Rows,
-    /// Partials of several fragments.
-    Partials,
+pub enum Values {
+    /// As they are, computed in one go over rows; as states only where small groups may have to be merged.
+    Whole,
+    /// As states that can be merged.
+    States,
 }
 
 /// Builds the plans of one release point.
@@ -89,11 +89,11 @@ impl ReleasePlan<'_> {
     }
 
     /// The groups of rows. Rows of several stewards have the column [`WHOSE`].
-    pub fn groups_of_rows(&self, input: LogicalPlan) -> Result<LogicalPlan> {
+    pub fn groups_of_rows(&self, input: LogicalPlan, values: Values) -> Result<LogicalPlan> {
         let columns = Columns::of(&input, self.shape)?;
         let mut aggregates = Vec::new();
         for (index, value) in self.shape.aggregates.iter().enumerate() {
-            aggregates.extend(self.states(index, value, &self.split(GroupsOf::Rows, value)?, &columns)?);
+            aggregates.extend(self.states(index, value, &self.split(values, value)?, &columns)?);
         }
         let several = self.conditions.stewards.len() > 1;
         for (index, counter) in self.counters()?.iter().enumerate() {
@@ -105,7 +105,8 @@ impl ReleasePlan<'_> {
         self.grouped(input, &columns.keys, aggregates, None)
     }
 
-    /// What is decided over the groups, for a requester of this organisation.
+    /// What is decided over the groups, for a requester of this organisation: it is the steward of the same name, if there
+    /// is one, and knows that steward's part.
     pub fn decision(&self, organisation: &str) -> Result<GroupDecision> {
         let stewards = &self.conditions.stewards;
         let rule = |counter: Counter<'_>| CounterRule {
@@ -123,33 +124,68 @@ impl ReleasePlan<'_> {
     }
 
     /// What is released of decided groups: the parts of the remainder merged, values made of states, numbers rounded.
-    pub fn released(&self, decided: LogicalPlan, of: GroupsOf) -> Result<LogicalPlan> {
+    pub fn released(&self, decided: LogicalPlan, values: Values) -> Result<LogicalPlan> {
         let schema = Arc::clone(decided.schema());
-        let mut plan = LogicalPlanBuilder::from(decided);
-        if self.may_have_remainder() {
-            let keys = std::iter::once(REMAINDER.to_owned()).chain((0..self.shape.keys).map(key_name)).map(col);
-            let mut states = Vec::new();
-            for (index, value) in self.shape.aggregates.iter().enumerate() {
-                states.extend(self.merged(index, &Split::of(value)?)?);
-            }
-            plan = plan.aggregate(keys.collect::<Vec<_>>(), states)?;
-        }
+        let plan = if self.may_have_remainder() { self.merged_parts(decided)? } else { decided };
         let mut output: Vec<Expr> = (0..self.shape.keys).map(|index| col(key_name(index))).collect();
         for (index, value) in self.shape.aggregates.iter().enumerate() {
-            let value = self.split(of, value)?.value(index, &schema)?;
+            let value = self.split(values, value)?.value(index, &schema)?;
             output.push(self.rounded(value, &schema)?.alias(format!("v{index}")));
         }
-        crate::bind::analyze(plan.project(output)?.build()?, self.state)
+        crate::bind::analyze(LogicalPlanBuilder::from(plan).project(output)?.build()?, self.state)
+    }
+
+    /// What a steward sends of its own decided groups where each steward decides by itself: what it would release if it were
+    /// asked alone for every state, in the columns of decided groups.
+    pub fn released_states(&self, decided: LogicalPlan) -> Result<LogicalPlan> {
+        let plan = if self.may_have_remainder() { self.merged_parts(decided)? } else { decided };
+        let schema = Arc::clone(plan.schema());
+        let states = 1 + self.shape.keys;
+        let columns = schema.columns().into_iter().enumerate().map(|(index, column)| {
+            let name = column.name.clone();
+            let value = Expr::from(column);
+            let value = if index < states { value } else { self.rounded(value, &schema)? };
+            Ok(value.alias(name))
+        });
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        crate::bind::analyze(LogicalPlanBuilder::from(plan).project(columns)?.build()?, self.state)
+    }
+
+    /// Decided groups with those of equal keys merged: the parts of a remainder, or what several stewards released.
+    pub fn merged_parts(&self, decided: LogicalPlan) -> Result<LogicalPlan> {
+        let keys = std::iter::once(REMAINDER.to_owned()).chain((0..self.shape.keys).map(key_name));
+        let mut states = Vec::new();
+        for (index, value) in self.shape.aggregates.iter().enumerate() {
+            states.extend(self.merged(index, &Split::of(value)?)?);
+        }
+        let types = Arc::clone(decided.schema());
+        let merged = LogicalPlanBuilder::from(decided).aggregate(keys.map(col).collect::<Vec<_>>(), states)?;
+        let columns = merged.schema().columns().into_iter().map(|column| like(&types, &column));
+        let columns = columns.collect::<Vec<_>>();
+        crate::bind::analyze(merged.project(columns)?.build()?, self.state)
     }
 
     /// The columns of what is released, for rows with these columns.
     pub fn output(&self, input: LogicalPlan) -> Result<SchemaRef> {
-        let groups = self.groups_of_rows(input)?;
-        let decided = self.decision("")?.schema(groups.schema().as_arrow());
-        let schema = Arc::new(DFSchema::try_from(decided)?);
-        let decided = LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema });
-        let released = self.released(decided, GroupsOf::Rows)?;
+        let released = self.released(self.undecided(input, Values::Whole)?, Values::Whole)?;
         Ok(Arc::clone(released.schema().inner()))
+    }
+
+    /// The columns of what a steward sends, for rows with these columns.
+    pub fn sent(&self, input: LogicalPlan, scope: MinimumScope) -> Result<SchemaRef> {
+        let sent = match scope {
+            MinimumScope::Federation => self.partials(input)?,
+            MinimumScope::PerSite => self.released_states(self.undecided(input, Values::States)?)?,
+        };
+        Ok(Arc::clone(sent.schema().inner()))
+    }
+
+    /// A relation that stands for decided groups of rows with these columns.
+    fn undecided(&self, input: LogicalPlan, values: Values) -> Result<LogicalPlan> {
+        let groups = self.groups_of_rows(input, values)?;
+        let schema = self.decision("")?.schema(groups.schema().as_arrow());
+        let schema = Arc::new(DFSchema::try_from(schema)?);
+        Ok(LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema }))
     }
 
     /// Without keys the remainder of what is withheld would be the one group itself.
@@ -158,32 +194,29 @@ impl ReleasePlan<'_> {
     }
 
     /// Where rows are at hand, every function is computed in one go; only a remainder needs states that can be merged.
-    fn split(&self, of: GroupsOf, value: &ReleasedAggregate) -> Result<Split> {
-        match of {
-            GroupsOf::Rows if !self.may_have_remainder() => Ok(Split::Whole),
-            GroupsOf::Rows | GroupsOf::Partials => Split::of(value),
+    fn split(&self, values: Values, value: &ReleasedAggregate) -> Result<Split> {
+        match values {
+            Values::Whole if !self.may_have_remainder() => Ok(Split::Whole),
+            Values::Whole | Values::States => Split::of(value),
         }
     }
 
-    /// The aggregate under its agreed names. A sum of sums is wider than the sum of all rows: columns that `like` has are
+    /// The aggregate under its agreed names. A sum of sums is wider than the sum of all rows: columns that `types` has are
     /// brought back to the types that they have there.
     fn grouped(
         &self,
         input: LogicalPlan,
         keys: &[Expr],
         aggregates: Vec<Expr>,
-        like: Option<&DFSchema>,
+        types: Option<&DFSchema>,
     ) -> Result<LogicalPlan> {
         let grouped = LogicalPlanBuilder::from(input).aggregate(keys.to_vec(), aggregates)?;
         let names = grouped.schema().columns();
         let keys = names.iter().take(keys.len()).enumerate();
         let keys = keys.map(|(index, key)| Expr::from(key.clone()).alias(key_name(index)));
-        let rest = names.iter().skip(self.shape.keys).map(|column| {
-            let kind = like.and_then(|like| like.field_with_unqualified_name(&column.name).ok());
-            match kind {
-                Some(kind) => cast(Expr::from(column.clone()), kind.data_type().clone()).alias(&column.name),
-                None => Expr::from(column.clone()),
-            }
+        let rest = names.iter().skip(self.shape.keys).map(|column| match types {
+            Some(types) => like(types, column),
+            None => Expr::from(column.clone()),
         });
         let named = keys.chain(rest).collect::<Vec<_>>();
         crate::bind::analyze(grouped.project(named)?.build()?, self.state)
@@ -270,6 +303,14 @@ fn step_of(step: &Decimal) -> Result<Step> {
     match step.digits() {
         Some((units, scale)) if units > 0 => Ok(Step { units, scale }),
         Some(_) | None => plan_err!("numbers cannot be rounded to multiples of `{step}`"),
+    }
+}
+
+/// The column with the type that it has there, if it is there.
+fn like(types: &DFSchema, column: &Column) -> Expr {
+    match types.field_with_unqualified_name(&column.name) {
+        Ok(field) => cast(Expr::from(column.clone()), field.data_type().clone()).alias(&column.name),
+        Err(_) => Expr::from(column.clone()),
     }
 }
 

@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::agreement::Agreement;
 use super::clause::{Clause, FilterClause, JoinPartner, MaskClause, ShipClause, ShipWhat};
 use super::relation::{Columns, FromRelation, JoinKind};
-use super::release::{MinimumScope, ReleaseClause, ReleaseWhat};
+use super::release::{ReleaseClause, ReleaseWhat};
 
 /// One thing that an agreement asks for and this release does not do.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -64,10 +64,6 @@ fn check_release(release: &ReleaseClause, refuse: &mut Refuse<'_>) {
         }
         return;
     };
-    match aggregates.scope {
-        MinimumScope::PerSite => refuse("PER SITE".to_owned(), "minimums hold over the federation only"),
-        MinimumScope::Federation => {}
-    }
     if aggregates.minimum_sites.is_some() && aggregates.minimums.is_empty() {
         let why = "a steward counts if it has an entity in the group, so say which: add MINIMUM 1 DISTINCT and the key";
         refuse("MINIMUM … SITES without MINIMUM … DISTINCT".to_owned(), why);
@@ -232,6 +228,7 @@ mod tests {
             "c: RELEASE sum OF a FROM t MINIMUM 10 DISTINCT k ELSE DROP, SHIP PARTIALS OF c TO surf, COORDINATOR",
             "SHIP ROWS (a, lower(b)) FROM t TO surf",
             "RELEASE sum OF a FROM t MINIMUM 10 DISTINCT k MINIMUM 2 SITES ROUND TO 2.5 ELSE REMAINDER",
+            "RELEASE sum, count OF a FROM t MINIMUM 10 DISTINCT k PER SITE",
             "FILTER ON a, t.b COMPARE WITH LITERALS, COLUMNS",
             "ROWS ON t WHERE opted_out IS NOT TRUE, ARCHETYPES compute_to_data",
         ] {
@@ -242,7 +239,6 @@ mod tests {
     #[test]
     fn refuses_by_name_what_is_not_enforced() {
         for (clauses, what) in [
-            ("RELEASE sum OF a FROM t PER SITE", "1: PER SITE"),
             ("RELEASE sum OF a FROM t MINIMUM 2 SITES", "1: MINIMUM … SITES without MINIMUM … DISTINCT"),
             ("RELEASE sum OF a FROM t DOMINANCE 0.5", "1: DOMINANCE"),
             ("RELEASE ROWS (a) FROM t JOIN u ON k", "1: RELEASE ROWS … JOIN"),
@@ -262,8 +258,8 @@ mod tests {
         ] {
             assert_eq!(refused(clauses), [what], "{clauses}");
         }
-        let all = refused("RELEASE sum OF a FROM t PER SITE DOMINANCE 0.5 ROUND TO 5, BUDGET 1 QUERIES PER DAY");
-        assert_eq!(all, ["1: PER SITE", "1: DOMINANCE", "2: BUDGET"]);
+        let all = refused("RELEASE sum OF a FROM t LEFT JOIN u ON k DOMINANCE 0.5, BUDGET 1 QUERIES PER DAY");
+        assert_eq!(all, ["1: LEFT JOIN", "1: DOMINANCE", "2: BUDGET"]);
     }
 
     #[test]

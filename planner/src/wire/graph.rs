@@ -12,6 +12,7 @@ use crate::fragment::{
     AgreementRef, EntityColumn, Fragment, FragmentGraph, ReleaseClauseRef, ReleaseInput, ReleasePoint, ReleaseShape,
     ReleasedAggregate,
 };
+use crate::policy::MinimumScope;
 
 /// More fragments than this are refused.
 const FRAGMENTS_MAX: usize = 512;
@@ -91,6 +92,7 @@ fn encode_release(point: &ReleasePoint, state: &SessionState) -> Result<v1::Rele
         entities: entities.collect::<Result<_, WireError>>()?,
         complete,
         merges,
+        per_site: point.scope == MinimumScope::PerSite,
     })
 }
 
@@ -177,5 +179,6 @@ fn decode_release(point: &v1::Release, state: &SessionState) -> Result<ReleasePo
                 .collect(),
         },
         input,
+        scope: if point.per_site { MinimumScope::PerSite } else { MinimumScope::Federation },
     })
 }

@@ -94,6 +94,9 @@ pub struct Release {
     /// Fragments whose partials are merged here.
     #[prost(uint32, repeated, tag = "8")]
     pub merges: ::prost::alloc::vec::Vec<u32>,
+    /// Each steward decides over its own groups, as if asked alone; what it sends and what is merged is released already.
+    #[prost(bool, tag = "9")]
+    pub per_site: bool,
 }
 /// The clause of one steward that covers a release point.
 #[allow(clippy::all)]

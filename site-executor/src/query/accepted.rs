@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 use datafusion::execution::SessionState;
-use dynamos_planner::fragment::{Fragment, FragmentGraph};
-use dynamos_planner::policy::{AgreementSet, ReleasePlan, conditions};
+use dynamos_planner::fragment::{Fragment, FragmentGraph, ReleasePoint};
+use dynamos_planner::policy::{AgreementSet, MinimumScope, ReleaseConditions, ReleasePlan, conditions};
 use dynamos_proto::ids::{FragmentId, SiteId};
 use dynamos_proto::sign::HashKey;
 use dynamos_proto::status::{Code, ServiceError};
@@ -164,9 +164,22 @@ pub(crate) fn output_schema(
     let Some(point) = graph.release(id) else {
         return datafusion::common::plan_err!("fragment {} makes partials of {id}, which does not exist", fragment.id);
     };
-    let conditions = conditions(&point.clauses, agreements)?;
+    let conditions = sender_conditions(point, &fragment.place, agreements)?;
     // Only the columns matter here.
     let key = HashKey::from_bytes([0; 32]);
     let plan = ReleasePlan { shape: &point.shape, conditions: &conditions, key: &key, state };
-    Ok(Arc::clone(plan.partials(fragment.plan.clone())?.schema().inner()))
+    plan.sent(fragment.plan.clone(), point.scope)
+}
+
+/// The conditions under which a steward makes its part of a release point: those of all clauses, or its own alone.
+pub(crate) fn sender_conditions(
+    point: &ReleasePoint,
+    sender: &SiteId,
+    agreements: &AgreementSet,
+) -> Result<ReleaseConditions> {
+    let own = point.clauses.iter().filter(|clause| clause.steward == *sender).cloned();
+    match point.scope {
+        MinimumScope::Federation => conditions(&point.clauses, agreements),
+        MinimumScope::PerSite => conditions(&own.collect::<Vec<_>>(), agreements),
+    }
 }

@@ -16,12 +16,12 @@ use datafusion::prelude::Expr;
 use dynamos_planner::catalog::TableName;
 use dynamos_planner::fragment::{Fragment, ReleaseInput, ReleasePoint};
 use dynamos_planner::policy::{
-    GroupsOf, ProtectedView, ReleaseConditions, ReleasePlan, WHOSE, conditions, protected_view,
+    MinimumScope, ProtectedView, ReleaseConditions, ReleasePlan, Values, WHOSE, conditions, protected_view,
 };
 use dynamos_planner::wire::{Leaf, bind_leaves};
 use dynamos_proto::ids::{FragmentId, ReleaseId};
 
-use super::accepted::{Query, output_schema};
+use super::accepted::{Query, output_schema, sender_conditions};
 use super::whose::with_steward;
 use super::yielding::yielding;
 use crate::exchange::exchange_table;
@@ -57,7 +57,16 @@ impl FragmentPlanner<'_> {
         let rows = self.bound(&self.fragment.plan)?;
         let Some(id) = self.fragment.partial_of else { return Ok(rows) };
         let point = self.point(id)?;
-        self.plans(point, &conditions(&point.clauses, &self.query.agreements)?).partials(rows)
+        let conditions = sender_conditions(point, &self.place.name, &self.query.agreements)?;
+        let plans = self.plans(point, &conditions);
+        match point.scope {
+            MinimumScope::Federation => plans.partials(rows),
+            MinimumScope::PerSite => {
+                let groups = plans.groups_of_rows(rows, Values::States)?;
+                let decision = plans.decision(&self.query.graph.organisation)?;
+                plans.released_states(DecidedTable::scan(groups, decision)?)
+            }
+        }
     }
 
     fn plans<'b>(&'b self, point: &'b ReleasePoint, conditions: &'b ReleaseConditions) -> ReleasePlan<'b> {
@@ -116,18 +125,22 @@ impl FragmentPlanner<'_> {
         }
         let conditions = conditions(&point.clauses, &self.query.agreements)?;
         let plans = self.plans(point, &conditions);
-        let (groups, of) = match &point.input {
-            ReleaseInput::Complete(rows) if conditions.stewards.len() > 1 => {
-                let rows = self.bound(&with_steward(rows, &self.query.graph)?)?;
-                (plans.groups_of_rows(rows)?, GroupsOf::Rows)
+        let decided = |groups| DecidedTable::scan(groups, plans.decision(&self.query.graph.organisation)?);
+        let released = match (&point.input, point.scope) {
+            (ReleaseInput::Complete(rows), _) => {
+                let several = conditions.stewards.len() > 1;
+                let rows = if several { &with_steward(rows, &self.query.graph)? } else { rows };
+                plans.released(decided(plans.groups_of_rows(self.bound(rows)?, Values::Whole)?)?, Values::Whole)?
             }
-            ReleaseInput::Complete(rows) => (plans.groups_of_rows(self.bound(rows)?)?, GroupsOf::Rows),
-            ReleaseInput::Merge(parts) => {
-                (plans.groups_of_partials(self.partials(parts, &conditions)?)?, GroupsOf::Partials)
+            (ReleaseInput::Merge(parts), MinimumScope::Federation) => {
+                let groups = plans.groups_of_partials(self.partials(parts, &conditions)?)?;
+                plans.released(decided(groups)?, Values::States)?
+            }
+            // Every steward has decided over its own.
+            (ReleaseInput::Merge(parts), MinimumScope::PerSite) => {
+                plans.released(plans.merged_parts(self.partials(parts, &conditions)?)?, Values::States)?
             }
         };
-        let decision = plans.decision(&self.query.graph.organisation)?;
-        let released = plans.released(DecidedTable::scan(groups, decision)?, of)?;
         let columns = released.schema().columns();
         if columns.len() != declared.fields().len() {
             return plan_err!("{id} has other columns than its reader expects");

@@ -8,6 +8,7 @@ use dynamos_planner::fragment::{
     AgreementRef, EntityColumn, FragmentGraph, ReleaseClauseRef, ReleaseInput, ReleasePoint, ReleaseShape,
     ReleasedAggregate,
 };
+use dynamos_planner::policy::MinimumScope;
 use dynamos_planner::wire::Leaf;
 use dynamos_proto::ids::{FragmentId, ReleaseId};
 use dynamos_proto::status::Code;
@@ -55,6 +56,7 @@ pub(super) fn average_by_grade(federation: &Federation, query: &str, epoch: u64)
             entities: vec![EntityColumn { name: "id".into(), column: 2 }],
         },
         input: ReleaseInput::Merge(vec![FragmentId(2), FragmentId(3)]),
+        scope: MinimumScope::Federation,
     };
     federation.graph(query, fragments, vec![release])
 }
@@ -102,7 +104,7 @@ async fn b2_remainder_is_a_row_apart_from_a_null_key() {
     let (uva, vu) = (UVA.replace(",a,", ",,"), VU.replace(",a,", ",,"));
     assert_eq!(answer([&uva, &vu], &remainder).await.unwrap(), "||325.0|\n||500.0|");
     // One person is no remainder.
-    assert_eq!(answer(["1,b,100\n", "11,c,\n"], &remainder).await.unwrap(), "");
+    assert_eq!(answer(["1,b,100\n", "11,c,5\n12,c,\n"], &remainder).await.unwrap(), "");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
