@@ -16,6 +16,7 @@ mod generated;
 mod golden;
 mod load;
 mod processes;
+mod releases;
 mod roles;
 mod tidy;
 mod tpch;
