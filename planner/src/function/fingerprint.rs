@@ -1,6 +1,6 @@
 //! `dynamos_fingerprint(entity)`: an entity key of any type as 16 bytes, equal only for equal keys. Short keys are their own
 //! fingerprint; of longer ones it is a keyed hash. It stays where it is made: what leaves is hashed once more, see
-//! [`super::entities`].
+//! [`mod@super::entities`].
 
 use std::sync::Arc;
 

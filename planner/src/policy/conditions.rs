@@ -1,5 +1,5 @@
 //! The conditions of a release point: what the clauses of all its stewards demand together, read from the executing place's
-//! own agreements. Which groups follow from them is decided in [`super::decide`], over the groups themselves.
+//! own agreements. Which groups follow from them is decided in [`mod@super::decide`], over the groups themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! The decision of [`super::decide`] over groups as the engine has them: a batch of finished groups in, the groups that are
+//! The decision of [`mod@super::decide`] over groups as the engine has them: a batch of finished groups in, the groups that are
 //! released out.
 //!
 //! ```text

@@ -1,6 +1,6 @@
 //! What the clauses of one release point demand of a query before anything is computed: who decides which groups are
 //! released, and whether what is asked can be decided and merged so. The groups themselves are decided in
-//! [`super::decide`].
+//! [`mod@super::decide`].
 
 use std::collections::BTreeMap;
 
