@@ -258,7 +258,14 @@ impl Attempt<'_> {
         normal: &LogicalPlan,
         choice: &ClauseChoice,
     ) -> Result<Result<CompliantPlan, Denial>, PlanError> {
-        match comply(normal.clone(), Arc::clone(bound.output()), self.governing, choice, self.state) {
+        match comply(
+            normal.clone(),
+            Arc::clone(bound.output()),
+            self.governing,
+            &self.input.catalog.federated,
+            choice,
+            self.state,
+        ) {
             Ok(compliant) => Ok(Ok(compliant)),
             Err(Stop::Denied(denial)) => Ok(Err(denial)),
             Err(Stop::Failed(error)) => Err(error.into()),
@@ -315,6 +322,7 @@ impl Attempt<'_> {
             planned_at_ms: self.input.now.0,
             expires_at_ms: self.input.now.0.saturating_add(GRAPH_VALID_MS),
             token_hash: self.input.token_hash.clone(),
+            organisation: self.input.requester.organisation.clone(),
         };
         let schema = answer_schema(compliant.output());
         permit(graph, schema, path, candidates, self.input, self.state)

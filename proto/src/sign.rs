@@ -3,8 +3,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use ring::digest;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use ring::{digest, hmac};
 use thiserror::Error;
 
 /// A key or signature that cannot be used.
@@ -65,6 +65,50 @@ impl PublicKey {
     /// Checks a signature over these bytes.
     pub fn verify(&self, bytes: &[u8], signature: &[u8]) -> Result<(), SignError> {
         UnparsedPublicKey::new(&ED25519, &self.0).verify(bytes, signature).map_err(|_| SignError::WrongSignature)
+    }
+}
+
+/// A key under which values are hashed, so that whoever does not have it cannot find a value by trying all of them. Its
+/// bytes are in no text that is made of it.
+#[derive(Clone)]
+pub struct HashKey {
+    bytes: [u8; 32],
+    key: hmac::Key,
+}
+
+impl HashKey {
+    /// The key of these bytes.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self { bytes, key: hmac::Key::new(hmac::HMAC_SHA256, &bytes) }
+    }
+
+    /// HMAC-SHA-256 of a value, cut to 128 bits.
+    pub fn hash(&self, value: &[u8]) -> [u8; 16] {
+        let mut cut = [0; 16];
+        for (to, from) in cut.iter_mut().zip(hmac::sign(&self.key, value).as_ref()) {
+            *to = *from;
+        }
+        cut
+    }
+}
+
+impl PartialEq for HashKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for HashKey {}
+
+impl std::hash::Hash for HashKey {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.bytes.hash(state);
+    }
+}
+
+impl std::fmt::Debug for HashKey {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("HashKey")
     }
 }
 

@@ -5,7 +5,7 @@ use std::error::Error;
 
 use arrow::error::ArrowError;
 use datafusion::common::DataFusionError;
-use dynamos_planner::function::MINIMUM_FAILED;
+use dynamos_planner::policy::BelowMinimum;
 use dynamos_proto::ids::SiteId;
 use dynamos_proto::status::{Code, ServiceError};
 
@@ -19,8 +19,8 @@ pub(crate) fn of_execution(error: &DataFusionError, place: &SiteId) -> ServiceEr
             Code::ResourceExhausted,
             format!("the query needs more memory than site `{place}` gives one"),
         ),
-        DataFusionError::Execution(text) if text.starts_with(MINIMUM_FAILED) => {
-            ServiceError::new(Code::Denied, format!("{MINIMUM_FAILED} (site `{place}`)"))
+        DataFusionError::Execution(text) if *text == BelowMinimum.to_string() => {
+            ServiceError::new(Code::Denied, format!("{BelowMinimum} (site `{place}`)"))
                 .with_hint("group more coarsely or ask for a larger population")
         }
         DataFusionError::Internal(_) | DataFusionError::Plan(_) | DataFusionError::NotImplemented(_) => {
@@ -83,7 +83,7 @@ mod tests {
         let cast = DataFusionError::ArrowError(Box::new(ArrowError::CastError("cannot cast 'Jansen'".into())), None);
         let sent = of_execution(&cast.context("while projecting Jansen"), &site);
         assert_eq!((sent.code, sent.message.as_str()), (Code::DataError, "an expression failed on data at site `uva`"));
-        let minimum = DataFusionError::Execution(MINIMUM_FAILED.into());
+        let minimum = DataFusionError::Execution(BelowMinimum.to_string());
         assert_eq!(of_execution(&minimum, &site).code, Code::Denied);
         let memory = DataFusionError::ResourcesExhausted("HashJoin Jansen".into());
         assert_eq!(of_execution(&memory, &site).code, Code::ResourceExhausted);

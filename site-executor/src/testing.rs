@@ -197,6 +197,7 @@ impl Federation {
             planned_at_ms: now_ms(),
             expires_at_ms: now_ms() + 30_000,
             token_hash: sha256(token("uva").as_bytes()),
+            organisation: "uva".into(),
         }
     }
 

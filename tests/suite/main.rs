@@ -20,6 +20,7 @@ mod interchange;
 mod load;
 mod naive;
 mod processes;
+mod releases;
 mod requests;
 mod roles;
 mod tidy;

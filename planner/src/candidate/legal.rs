@@ -12,7 +12,8 @@ use dynamos_proto::ids::SiteId;
 use super::placed::{Placement, ReleaseHow};
 use crate::catalog::{Availability, Catalog, SiteKind};
 use crate::policy::matching::shipped_partials;
-use crate::policy::{Agreement, Archetype, Clause, Governing, PlaceRef, ProtectedPart, RelationShape};
+use crate::policy::release_plan::is_mergeable;
+use crate::policy::{Agreement, Archetype, Clause, Governing, MinimumScope, PlaceRef, ProtectedPart, RelationShape};
 use crate::wire::LeafTable;
 
 /// What the agreements allow to be where.
@@ -97,14 +98,19 @@ impl Legal<'_> {
         let mut ways = Vec::new();
         for place in self.candidates() {
             let own = part.stewards.len() == 1 && part.stewards.contains(place);
+            let alone = part.scope == MinimumScope::PerSite && part.stewards.len() == 1;
             if own {
                 ways.push((ReleaseHow::Beside, place.clone(), self.released(part)));
+                continue;
+            }
+            // Nothing leaves the one steward before it has decided.
+            if alone {
                 continue;
             }
             if self.may_merge(part, place) {
                 ways.push((ReleaseHow::Merge, place.clone(), self.released(part)));
             }
-            if self.may_ship_rows(part, place) {
+            if part.scope == MinimumScope::Federation && self.may_ship_rows(part, place) {
                 ways.push((ReleaseHow::Rows, place.clone(), self.released(part)));
             }
         }
@@ -128,7 +134,7 @@ impl Legal<'_> {
     }
 
     fn partials_at(&self, part: &ProtectedPart, steward: &SiteId, place: &SiteId) -> bool {
-        if steward == place {
+        if steward == place || (part.scope == MinimumScope::PerSite && place.is_coordinator()) {
             return true;
         }
         let (Some(held), Some(clause)) =
@@ -140,7 +146,7 @@ impl Legal<'_> {
     }
 
     fn may_merge(&self, part: &ProtectedPart, place: &SiteId) -> bool {
-        part.shape.aggregates.iter().all(crate::policy::release_plan::is_mergeable)
+        part.shape.aggregates.iter().all(|value| is_mergeable(&value.function, value.distinct))
             && part.stewards.iter().all(|steward| self.partials_at(part, steward, place))
     }
 

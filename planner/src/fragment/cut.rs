@@ -17,12 +17,13 @@ use datafusion::optimizer::OptimizerRule;
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::prelude::Expr;
 use dynamos_proto::ids::{FragmentId, ReleaseId, SiteId};
+use dynamos_proto::sign::HashKey;
 
 use super::{Fragment, ReleaseInput, ReleasePoint};
 use crate::bind::{VisibleTables, optimize};
 use crate::candidate::{Placed, PlacedOp, ReleaseHow};
 use crate::catalog::STEWARD;
-use crate::policy::{ProtectedPart, ReleaseConditions, partial_plan};
+use crate::policy::{ProtectedPart, ReleaseConditions, ReleasePlan};
 use crate::wire::{Leaf, LeafTable};
 
 /// The fragments and release points of one placed plan.
@@ -43,8 +44,16 @@ pub fn cut(
     tables: &VisibleTables,
     state: &SessionState,
 ) -> Result<Cut> {
-    let mut cutter =
-        Cutter { parts, conditions, tables, state, fragments: BTreeMap::new(), next_fragment: 1, releases: Vec::new() };
+    let mut cutter = Cutter {
+        parts,
+        conditions,
+        tables,
+        state,
+        key: HashKey::from_bytes([0; 32]),
+        fragments: BTreeMap::new(),
+        next_fragment: 1,
+        releases: Vec::new(),
+    };
     let here = Here { fragment: FragmentId(0), place: SiteId::coordinator() };
     let plan = cutter.build(root, &here)?;
     // The answer's columns in the order of the query.
@@ -70,6 +79,8 @@ struct Cutter<'a> {
     conditions: &'a [ReleaseConditions],
     tables: &'a VisibleTables,
     state: &'a SessionState,
+    /// Nothing is ever hashed under it.
+    key: HashKey,
     fragments: BTreeMap<FragmentId, Fragment>,
     next_fragment: u32,
     releases: Vec<ReleasePoint>,
@@ -145,7 +156,8 @@ impl Cutter<'_> {
                 for steward in &part.stewards {
                     let plan = self.protected(part, steward)?;
                     // Proves here, before anything is sent, that the stewards can build it.
-                    partial_plan(plan.clone(), &part.shape, conditions, self.state)?;
+                    let own = ReleaseConditions { stewards: [steward.clone()].into(), ..conditions.clone() };
+                    self.plan_of(part, &own).sent(plan.clone(), part.scope)?;
                     let there = Here { fragment: self.new_fragment(), place: steward.clone() };
                     senders.push(there.fragment);
                     self.add(there, here, plan, Some(id));
@@ -160,6 +172,7 @@ impl Cutter<'_> {
             clauses: part.clauses.clone(),
             shape: part.shape.clone(),
             input,
+            scope: part.scope,
         });
         let source = provider_as_source(LeafTable::new(offered));
         let scan = TableScanBuilder::new(Leaf::Release(id).to_reference(), source).build()?;
@@ -174,12 +187,16 @@ impl Cutter<'_> {
 
     /// The columns that a release point offers: keys, then values.
     fn offered(&self, part: &ProtectedPart) -> Result<SchemaRef> {
-        let conditions = ReleaseConditions { minimums: BTreeMap::new(), outcome: crate::policy::Outcome::Drop };
-        let plan = crate::policy::complete_plan(part.input.clone(), &part.shape, &conditions, self.state)?;
-        let plan = crate::bind::analyze(plan, self.state)?;
-        let fields = plan.schema().fields().iter();
+        // Conditions change no type.
+        let released = self.plan_of(part, &ReleaseConditions::none()).output(part.input.clone())?;
+        let fields = released.fields().iter();
         let fields = fields.map(|field| Field::new(field.name(), field.data_type().clone(), true));
         Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
+    }
+
+    /// The plans of a protected part's release point, as far as their columns matter.
+    fn plan_of<'b>(&'b self, part: &'b ProtectedPart, conditions: &'b ReleaseConditions) -> ReleasePlan<'b> {
+        ReleasePlan { shape: &part.shape, conditions, key: &self.key, state: self.state }
     }
 
     /// Rows of every steward of a protected part, sent here.

@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 use datafusion::logical_expr::LogicalPlan;
 use dynamos_proto::ids::{FragmentId, QueryId, ReleaseId, SiteId};
 
+use crate::policy::MinimumScope;
+
 /// Schema name of the leaves that read another fragment's output.
 pub const EXCHANGE: &str = "$exchange";
 /// Schema name of the leaves that read a release point's output.
@@ -42,6 +44,8 @@ pub struct FragmentGraph {
     pub expires_at_ms: i64,
     /// SHA-256 of the requester's token.
     pub token_hash: Vec<u8>,
+    /// The requester's organisation. Stewards compare it with the token; places without the token rely on them.
+    pub organisation: String,
 }
 
 impl FragmentGraph {
@@ -106,6 +110,8 @@ pub struct ReleasePoint {
     pub shape: ReleaseShape,
     /// What is aggregated.
     pub input: ReleaseInput,
+    /// Who decides which groups are released: its place over all of them, or each steward over its own, before they leave.
+    pub scope: MinimumScope,
 }
 
 /// The clause of one steward that covers a release point.

@@ -2,10 +2,16 @@
 //! functions. Nothing here knows tables.
 
 mod average;
-mod minimum;
+mod entities;
+mod fingerprint;
 mod pushdown;
+mod round;
+mod share;
 mod state;
 
 pub use average::average_of;
-pub use minimum::{MINIMUM_FAILED, minimum_met};
+pub use entities::{entities, shares, united_entities};
+pub use fingerprint::fingerprint;
+pub use round::{Step, rounded_to};
+pub use share::{EntityHash, HASH_BYTES, Share};
 pub use state::{engine_state, engine_state_with};

@@ -8,8 +8,8 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::prelude::SessionConfig;
 
+use super::average_of;
 use super::pushdown::physical_rules;
-use super::{average_of, minimum_met};
 
 /// What [`rules`] leaves out.
 const LEFT_OUT: [&str; 2] = ["single_distinct_aggregation_to_group_by", "eliminate_cross_join"];
@@ -32,12 +32,9 @@ pub fn engine_state_with(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Ses
         .with_optimizer_rules(rules())
         .with_physical_optimizer_rules(physical_rules())
         .build();
-    for function in [average_of(), minimum_met()] {
-        let name = function.name().to_owned();
-        // Registering a scalar function in a fresh state cannot fail; the name is ours.
-        let previous = datafusion::execution::FunctionRegistry::register_udf(&mut state, Arc::new(function));
-        debug_assert!(matches!(previous, Ok(None)), "`{name}` must be registered once");
-    }
+    // Registering a scalar function in a fresh state cannot fail; the name is ours.
+    let previous = datafusion::execution::FunctionRegistry::register_udf(&mut state, Arc::new(average_of()));
+    debug_assert!(matches!(previous, Ok(None)), "`dynamos_average` must be registered once");
     state
 }
 

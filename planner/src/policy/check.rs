@@ -12,8 +12,8 @@ use thiserror::Error;
 use super::flow::{Flow, Protected, Source};
 use super::matching::{Asked, shipped_partials};
 use super::{
-    AgreementSet, Archetype, Clause, ClauseRef, HeldAgreement, Hierarchy, PlaceRef, ReleaseClause, ReleaseWhat,
-    Requester, UtcMillis,
+    AgreementSet, Archetype, Clause, ClauseRef, HeldAgreement, Hierarchy, MinimumScope, PlaceRef, ReleaseClause,
+    ReleaseWhat, Requester, UtcMillis,
 };
 use crate::candidate::place_matches;
 use crate::catalog::TableName;
@@ -149,10 +149,14 @@ impl Check<'_> {
         self.graph.fragments.iter().try_for_each(|fragment| read_once(fragment.id, &fragment.plan))
     }
 
-    /// Every governing agreement that the checking place answers for is held in that version and applies.
+    /// Every governing agreement that the checking place answers for is held in that version and applies, and the requester
+    /// is of the organisation that release points take it to be of.
     fn agreements(&self) -> Result<(), Refusal> {
         for steward in self.graph.governing.keys().filter(|steward| self.answers_for(steward)) {
             self.governing(steward)?;
+        }
+        if self.input.requester.is_some_and(|requester| requester.organisation != self.graph.organisation) {
+            return Err(Refusal::whole(format!("the requester is not of `{}`", self.graph.organisation)));
         }
         Ok(())
     }
@@ -278,9 +282,13 @@ impl Check<'_> {
             return Ok(format!("{place}: its own"));
         }
         let held = self.governing(&rows.steward).map_err(|refusal| refusal.reason)?;
+        let released = point.scope == MinimumScope::PerSite && place.is_coordinator();
         let Some(clause) = point.clauses.iter().find(|clause| clause.steward == rows.steward) else {
             return Err(format!("release point {} names no clause of `{}`", point.id, rows.steward));
         };
+        if released {
+            return Ok(cite(&rows.steward, held, clause.clause));
+        }
         let number = shipped_partials(&held.agreement, clause.clause, &|targets| self.names(targets, place))
             .map_err(|reasons| format!("partials may not go to `{place}`: {}", reasons.join("; ")))?;
         Ok(cite(&rows.steward, held, number))
@@ -408,7 +416,9 @@ impl Check<'_> {
                 return Err(Refusal::at(at, "the clause is of another agreement than the one that governs"));
             }
             self.shape(point, &rows, held, clause.clause).map_err(|reason| Refusal::at(at, reason))?;
-            self.counted(point, &rows, held, clause.clause, several).map_err(|reason| Refusal::at(at, reason))?;
+            self.scope(point, &rows, held, clause.clause).map_err(|reason| Refusal::at(at, reason))?;
+            let together = several && point.scope == MinimumScope::Federation;
+            self.counted(point, &rows, held, clause.clause, together).map_err(|reason| Refusal::at(at, reason))?;
         }
         Ok(())
     }
@@ -423,11 +433,31 @@ impl Check<'_> {
             let argument = value.argument.map(column).transpose()?;
             let filter = value.filter.map(column).transpose()?;
             let one = Asked { function: value.function.clone(), distinct: value.distinct, argument, filter };
+            if point.scope == MinimumScope::PerSite && matches!(point.input, ReleaseInput::Merge(_)) {
+                // What is sent is released: each state must be.
+                asked.extend(one.states().iter().map(|state| state.bare(&rows.relation)));
+            }
             asked.push(one.bare(&rows.relation));
         }
         rows.relation
             .released_aggregates(&held.agreement, &keys, &asked, Some(clause), self.input.state)
             .map_err(|reasons| format!("release point {}: {}", point.id, reasons.join("; ")))?;
+        Ok(())
+    }
+
+    /// Where the steward's clause or the point says that each steward decides by itself, its rows are decided over at home.
+    fn scope(&self, point: &ReleasePoint, rows: &Protected, held: &HeldAgreement, clause: u32) -> Result<(), String> {
+        let clause = held.agreement.clause(&ClauseRef::Number(clause)).map(|clause| &clause.clause);
+        let per_site = matches!(clause, Some(Clause::Release(ReleaseClause { what: ReleaseWhat::Aggregates(released), .. }))
+            if released.scope == MinimumScope::PerSite);
+        let at = self.graph.fragment(point.fragment).map(|fragment| &fragment.place);
+        let at_home = match &point.input {
+            ReleaseInput::Complete(_) => at == Some(&rows.steward) && point.clauses.len() == 1,
+            ReleaseInput::Merge(_) => point.scope == MinimumScope::PerSite,
+        };
+        if (per_site || point.scope == MinimumScope::PerSite) && !at_home {
+            return Err(format!("release point {} is not decided by each steward over its own groups", point.id));
+        }
         Ok(())
     }
 

@@ -25,10 +25,11 @@ use dynamos_proto::ids::{ReleaseId, SiteId};
 
 use super::govern::Governing;
 use super::matching::{Asked, is_steward, ordered, split};
+use super::point_rules::PointRules;
 use super::release_plan::key_name;
-use super::{Clause, ClauseRef, RelationShape, ReleaseWhat};
+use super::{MinimumScope, RelationShape};
 use crate::bind::{VisibleTable, canonical, unalias};
-use crate::catalog::TableName;
+use crate::catalog::{FederatedTable, TableName};
 use crate::fragment::{AgreementRef, EntityColumn, ReleaseClauseRef, ReleaseShape, ReleasedAggregate};
 use crate::wire::{Leaf, LeafTable};
 
@@ -107,6 +108,8 @@ pub struct ProtectedPart {
     pub relation: RelationShape,
     /// The stewards whose rows it reads.
     pub stewards: BTreeSet<SiteId>,
+    /// Who decides which groups are released.
+    pub scope: MinimumScope,
 }
 
 impl ProtectedPart {
@@ -181,10 +184,12 @@ pub fn comply(
     plan: LogicalPlan,
     output: DFSchemaRef,
     governing: &Governing<'_>,
+    federated: &BTreeMap<TableName, FederatedTable>,
     choice: &ClauseChoice,
     state: &SessionState,
 ) -> Result<CompliantPlan, Stop> {
-    let mut walk = Walk { governing, state, choice, parts: Vec::new(), used: BTreeSet::new(), protecting: false };
+    let mut walk =
+        Walk { governing, federated, state, choice, parts: Vec::new(), used: BTreeSet::new(), protecting: false };
     let plan = match walk.visit(plan)? {
         Relation::Released(plan) => plan,
         Relation::Protected(rows) => return Err(denied(rows.why)),
@@ -221,6 +226,7 @@ struct Rows {
 
 struct Walk<'a> {
     governing: &'a Governing<'a>,
+    federated: &'a BTreeMap<TableName, FederatedTable>,
     state: &'a SessionState,
     choice: &'a ClauseChoice,
     parts: Vec<ProtectedPart>,
@@ -409,42 +415,52 @@ impl Walk<'_> {
             why.extend(rows.why);
             return Err(denied(why));
         }
-        let entities = self.entities(&clauses, &rows, stewards.len())?;
-        let (shape, input) = assemble(&keys, &asked, &entities, &rows)?;
-        self.parts.push(ProtectedPart { id, clauses, others, shape, input, relation: rows.relation, stewards });
-        Ok(Relation::Released(release_leaf(id, aggregate, keys.len())?))
-    }
-
-    /// The entity key columns that the clauses' minimums count.
-    fn entities(&self, clauses: &[ReleaseClauseRef], rows: &Rows, stewards: usize) -> Result<Vec<Column>, Stop> {
-        let mut entities: Vec<Column> = Vec::new();
-        for reference in clauses {
-            let Some(held) = self.governing.get(&reference.steward) else { continue };
-            let clause = held.agreement.clause(&ClauseRef::Number(reference.clause)).map(|clause| &clause.clause);
-            let Some(Clause::Release(release)) = clause else { continue };
-            let ReleaseWhat::Aggregates(released) = &release.what else { continue };
-            for minimum in &released.minimums {
-                let name = &minimum.entity.column;
-                let holder = rows.scans.iter().find(|scan| {
-                    let named = super::view::concerns(minimum.entity.table.as_ref(), &scan.name);
-                    named && scan.schema.column_with_name(name).is_some()
-                });
-                let Some(table) = holder else {
-                    return Err(refuse(&format!("the minimum counts `{name}`, which is not in the relation"), vec![]));
-                };
-                if stewards > 1 && table.local.as_ref() != Some(name) && !table.colocated.contains_key(name) {
-                    let text = format!("the minimum counts `{name}`, which may be the same at several stewards");
-                    return Err(refuse(&text, vec![]));
-                }
-                let reference = TableReference::partial(table.name.schema.clone(), table.name.table.clone());
-                let column = Column::new(Some(reference), name);
-                if !entities.iter().any(|have| have.name == column.name) {
-                    entities.push(column);
-                }
+        let rules =
+            PointRules { governing: self.governing, federated: self.federated, clauses: &clauses, state: self.state };
+        let scope = rules.scope(&rows.scans);
+        if let Some(text) = rules.undecidable(&keys, &asked) {
+            return Err(refuse(&text, rows.why));
+        }
+        if scope == MinimumScope::PerSite && stewards.len() > 1 {
+            let why = rules.not_released_by_each(&rows.relation, &keys, &asked);
+            if !why.is_empty() {
+                return Err(denied(why.into_iter().chain(rows.why).collect()));
             }
         }
-        Ok(entities)
+        let entities = entities(&rules, &rows, scope)?;
+        let id = ReleaseId(u32::try_from(self.parts.len()).unwrap_or(u32::MAX));
+        let (shape, input) = assemble(&keys, &asked, &entities, &rows)?;
+        self.parts.push(ProtectedPart { id, clauses, others, shape, input, relation: rows.relation, stewards, scope });
+        Ok(Relation::Released(release_leaf(id, aggregate, keys.len())?))
     }
+}
+
+/// The entity key columns that the clauses' minimums count.
+fn entities(rules: &PointRules<'_>, rows: &Rows, scope: MinimumScope) -> Result<Vec<Column>, Stop> {
+    let together = scope == MinimumScope::Federation && rules.clauses.len() > 1;
+    let mut entities: Vec<Column> = Vec::new();
+    for released in rules.released() {
+        for minimum in &released.minimums {
+            let name = &minimum.entity.column;
+            let holder = rows.scans.iter().find(|scan| {
+                let named = super::view::concerns(minimum.entity.table.as_ref(), &scan.name);
+                named && scan.schema.column_with_name(name).is_some()
+            });
+            let Some(table) = holder else {
+                return Err(refuse(&format!("the minimum counts `{name}`, which is not in the relation"), vec![]));
+            };
+            if together && table.local.as_ref() != Some(name) && !table.colocated.contains_key(name) {
+                let text = format!("the minimum counts `{name}`, which may be the same at several stewards");
+                return Err(refuse(&text, vec![]));
+            }
+            let reference = TableReference::partial(table.name.schema.clone(), table.name.table.clone());
+            let column = Column::new(Some(reference), name);
+            if !entities.iter().any(|have| have.name == column.name) {
+                entities.push(column);
+            }
+        }
+    }
+    Ok(entities)
 }
 
 /// An aggregate of the query over the tables' columns.
@@ -467,6 +483,14 @@ fn asked(value: &Expr, rows: &Rows) -> Result<Asked, Stop> {
 }
 
 impl Asked {
+    /// The functions whose values a steward sends so that this one can be merged: itself, but for an average.
+    pub(crate) fn states(&self) -> Vec<Self> {
+        match self.function.as_str() {
+            "avg" => ["sum", "count"].map(|function| Self { function: function.to_owned(), ..self.clone() }).into(),
+            _ => vec![self.clone()],
+        }
+    }
+
     /// The same aggregate without a widening of its argument's number type that the engine put in itself.
     pub(crate) fn bare(&self, relation: &RelationShape) -> Self {
         let mut bare = self.clone();

@@ -6,6 +6,9 @@ pub mod budget;
 pub mod check;
 pub mod clause;
 pub mod comply;
+pub mod conditions;
+pub mod decide;
+pub mod decided;
 mod flow;
 pub mod govern;
 pub mod held;
@@ -13,6 +16,7 @@ pub mod hierarchy;
 pub mod instant;
 pub mod matching;
 pub mod place;
+mod point_rules;
 pub(crate) mod print;
 pub mod purpose;
 pub mod relation;
@@ -30,6 +34,9 @@ pub use clause::{
     MaskClause, Obligation, ObligeClause, Period, RowsClause, ShipClause, ShipWhat, TimeUnit,
 };
 pub use comply::{ClauseChoice, CompliantPlan, Denial, ProtectedPart, Reason, Stop, comply};
+pub use conditions::{EntityMinimum, ReleaseConditions, conditions, largest_minimum};
+pub use decide::{BelowMinimum, Cell, CounterRule, DecisionRules, Entities, Fate, KEYS_MAX, decide};
+pub use decided::GroupDecision;
 pub use govern::{Governing, Policy};
 pub use held::{AgreementSet, HeldAgreement};
 pub use hierarchy::{Hierarchy, HierarchyError};
@@ -41,7 +48,7 @@ pub use release::{
     Argument, Decimal, DistinctInput, Minimum, MinimumScope, Outcome, ReleaseClause, ReleaseWhat, ReleasedAggregates,
     ReleasedFunction,
 };
-pub use release_plan::{ReleaseConditions, complete_plan, conditions, largest_minimum, merge_plan, partial_plan};
+pub use release_plan::{ReleasePlan, Values, WHOSE};
 pub use requester::Requester;
 pub use support::{Unimplemented, refuse_unimplemented};
 pub use view::{ProtectedView, RawTable, RawTables, protected_view};

@@ -1,6 +1,7 @@
 //! RELEASE: the only clause that lets something reach the requester, either single rows or aggregates under conditions.
 //! What the conditions mean while a query runs is decided where the release point is built, not here.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use datafusion::sql::sqlparser::ast::Expr;
@@ -133,14 +134,58 @@ impl Decimal {
         self.0 == "0"
     }
 
+    /// Its digits, and how many of them stand after the point.
+    pub fn digits(&self) -> Option<(i128, u32)> {
+        let (whole, fraction) = self.parts();
+        let digits = format!("{whole}{fraction}").parse().ok()?;
+        Some((digits, u32::try_from(fraction.len()).ok()?))
+    }
+
+    fn parts(&self) -> (&str, &str) {
+        self.0.split_once('.').unwrap_or((&self.0, ""))
+    }
+
     /// Whether it is below 1.
     pub fn is_below_one(&self) -> bool {
         self.0 == "0" || self.0.starts_with("0.")
     }
 }
 
+/// By value.
+impl Ord for Decimal {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let ((whole, fraction), (of_other, fraction_of_other)) = (self.parts(), other.parts());
+        // Neither has zeros in front of its whole part or behind its fraction.
+        whole.len().cmp(&of_other.len()).then_with(|| whole.cmp(of_other)).then_with(|| fraction.cmp(fraction_of_other))
+    }
+}
+
+impl PartialOrd for Decimal {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals_are_ordered_by_value() {
+        let rising = ["0", "0.05", "0.25", "0.3", "1", "2", "2.5", "10", "100.01"];
+        for (index, one) in rising.iter().enumerate() {
+            for (at, other) in rising.iter().enumerate() {
+                let [one, other] = [one, other].map(|text| Decimal::parse(text).unwrap());
+                assert_eq!(one.cmp(&other), index.cmp(&at), "{one} {other}");
+            }
+        }
+        assert_eq!(Decimal::parse("02.50").unwrap().digits(), Some((25, 1)));
+        assert_eq!(Decimal::parse("100").unwrap().digits(), Some((100, 0)));
     }
 }

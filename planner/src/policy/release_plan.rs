@@ -1,192 +1,321 @@
 //! What a release point computes, as logical plans that the executing place builds from its *own* copy of the clauses:
-//! partial aggregates with their entity counts, their merge, and the minimums on top. Nothing of it comes over the wire.
+//! partial aggregates with their entities, groups from partials or from rows, and what is released of decided groups. Nothing
+//! of it comes over the wire. Between groups and what is released stands the decision of [`super::decided`], which is no plan.
 //!
 //! ```text
-//!  input rows:   keys | arguments | filters | entity keys
-//!  partials:     k0.. | s0.. (states of the aggregates) | e0.. (entities behind each value)
+//!  input rows:   keys | arguments | filters | entity keys | steward, where there are several
+//!  partials:     k0.. | s0_0.. (states of the values) | e0.. (entities behind each value) | steward, where they meet
+//!  groups:       k0.. | s0_0.. | e0_0.. (entities by counter and steward)   ──► decision ──►   remainder | k0.. | s0_0..
 //!  output:       k0.. | v0..
 //! ```
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
-use datafusion::common::{Column, DFSchema, DataFusionError, Result, ScalarValue, plan_err};
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::{Column, DFSchema, DataFusionError, Result, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::expr::AggregateFunction;
-use datafusion::logical_expr::{AggregateUDF, Expr, LogicalPlan, LogicalPlanBuilder, cast, lit, when};
+use datafusion::logical_expr::{
+    AggregateUDF, EmptyRelation, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast, lit,
+};
 use datafusion::prelude::col;
+use dynamos_proto::ids::SiteId;
+use dynamos_proto::sign::HashKey;
 
-use super::{AgreementSet, Clause, ClauseRef, Outcome, ReleaseWhat};
-use crate::fragment::{FragmentGraph, ReleaseClauseRef, ReleaseShape, ReleasedAggregate};
-use crate::function::{average_of, minimum_met};
+use super::conditions::ReleaseConditions;
+use super::decide::{CounterRule, DecisionRules};
+use super::decided::{GroupDecision, REMAINDER};
+use super::{Decimal, MinimumScope, Outcome};
+use crate::fragment::{ReleaseShape, ReleasedAggregate};
+use crate::function::{Step, average_of, entities, fingerprint, rounded_to, united_entities};
 
-/// The conditions of all clauses of a release point together.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ReleaseConditions {
-    /// The largest minimum for each entity key, by its column name.
-    pub minimums: BTreeMap<String, u32>,
-    /// What happens to a group below a minimum: FAIL before DROP.
-    pub outcome: Outcome,
+/// The column of rows or partials of several stewards that says whose they are. The executing place puts it there.
+pub const WHOSE: &str = "dynamos_steward";
+
+/// How the values of groups stand in their columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values {
+    /// As they are, computed in one go over rows; as states only where small groups may have to be merged.
+    Whole,
+    /// As states that can be merged.
+    States,
 }
 
-/// The conditions that the clauses of a release point state, read from the executing place's own agreements. Fails if one
-/// of the clauses is not held in the version that the graph names.
-pub fn conditions(clauses: &[ReleaseClauseRef], agreements: &AgreementSet) -> Result<ReleaseConditions> {
-    let mut minimums: BTreeMap<String, u32> = BTreeMap::new();
-    let mut outcome = Outcome::Drop;
-    for reference in clauses {
-        let held = agreements.get(&reference.steward, &reference.agreement.agreement);
-        let Some(held) = held.filter(|held| held.epoch == reference.agreement.epoch) else {
-            return plan_err!("agreement `{}` of `{}` is not held", reference.agreement.agreement, reference.steward);
-        };
-        let clause = held.agreement.clause(&ClauseRef::Number(reference.clause)).map(|numbered| &numbered.clause);
-        let Some(Clause::Release(release)) = clause else {
-            return plan_err!("clause {} is no RELEASE", reference.clause);
-        };
-        let ReleaseWhat::Aggregates(released) = &release.what else {
-            return plan_err!("clause {} releases rows, not aggregates", reference.clause);
-        };
-        for minimum in &released.minimums {
-            let largest = minimums.entry(minimum.entity.column.clone()).or_default();
-            *largest = (*largest).max(minimum.count);
+/// Builds the plans of one release point.
+#[derive(Clone, Copy)]
+pub struct ReleasePlan<'a> {
+    /// Keys, values and entities.
+    pub shape: &'a ReleaseShape,
+    /// What the clauses demand.
+    pub conditions: &'a ReleaseConditions,
+    /// Under which entities are hashed: drawn by this place for this query.
+    pub key: &'a HashKey,
+    /// Resolves functions.
+    pub state: &'a SessionState,
+}
+
+impl ReleasePlan<'_> {
+    /// Rows of `input` aggregated to states and entities: what a steward sends where the states are merged.
+    pub fn partials(&self, input: LogicalPlan) -> Result<LogicalPlan> {
+        let columns = Columns::of(&input, self.shape)?;
+        let mut aggregates = Vec::new();
+        for (index, value) in self.shape.aggregates.iter().enumerate() {
+            aggregates.extend(self.states(index, value, &Split::of(value)?, &columns)?);
         }
-        if released.outcome == Outcome::Fail {
-            outcome = Outcome::Fail;
+        for (index, counter) in self.counters()?.iter().enumerate() {
+            aggregates.push(self.entities(counter, &columns, None)?.alias(format!("e{index}")));
+        }
+        self.grouped(input, &columns.keys, aggregates, None)
+    }
+
+    /// The groups of several stewards' partials: the columns of [`ReleasePlan::partials`], and [`WHOSE`].
+    pub fn groups_of_partials(&self, partials: LogicalPlan) -> Result<LogicalPlan> {
+        let keys: Vec<Expr> = (0..self.shape.keys).map(|index| col(key_name(index))).collect();
+        let mut aggregates = Vec::new();
+        for (index, value) in self.shape.aggregates.iter().enumerate() {
+            aggregates.extend(self.merged(index, &Split::of(value)?)?);
+        }
+        for (index, counter) in self.counters()?.iter().enumerate() {
+            for (at, steward) in self.conditions.stewards.iter().enumerate() {
+                let share = vec![col(format!("e{index}"))];
+                let of_steward = Some(Box::new(is_of(steward)));
+                let call = united_entities(counter.minimum.largest);
+                let call = AggregateFunction::new_udf(Arc::new(call), share, false, of_steward, vec![], None);
+                aggregates.push(Expr::AggregateFunction(call).alias(format!("e{index}_{at}")));
+            }
+        }
+        let states = Arc::clone(partials.schema());
+        self.grouped(partials, &keys, aggregates, Some(&states))
+    }
+
+    /// The groups of rows. Rows of several stewards have the column [`WHOSE`].
+    pub fn groups_of_rows(&self, input: LogicalPlan, values: Values) -> Result<LogicalPlan> {
+        let columns = Columns::of(&input, self.shape)?;
+        let mut aggregates = Vec::new();
+        for (index, value) in self.shape.aggregates.iter().enumerate() {
+            aggregates.extend(self.states(index, value, &self.split(values, value)?, &columns)?);
+        }
+        let several = self.conditions.stewards.len() > 1;
+        for (index, counter) in self.counters()?.iter().enumerate() {
+            for (at, steward) in self.conditions.stewards.iter().enumerate() {
+                let of_steward = several.then(|| is_of(steward));
+                aggregates.push(self.entities(counter, &columns, of_steward)?.alias(format!("e{index}_{at}")));
+            }
+        }
+        self.grouped(input, &columns.keys, aggregates, None)
+    }
+
+    /// What is decided over the groups, for a requester of this organisation: it is the steward of the same name, if there
+    /// is one, and knows that steward's part.
+    pub fn decision(&self, organisation: &str) -> Result<GroupDecision> {
+        let stewards = &self.conditions.stewards;
+        let rule = |counter: Counter<'_>| CounterRule {
+            minimum: counter.minimum.largest,
+            own: stewards.iter().map(|steward| self.conditions.alone(steward, counter.minimum)).collect(),
+        };
+        let rules = DecisionRules {
+            counters: self.counters()?.into_iter().map(rule).collect(),
+            stewards: stewards.len(),
+            sites: self.conditions.sites,
+            requester: stewards.iter().position(|steward| steward.as_str() == organisation),
+            outcome: self.conditions.outcome,
+        };
+        Ok(GroupDecision { keys: self.shape.keys, rules })
+    }
+
+    /// What is released of decided groups: the parts of the remainder merged, values made of states, numbers rounded.
+    pub fn released(&self, decided: LogicalPlan, values: Values) -> Result<LogicalPlan> {
+        let schema = Arc::clone(decided.schema());
+        let plan = if self.may_have_remainder() { self.merged_parts(decided)? } else { decided };
+        let mut output: Vec<Expr> = (0..self.shape.keys).map(|index| col(key_name(index))).collect();
+        for (index, value) in self.shape.aggregates.iter().enumerate() {
+            let value = self.split(values, value)?.value(index, &schema)?;
+            output.push(self.rounded(value, &schema)?.alias(format!("v{index}")));
+        }
+        crate::bind::analyze(LogicalPlanBuilder::from(plan).project(output)?.build()?, self.state)
+    }
+
+    /// What a steward sends of its own decided groups where each steward decides by itself: what it would release if it were
+    /// asked alone for every state, in the columns of decided groups.
+    pub fn released_states(&self, decided: LogicalPlan) -> Result<LogicalPlan> {
+        let plan = if self.may_have_remainder() { self.merged_parts(decided)? } else { decided };
+        let schema = Arc::clone(plan.schema());
+        let states = 1 + self.shape.keys;
+        let columns = schema.columns().into_iter().enumerate().map(|(index, column)| {
+            let name = column.name.clone();
+            let value = Expr::from(column);
+            let value = if index < states { value } else { self.rounded(value, &schema)? };
+            Ok(value.alias(name))
+        });
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        crate::bind::analyze(LogicalPlanBuilder::from(plan).project(columns)?.build()?, self.state)
+    }
+
+    /// Decided groups with those of equal keys merged: the parts of a remainder, or what several stewards released.
+    pub fn merged_parts(&self, decided: LogicalPlan) -> Result<LogicalPlan> {
+        let keys = std::iter::once(REMAINDER.to_owned()).chain((0..self.shape.keys).map(key_name));
+        let mut states = Vec::new();
+        for (index, value) in self.shape.aggregates.iter().enumerate() {
+            states.extend(self.merged(index, &Split::of(value)?)?);
+        }
+        let types = Arc::clone(decided.schema());
+        let merged = LogicalPlanBuilder::from(decided).aggregate(keys.map(col).collect::<Vec<_>>(), states)?;
+        let columns = merged.schema().columns().into_iter().map(|column| like(&types, &column));
+        let columns = columns.collect::<Vec<_>>();
+        crate::bind::analyze(merged.project(columns)?.build()?, self.state)
+    }
+
+    /// The columns of what is released, for rows with these columns.
+    pub fn output(&self, input: LogicalPlan) -> Result<SchemaRef> {
+        let released = self.released(self.undecided(input, Values::Whole)?, Values::Whole)?;
+        Ok(Arc::clone(released.schema().inner()))
+    }
+
+    /// The columns of what a steward sends, for rows with these columns.
+    pub fn sent(&self, input: LogicalPlan, scope: MinimumScope) -> Result<SchemaRef> {
+        let sent = match scope {
+            MinimumScope::Federation => self.partials(input)?,
+            MinimumScope::PerSite => self.released_states(self.undecided(input, Values::States)?)?,
+        };
+        Ok(Arc::clone(sent.schema().inner()))
+    }
+
+    /// A relation that stands for decided groups of rows with these columns.
+    fn undecided(&self, input: LogicalPlan, values: Values) -> Result<LogicalPlan> {
+        let groups = self.groups_of_rows(input, values)?;
+        let schema = self.decision("")?.schema(groups.schema().as_arrow());
+        let schema = Arc::new(DFSchema::try_from(schema)?);
+        Ok(LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema }))
+    }
+
+    /// Without keys the remainder of what is withheld would be the one group itself.
+    fn may_have_remainder(&self) -> bool {
+        self.conditions.outcome == Outcome::Remainder && self.shape.keys > 0 && !self.conditions.minimums.is_empty()
+    }
+
+    /// Where rows are at hand, every function is computed in one go; only a remainder needs states that can be merged.
+    fn split(&self, values: Values, value: &ReleasedAggregate) -> Result<Split> {
+        match values {
+            Values::Whole if !self.may_have_remainder() => Ok(Split::Whole),
+            Values::Whole | Values::States => Split::of(value),
         }
     }
-    Ok(ReleaseConditions { minimums, outcome })
-}
 
-/// The largest minimum that stands in any of the clauses of a query's release points; 0 if there is none.
-pub fn largest_minimum(graph: &FragmentGraph, agreements: &AgreementSet) -> u32 {
-    let points = graph.releases.iter().filter_map(|point| conditions(&point.clauses, agreements).ok());
-    points.flat_map(|point| point.minimums.into_values()).max().unwrap_or(0)
-}
+    /// The aggregate under its agreed names. A sum of sums is wider than the sum of all rows: columns that `types` has are
+    /// brought back to the types that they have there.
+    fn grouped(
+        &self,
+        input: LogicalPlan,
+        keys: &[Expr],
+        aggregates: Vec<Expr>,
+        types: Option<&DFSchema>,
+    ) -> Result<LogicalPlan> {
+        let grouped = LogicalPlanBuilder::from(input).aggregate(keys.to_vec(), aggregates)?;
+        let names = grouped.schema().columns();
+        let keys = names.iter().take(keys.len()).enumerate();
+        let keys = keys.map(|(index, key)| Expr::from(key.clone()).alias(key_name(index)));
+        let rest = names.iter().skip(self.shape.keys).map(|column| match types {
+            Some(types) => like(types, column),
+            None => Expr::from(column.clone()),
+        });
+        let named = keys.chain(rest).collect::<Vec<_>>();
+        crate::bind::analyze(grouped.project(named)?.build()?, self.state)
+    }
 
-/// Rows of `input` aggregated to states and entity counts: what a steward sends where the states are merged.
-pub fn partial_plan(
-    input: LogicalPlan,
-    shape: &ReleaseShape,
-    conditions: &ReleaseConditions,
-    state: &SessionState,
-) -> Result<LogicalPlan> {
-    let columns = Columns::of(&input, shape)?;
-    let mut aggregates = Vec::new();
-    for (index, value) in shape.aggregates.iter().enumerate() {
-        for (part, function) in Split::of(value)?.states().iter().enumerate() {
-            let argument = columns.argument(value)?;
+    /// The states of a value over rows.
+    fn states(&self, index: usize, value: &ReleasedAggregate, split: &Split, columns: &Columns) -> Result<Vec<Expr>> {
+        let argument = columns.argument(value)?;
+        let filter = columns.filter(value)?;
+        if let Split::Whole = split {
+            let distinctness = if value.distinct { Distinctness::Distinct } else { Distinctness::All };
+            let whole = call(self.state, &value.function, argument, filter, distinctness)?;
+            return Ok(vec![whole.alias(state_name(index, 0))]);
+        }
+        let parts = split.states().iter().enumerate().map(|(part, function)| {
             let argument = match (function, &argument) {
                 (&"sum", Some(argument)) if value.function == "avg" => Some(columns.as_summand(argument)?),
-                _ => argument,
+                _ => argument.clone(),
             };
-            let expr = call(state, function, argument, columns.filter(value)?, Distinctness::All)?;
-            aggregates.push(expr.alias(format!("s{index}_{part}")));
-        }
-    }
-    aggregates.extend(columns.entity_counts(shape, conditions, state)?);
-    let aggregated = LogicalPlanBuilder::from(input).aggregate(columns.keys.clone(), aggregates)?;
-    let names = aggregated.schema().columns();
-    let keys =
-        names.iter().take(shape.keys).enumerate().map(|(index, key)| Expr::from(key.clone()).alias(key_name(index)));
-    let rest = names.iter().skip(shape.keys).map(|name| Expr::from(name.clone()));
-    aggregated.project(keys.chain(rest).collect::<Vec<_>>())?.build()
-}
-
-/// Partials of several stewards merged, and the conditions applied. `partials` has the columns of [`partial_plan`].
-pub fn merge_plan(
-    partials: LogicalPlan,
-    shape: &ReleaseShape,
-    conditions: &ReleaseConditions,
-    state: &SessionState,
-) -> Result<LogicalPlan> {
-    let keys: Vec<Expr> = (0..shape.keys).map(|index| col(key_name(index))).collect();
-    let mut aggregates = Vec::new();
-    let mut values = Vec::new();
-    for (index, value) in shape.aggregates.iter().enumerate() {
-        let split = Split::of(value)?;
-        for (part, function) in split.merges().iter().enumerate() {
-            let name = format!("s{index}_{part}");
-            aggregates.push(call(state, function, Some(col(&name)), None, Distinctness::All)?.alias(name));
-        }
-        values.push(split.value(index, partials.schema())?);
-    }
-    let counters = counters(shape, conditions)?;
-    for (index, _) in counters.iter().enumerate() {
-        let name = format!("e{index}");
-        aggregates.push(call(state, "sum", Some(col(&name)), None, Distinctness::All)?.alias(name));
-    }
-    let merged = LogicalPlanBuilder::from(partials).aggregate(keys.clone(), aggregates)?.build()?;
-    apply(merged, keys, values, &counters, conditions)
-}
-
-/// Rows of `input` aggregated in one go, and the conditions applied.
-pub fn complete_plan(
-    input: LogicalPlan,
-    shape: &ReleaseShape,
-    conditions: &ReleaseConditions,
-    state: &SessionState,
-) -> Result<LogicalPlan> {
-    let columns = Columns::of(&input, shape)?;
-    let mut aggregates = Vec::new();
-    for (index, value) in shape.aggregates.iter().enumerate() {
-        let distinctness = if value.distinct { Distinctness::Distinct } else { Distinctness::All };
-        let argument = columns.argument(value)?;
-        let expr = call(state, &value.function, argument, columns.filter(value)?, distinctness)?;
-        aggregates.push(expr.alias(format!("v{index}")));
-    }
-    aggregates.extend(columns.entity_counts(shape, conditions, state)?);
-    let aggregated = LogicalPlanBuilder::from(input).aggregate(columns.keys.clone(), aggregates)?.build()?;
-    let keys = aggregated.schema().columns().into_iter().take(shape.keys).map(Expr::from).collect();
-    let values = (0..shape.aggregates.len()).map(|index| col(format!("v{index}"))).collect();
-    apply(aggregated, keys, values, &counters(shape, conditions)?, conditions)
-}
-
-/// The minimums on top of finished groups: a keyed group below one is left out, a global aggregate becomes NULLs.
-fn apply(
-    groups: LogicalPlan,
-    keys: Vec<Expr>,
-    values: Vec<Expr>,
-    counters: &[Counter],
-    conditions: &ReleaseConditions,
-) -> Result<LogicalPlan> {
-    let mut met: Option<Expr> = None;
-    for (index, counter) in counters.iter().enumerate() {
-        let entities = cast(col(format!("e{index}")), DataType::Int64);
-        let minimum = lit(i64::from(counter.minimum));
-        let one = match conditions.outcome {
-            Outcome::Fail => minimum_met().call(vec![entities, minimum]),
-            Outcome::Drop => entities.gt_eq(minimum),
-            Outcome::Remainder => return plan_err!("REMAINDER is not available in this release"),
-        };
-        met = Some(match met {
-            Some(all) => all.and(one),
-            None => one,
+            let state = call(self.state, function, argument, filter.clone(), Distinctness::All)?;
+            Ok(state.alias(state_name(index, part)))
         });
+        parts.collect()
     }
-    let builder = LogicalPlanBuilder::from(groups);
-    let keyed = !keys.is_empty();
-    let builder = match &met {
-        Some(met) if keyed => builder.filter(met.clone())?,
-        _ => builder,
-    };
-    let keys = keys.into_iter().enumerate().map(|(index, key)| key.alias(key_name(index)));
-    let schema = builder.schema().clone();
-    let values = values.into_iter().enumerate().map(|(index, value)| {
-        let value = match &met {
-            Some(met) if !keyed => withheld_unless(met, value, &schema)?,
-            _ => value,
-        };
-        Ok(value.alias(format!("v{index}")))
-    });
-    let output: Vec<Expr> = keys.map(Ok).chain(values).collect::<Result<_>>()?;
-    builder.project(output)?.build()
+
+    /// The states of a value over states.
+    fn merged(&self, index: usize, split: &Split) -> Result<Vec<Expr>> {
+        let parts = split.merges().iter().enumerate().map(|(part, function)| {
+            let name = state_name(index, part);
+            Ok(call(self.state, function, Some(col(&name)), None, Distinctness::All)?.alias(name))
+        });
+        parts.collect()
+    }
+
+    /// The entities with a row that enters a value.
+    fn entities(&self, counter: &Counter<'_>, columns: &Columns, of_steward: Option<Expr>) -> Result<Expr> {
+        let filter = counter.filter.map(|filter| columns.at(filter)).transpose()?;
+        let present = counter.argument.map(|argument| Ok::<_, DataFusionError>(columns.at(argument)?.is_not_null()));
+        let conditions = filter.into_iter().chain(present.transpose()?).chain(of_steward);
+        let filter = conditions.reduce(Expr::and).map(Box::new);
+        let entity = vec![fingerprint(self.key).call(vec![columns.at(counter.entity)?])];
+        let share = Arc::new(entities(counter.minimum.largest, self.key));
+        Ok(Expr::AggregateFunction(AggregateFunction::new_udf(share, entity, false, filter, vec![], None)))
+    }
+
+    fn rounded(&self, value: Expr, schema: &DFSchema) -> Result<Expr> {
+        let Some(step) = &self.conditions.round_to else { return Ok(value) };
+        if !value.get_type(schema)?.is_numeric() {
+            return Ok(value);
+        }
+        Ok(rounded_to(step_of(step)?).call(vec![value]))
+    }
+
+    /// The counters of the release point. A minimum whose entity the graph does not name is an error, never skipped.
+    fn counters(&self) -> Result<Vec<Counter<'_>>> {
+        let mut counters = Vec::new();
+        for (name, minimum) in &self.conditions.minimums {
+            let Some(entity) = self.shape.entities.iter().find(|entity| entity.name == *name) else {
+                return plan_err!(
+                    "the release point does not count `{name}`, of which the agreement demands a minimum"
+                );
+            };
+            let mut add = |argument, filter| {
+                let counter = Counter { entity: entity.column, minimum, argument, filter };
+                if !counters.contains(&counter) {
+                    counters.push(counter);
+                }
+            };
+            if self.shape.aggregates.is_empty() {
+                add(None, None);
+            }
+            for value in &self.shape.aggregates {
+                add(value.argument, value.filter);
+            }
+        }
+        if self.conditions.sites > 0 && counters.is_empty() {
+            return plan_err!("stewards are counted by their entities, and no minimum says whose");
+        }
+        Ok(counters)
+    }
 }
 
-fn withheld_unless(met: &Expr, value: Expr, schema: &DFSchema) -> Result<Expr> {
-    use datafusion::logical_expr::ExprSchemable;
-    let nothing = ScalarValue::try_from(&value.get_type(schema)?)?;
-    when(met.clone(), value).otherwise(Expr::Literal(nothing, None))
+fn step_of(step: &Decimal) -> Result<Step> {
+    match step.digits() {
+        Some((units, scale)) if units > 0 => Ok(Step { units, scale }),
+        Some(_) | None => plan_err!("numbers cannot be rounded to multiples of `{step}`"),
+    }
+}
+
+/// The column with the type that it has there, if it is there.
+fn like(types: &DFSchema, column: &Column) -> Expr {
+    match types.field_with_unqualified_name(&column.name) {
+        Ok(field) => cast(Expr::from(column.clone()), field.data_type().clone()).alias(&column.name),
+        Err(_) => Expr::from(column.clone()),
+    }
+}
+
+fn is_of(steward: &SiteId) -> Expr {
+    col(WHOSE).eq(lit(steward.as_str()))
 }
 
 /// The name of a grouping key in what a release point sends and offers.
@@ -194,37 +323,18 @@ pub fn key_name(index: usize) -> String {
     format!("k{index}")
 }
 
-/// One count of entities: those with a row that enters a value (after its FILTER and with a non-NULL argument). Values that see the same rows share a counter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Counter {
-    entity: usize,
-    minimum: u32,
-    argument: Option<usize>,
-    filter: Option<usize>,
+fn state_name(index: usize, part: usize) -> String {
+    format!("s{index}_{part}")
 }
 
-/// The counters of a release point. A minimum whose entity the graph does not name is an error, never skipped.
-fn counters(shape: &ReleaseShape, conditions: &ReleaseConditions) -> Result<Vec<Counter>> {
-    let mut counters = Vec::new();
-    for (name, minimum) in &conditions.minimums {
-        let Some(entity) = shape.entities.iter().find(|entity| entity.name == *name) else {
-            return plan_err!("the release point does not count `{name}`, of which the agreement demands a minimum");
-        };
-        let minimum = *minimum;
-        let mut add = |argument, filter| {
-            let counter = Counter { entity: entity.column, minimum, argument, filter };
-            if !counters.contains(&counter) {
-                counters.push(counter);
-            }
-        };
-        if shape.aggregates.is_empty() {
-            add(None, None);
-        }
-        for value in &shape.aggregates {
-            add(value.argument, value.filter);
-        }
-    }
-    Ok(counters)
+/// One count of entities: those with a row that enters a value (after its FILTER and with a non-NULL argument). Values that
+/// see the same rows share a counter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Counter<'a> {
+    entity: usize,
+    minimum: &'a super::conditions::EntityMinimum,
+    argument: Option<usize>,
+    filter: Option<usize>,
 }
 
 /// The input's columns by what they are for.
@@ -266,31 +376,11 @@ impl Columns {
             None => return plan_err!("the argument is no column of the input"),
         })
     }
-
-    fn entity_counts(
-        &self,
-        shape: &ReleaseShape,
-        conditions: &ReleaseConditions,
-        state: &SessionState,
-    ) -> Result<Vec<Expr>> {
-        let counted = counters(shape, conditions)?.into_iter().enumerate().map(|(index, counter)| {
-            let mut selected: Option<Expr> = counter.filter.map(|filter| self.at(filter)).transpose()?;
-            if let Some(argument) = counter.argument {
-                let present = self.at(argument)?.is_not_null();
-                selected = Some(match selected {
-                    Some(filter) => filter.and(present),
-                    None => present,
-                });
-            }
-            let entity = Some(self.at(counter.entity)?);
-            Ok(call(state, "count", entity, selected, Distinctness::Distinct)?.alias(format!("e{index}")))
-        });
-        counted.collect()
-    }
 }
 
-/// How a function is computed from mergeable states of constant size.
+/// How a function is computed from states: mergeable ones of constant size, or one that is the value.
 enum Split {
+    Whole,
     Sum,
     Count,
     Extreme(&'static str),
@@ -299,7 +389,11 @@ enum Split {
 
 impl Split {
     fn of(value: &ReleasedAggregate) -> Result<Self> {
-        match (value.function.as_str(), value.distinct) {
+        Self::of_function(&value.function, value.distinct)
+    }
+
+    fn of_function(function: &str, distinct: bool) -> Result<Self> {
+        match (function, distinct) {
             ("sum", false) => Ok(Self::Sum),
             ("count", false) => Ok(Self::Count),
             ("avg", false) => Ok(Self::Average),
@@ -311,6 +405,8 @@ impl Split {
 
     fn states(&self) -> &'static [&'static str] {
         match self {
+            // The function itself, whatever it is.
+            Self::Whole => &[],
             Self::Sum => &["sum"],
             Self::Count => &["count"],
             Self::Extreme("min") => &["min"],
@@ -321,6 +417,7 @@ impl Split {
 
     fn merges(&self) -> &'static [&'static str] {
         match self {
+            Self::Whole => &[],
             Self::Sum | Self::Count => &["sum"],
             Self::Extreme("min") => &["min"],
             Self::Extreme(_) => &["max"],
@@ -330,22 +427,22 @@ impl Split {
 
     /// The value from merged states. A sum of sums is wider than the sum over all rows would be; it is brought back to
     /// that type (an overflow there is one here).
-    fn value(&self, index: usize, partials: &DFSchema) -> Result<Expr> {
+    fn value(&self, index: usize, states: &DFSchema) -> Result<Expr> {
         let state = |part: usize| {
-            let name = format!("s{index}_{part}");
-            let kind = partials.field_with_unqualified_name(&name)?.data_type().clone();
+            let name = state_name(index, part);
+            let kind = states.field_with_unqualified_name(&name)?.data_type().clone();
             Ok::<_, DataFusionError>(cast(col(name), kind))
         };
         Ok(match self {
-            Self::Sum | Self::Count | Self::Extreme(_) => state(0)?,
+            Self::Whole | Self::Sum | Self::Count | Self::Extreme(_) => state(0)?,
             Self::Average => average_of().call(vec![state(0)?, state(1)?]),
         })
     }
 }
 
 /// Whether a released function can be computed from partial states of constant size per group.
-pub fn is_mergeable(value: &ReleasedAggregate) -> bool {
-    Split::of(value).is_ok()
+pub fn is_mergeable(function: &str, distinct: bool) -> bool {
+    Split::of_function(function, distinct).is_ok()
 }
 
 #[derive(Clone, Copy)]

@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::agreement::Agreement;
 use super::clause::{BudgetClause, BudgetLimit, Clause, FilterClause, JoinPartner, MaskClause, ShipClause, ShipWhat};
 use super::relation::{Columns, FromRelation, JoinKind};
-use super::release::{MinimumScope, Outcome, ReleaseClause, ReleaseWhat};
+use super::release::{ReleaseClause, ReleaseWhat};
 
 /// One thing that an agreement asks for and this release does not do.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -64,22 +64,12 @@ fn check_release(release: &ReleaseClause, refuse: &mut Refuse<'_>) {
         }
         return;
     };
-    match aggregates.outcome {
-        Outcome::Remainder => refuse("ELSE REMAINDER".to_owned(), "small groups are not merged yet; use DROP or FAIL"),
-        Outcome::Drop | Outcome::Fail => {}
-    }
-    match aggregates.scope {
-        MinimumScope::PerSite => refuse("PER SITE".to_owned(), "minimums hold over the federation only"),
-        MinimumScope::Federation => {}
-    }
-    if aggregates.minimum_sites.is_some() {
-        refuse("MINIMUM … SITES".to_owned(), "stewards are not counted yet; use MINIMUM … DISTINCT");
+    if aggregates.minimum_sites.is_some() && aggregates.minimums.is_empty() {
+        let why = "a steward counts if it has an entity in the group, so say which: add MINIMUM 1 DISTINCT and the key";
+        refuse("MINIMUM … SITES without MINIMUM … DISTINCT".to_owned(), why);
     }
     if aggregates.dominance.is_some() {
         refuse("DOMINANCE".to_owned(), "the largest share of an entity is not kept yet");
-    }
-    if aggregates.round_to.is_some() {
-        refuse("ROUND TO".to_owned(), "released numbers are exact");
     }
 }
 
@@ -243,6 +233,8 @@ mod tests {
             "RELEASE avg, count, median OF a, * BY b, year(c) FROM t JOIN u ON k MINIMUM 10 DISTINCT k ELSE FAIL",
             "c: RELEASE sum OF a FROM t MINIMUM 10 DISTINCT k ELSE DROP, SHIP PARTIALS OF c TO surf, COORDINATOR",
             "SHIP ROWS (a, lower(b)) FROM t TO surf",
+            "RELEASE sum OF a FROM t MINIMUM 10 DISTINCT k MINIMUM 2 SITES ROUND TO 2.5 ELSE REMAINDER",
+            "RELEASE sum, count OF a FROM t MINIMUM 10 DISTINCT k PER SITE",
             "FILTER ON a, t.b COMPARE WITH LITERALS, COLUMNS",
             "ROWS ON t WHERE opted_out IS NOT TRUE, ARCHETYPES compute_to_data",
             "BUDGET 1 QUERIES PER HOUR, 20 QUERIES PER DAY, 30 QUERIES PER WEEK, 40 QUERIES PER MONTH, 50 QUERIES PER YEAR",
@@ -254,11 +246,8 @@ mod tests {
     #[test]
     fn refuses_by_name_what_is_not_enforced() {
         for (clauses, what) in [
-            ("RELEASE sum OF a FROM t ELSE REMAINDER", "1: ELSE REMAINDER"),
-            ("RELEASE sum OF a FROM t PER SITE", "1: PER SITE"),
-            ("RELEASE sum OF a FROM t MINIMUM 2 SITES", "1: MINIMUM … SITES"),
+            ("RELEASE sum OF a FROM t MINIMUM 2 SITES", "1: MINIMUM … SITES without MINIMUM … DISTINCT"),
             ("RELEASE sum OF a FROM t DOMINANCE 0.5", "1: DOMINANCE"),
-            ("RELEASE sum OF a FROM t ROUND TO 5", "1: ROUND TO"),
             ("RELEASE ROWS (a) FROM t JOIN u ON k", "1: RELEASE ROWS … JOIN"),
             ("RELEASE sum OF a FROM t LEFT JOIN u ON k", "1: LEFT JOIN"),
             ("MASK a AS 1, SHIP ROWS (b) FROM t LEFT JOIN u ON k TO surf", "2: LEFT JOIN"),
@@ -276,8 +265,8 @@ mod tests {
         ] {
             assert_eq!(refused(clauses), [what], "{clauses}");
         }
-        let all = refused("RELEASE sum OF a FROM t PER SITE ROUND TO 5, BUDGET EPSILON 1 PER DAY");
-        assert_eq!(all, ["1: PER SITE", "1: ROUND TO", "2: BUDGET EPSILON"]);
+        let all = refused("RELEASE sum OF a FROM t LEFT JOIN u ON k DOMINANCE 0.5, BUDGET EPSILON 1 PER DAY");
+        assert_eq!(all, ["1: LEFT JOIN", "1: DOMINANCE", "2: BUDGET EPSILON"]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::fragment::{
     AgreementRef, EntityColumn, Fragment, FragmentGraph, ReleaseClauseRef, ReleaseInput, ReleasePoint, ReleaseShape,
     ReleasedAggregate,
 };
+use crate::policy::MinimumScope;
 
 /// More fragments than this are refused.
 const FRAGMENTS_MAX: usize = 512;
@@ -42,6 +43,7 @@ pub fn encode_graph(graph: &FragmentGraph, state: &SessionState) -> Result<Vec<u
                 epoch: governing.epoch,
             })
             .collect(),
+        organisation: graph.organisation.clone(),
     };
     Ok(message.encode_to_vec())
 }
@@ -90,6 +92,7 @@ fn encode_release(point: &ReleasePoint, state: &SessionState) -> Result<v1::Rele
         entities: entities.collect::<Result<_, WireError>>()?,
         complete,
         merges,
+        per_site: point.scope == MinimumScope::PerSite,
     })
 }
 
@@ -121,6 +124,7 @@ pub fn decode_graph(bytes: &[u8], state: &SessionState) -> Result<FragmentGraph,
         planned_at_ms: message.planned_at_ms,
         expires_at_ms: message.expires_at_ms,
         token_hash: message.token_hash,
+        organisation: message.organisation,
     })
 }
 
@@ -175,5 +179,6 @@ fn decode_release(point: &v1::Release, state: &SessionState) -> Result<ReleasePo
                 .collect(),
         },
         input,
+        scope: if point.per_site { MinimumScope::PerSite } else { MinimumScope::Federation },
     })
 }

@@ -27,6 +27,9 @@ pub struct Graph {
     pub token_hash: ::prost::alloc::vec::Vec<u8>,
     #[prost(message, repeated, tag = "11")]
     pub governing: ::prost::alloc::vec::Vec<Governing>,
+    /// The requester's organisation, which every steward compares with the token: whose own part the requester knows.
+    #[prost(string, tag = "12")]
+    pub organisation: ::prost::alloc::string::String,
 }
 /// Where a place listens.
 #[allow(clippy::all)]
@@ -91,6 +94,9 @@ pub struct Release {
     /// Fragments whose partials are merged here.
     #[prost(uint32, repeated, tag = "8")]
     pub merges: ::prost::alloc::vec::Vec<u32>,
+    /// Each steward decides over its own groups, as if asked alone; what it sends and what is merged is released already.
+    #[prost(bool, tag = "9")]
+    pub per_site: bool,
 }
 /// The clause of one steward that covers a release point.
 #[allow(clippy::all)]

@@ -2,9 +2,12 @@
 //! the released result of a release point. Both are derived here, from this place's own agreements, and end in a barrier.
 
 mod barrier;
+mod decided_table;
+mod decision;
 mod leak_proof;
 mod table;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use decided_table::DecidedTable;
 pub(crate) use table::{ProtectedTable, PushDown};

@@ -6,11 +6,15 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 use datafusion::execution::SessionState;
-use dynamos_planner::fragment::{Fragment, FragmentGraph};
-use dynamos_planner::policy::{AgreementSet, conditions, largest_minimum, partial_plan};
+use dynamos_planner::fragment::{Fragment, FragmentGraph, ReleasePoint};
+use dynamos_planner::policy::{
+    AgreementSet, MinimumScope, ReleaseConditions, ReleasePlan, conditions, largest_minimum,
+};
 use dynamos_proto::ids::{FragmentId, SiteId};
+use dynamos_proto::sign::HashKey;
 use dynamos_proto::status::{Code, ServiceError};
 use dynamos_proto::v1::FragmentReport;
+use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +29,8 @@ pub(crate) struct Query {
     pub(crate) agreements: Arc<AgreementSet>,
     /// Functions, memory pool and spill folder of this query.
     pub(crate) state: SessionState,
+    /// Under which this place hashes entities in this query; nobody else ever has it.
+    pub(crate) entity_key: HashKey,
     pub(crate) stop: CancellationToken,
     pub(crate) accepted: Instant,
     pub(crate) deadline: Instant,
@@ -65,8 +71,9 @@ impl Query {
         }
         let progress = Arc::new(Progress(Mutex::new(stages)));
         let (stop, accepted) = (CancellationToken::new(), Instant::now());
+        let entity_key = draw_key()?;
         let recorded = OnceLock::new();
-        Ok(Self { graph, hash, agreements, state, stop, accepted, deadline, outputs, progress, recorded })
+        Ok(Self { graph, hash, agreements, state, entity_key, stop, accepted, deadline, outputs, progress, recorded })
     }
 
     /// Its permit is on the disk, for this charge: from now on its rows are given.
@@ -174,6 +181,14 @@ impl Progress {
     }
 }
 
+fn draw_key() -> Result<HashKey> {
+    let mut bytes = [0; 32];
+    match SystemRandom::new().fill(&mut bytes) {
+        Ok(()) => Ok(HashKey::from_bytes(bytes)),
+        Err(_) => datafusion::common::exec_err!("the system has no random numbers"),
+    }
+}
+
 /// The columns of a fragment's output, as every place that has the graph works them out for itself.
 pub(crate) fn output_schema(
     graph: &FragmentGraph,
@@ -185,7 +200,22 @@ pub(crate) fn output_schema(
     let Some(point) = graph.release(id) else {
         return datafusion::common::plan_err!("fragment {} makes partials of {id}, which does not exist", fragment.id);
     };
-    let conditions = conditions(&point.clauses, agreements)?;
-    let plan = partial_plan(fragment.plan.clone(), &point.shape, &conditions, state)?;
-    Ok(Arc::clone(plan.schema().inner()))
+    let conditions = sender_conditions(point, &fragment.place, agreements)?;
+    // Only the columns matter here.
+    let key = HashKey::from_bytes([0; 32]);
+    let plan = ReleasePlan { shape: &point.shape, conditions: &conditions, key: &key, state };
+    plan.sent(fragment.plan.clone(), point.scope)
+}
+
+/// The conditions under which a steward makes its part of a release point: those of all clauses, or its own alone.
+pub(crate) fn sender_conditions(
+    point: &ReleasePoint,
+    sender: &SiteId,
+    agreements: &AgreementSet,
+) -> Result<ReleaseConditions> {
+    let own = point.clauses.iter().filter(|clause| clause.steward == *sender).cloned();
+    match point.scope {
+        MinimumScope::Federation => conditions(&point.clauses, agreements),
+        MinimumScope::PerSite => conditions(&own.collect::<Vec<_>>(), agreements),
+    }
 }

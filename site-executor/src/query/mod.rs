@@ -10,6 +10,7 @@ mod accepted;
 mod plan;
 mod registry;
 mod run;
+mod whose;
 mod yielding;
 
 pub(crate) use accepted::Query;

@@ -9,21 +9,24 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result, TableReference, plan_err};
 use datafusion::datasource::provider_as_source;
-use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, cast};
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, cast, lit};
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::Expr;
 use dynamos_planner::catalog::TableName;
 use dynamos_planner::fragment::{Fragment, ReleaseInput, ReleasePoint};
-use dynamos_planner::policy::{ProtectedView, complete_plan, conditions, merge_plan, partial_plan, protected_view};
+use dynamos_planner::policy::{
+    MinimumScope, ProtectedView, ReleaseConditions, ReleasePlan, Values, WHOSE, conditions, protected_view,
+};
 use dynamos_planner::wire::{Leaf, bind_leaves};
 use dynamos_proto::ids::{FragmentId, ReleaseId};
 
-use super::accepted::{Query, output_schema};
+use super::accepted::{Query, output_schema, sender_conditions};
+use super::whose::with_steward;
 use super::yielding::yielding;
 use crate::exchange::exchange_table;
 use crate::place::Place;
-use crate::protected::{ProtectedTable, PushDown};
+use crate::protected::{DecidedTable, ProtectedTable, PushDown};
 
 /// Plans one fragment of one query at one place.
 pub(super) struct FragmentPlanner<'a> {
@@ -54,7 +57,21 @@ impl FragmentPlanner<'_> {
         let rows = self.bound(&self.fragment.plan)?;
         let Some(id) = self.fragment.partial_of else { return Ok(rows) };
         let point = self.point(id)?;
-        partial_plan(rows, &point.shape, &conditions(&point.clauses, &self.query.agreements)?, &self.query.state)
+        let conditions = sender_conditions(point, &self.place.name, &self.query.agreements)?;
+        let plans = self.plans(point, &conditions);
+        match point.scope {
+            MinimumScope::Federation => plans.partials(rows),
+            MinimumScope::PerSite => {
+                let groups = plans.groups_of_rows(rows, Values::States)?;
+                let decision = plans.decision(&self.query.graph.organisation)?;
+                plans.released_states(DecidedTable::scan(groups, decision)?)
+            }
+        }
+    }
+
+    fn plans<'b>(&'b self, point: &'b ReleasePoint, conditions: &'b ReleaseConditions) -> ReleasePlan<'b> {
+        let (key, state) = (&self.query.entity_key, &self.query.state);
+        ReleasePlan { shape: &point.shape, conditions, key, state }
     }
 
     /// The plan with this place's tables in place of its leaves.
@@ -107,10 +124,22 @@ impl FragmentPlanner<'_> {
             return plan_err!("{id} is not a release point of fragment {}", self.fragment.id);
         }
         let conditions = conditions(&point.clauses, &self.query.agreements)?;
-        let state = &self.query.state;
-        let released = match &point.input {
-            ReleaseInput::Complete(rows) => complete_plan(self.bound(rows)?, &point.shape, &conditions, state)?,
-            ReleaseInput::Merge(parts) => merge_plan(self.partials(parts)?, &point.shape, &conditions, state)?,
+        let plans = self.plans(point, &conditions);
+        let decided = |groups| DecidedTable::scan(groups, plans.decision(&self.query.graph.organisation)?);
+        let released = match (&point.input, point.scope) {
+            (ReleaseInput::Complete(rows), _) => {
+                let several = conditions.stewards.len() > 1;
+                let rows = if several { &with_steward(rows, &self.query.graph)? } else { rows };
+                plans.released(decided(plans.groups_of_rows(self.bound(rows)?, Values::Whole)?)?, Values::Whole)?
+            }
+            (ReleaseInput::Merge(parts), MinimumScope::Federation) => {
+                let groups = plans.groups_of_partials(self.partials(parts, &conditions)?)?;
+                plans.released(decided(groups)?, Values::States)?
+            }
+            // Every steward has decided over its own.
+            (ReleaseInput::Merge(parts), MinimumScope::PerSite) => {
+                plans.released(plans.merged_parts(self.partials(parts, &conditions)?)?, Values::States)?
+            }
         };
         let columns = released.schema().columns();
         if columns.len() != declared.fields().len() {
@@ -127,20 +156,29 @@ impl FragmentPlanner<'_> {
         Ok(ProtectedTable::new(plan, PushDown::Nothing))
     }
 
-    /// The partials of several fragments, one after the other.
-    fn partials(&self, parts: &[FragmentId]) -> Result<LogicalPlan> {
+    /// The partials of several fragments, one after the other, each with the name of the steward that sends it.
+    fn partials(&self, parts: &[FragmentId], conditions: &ReleaseConditions) -> Result<LogicalPlan> {
         let mut all: Option<LogicalPlanBuilder> = None;
         for id in parts {
             let Some(sender) = self.query.graph.fragment(*id) else { return plan_err!("no fragment {id}") };
             if sender.partial_of.is_none() {
                 return plan_err!("fragment {id} sends no partials");
             }
+            if !conditions.stewards.contains(&sender.place) {
+                return plan_err!("no clause of `{}` is about the partials that fragment {id} sends", sender.place);
+            }
             let declared = output_schema(&self.query.graph, sender, &self.query.agreements, &self.query.state)?;
             let table = self.exchange(*id, declared)?;
             let scan = LogicalPlanBuilder::scan(Leaf::Exchange(*id).to_reference(), provider_as_source(table), None)?;
+            let columns = scan.schema().columns().into_iter().map(|column| {
+                let name = column.name.clone();
+                Expr::from(column).alias(name)
+            });
+            let whose = lit(sender.place.as_str()).alias(WHOSE);
+            let part = scan.project(columns.chain([whose]).collect::<Vec<_>>())?;
             all = Some(match all {
-                Some(before) => before.union(scan.build()?)?,
-                None => scan,
+                Some(before) => before.union(part.build()?)?,
+                None => part,
             });
         }
         match all {

@@ -8,15 +8,17 @@ use dynamos_planner::fragment::{
     AgreementRef, EntityColumn, FragmentGraph, ReleaseClauseRef, ReleaseInput, ReleasePoint, ReleaseShape,
     ReleasedAggregate,
 };
+use dynamos_planner::policy::MinimumScope;
 use dynamos_planner::wire::Leaf;
 use dynamos_proto::ids::{FragmentId, ReleaseId};
 use dynamos_proto::status::Code;
 
 use crate::testing::*;
 
-// Grade a: 2 people at uva, 1 at vu. Grade b: one person in all. Grade c: 2 people at vu, one of them without salary.
+// Grade a: 2 people at each. Grade b: one person in all. Grade c: 2 people at vu, one of them without salary. Grade d: one
+// more person of vu, so that what is withheld is enough at each steward or, at the requester's own, known.
 const UVA: &str = "1,a,100\n2,a,200\n3,b,300\n";
-const VU: &str = "11,a,400\n12,c,500\n13,c,\n";
+const VU: &str = "11,a,400\n12,c,500\n13,c,\n14,a,600\n15,d,700\n";
 
 /// `SELECT grade, avg(salary) FROM wages.persons GROUP BY grade`, merged at surf.
 pub(crate) fn average_by_grade(federation: &Federation, query: &str, epoch: u64) -> FragmentGraph {
@@ -54,6 +56,7 @@ pub(crate) fn average_by_grade(federation: &Federation, query: &str, epoch: u64)
             entities: vec![EntityColumn { name: "id".into(), column: 2 }],
         },
         input: ReleaseInput::Merge(vec![FragmentId(2), FragmentId(3)]),
+        scope: MinimumScope::Federation,
     };
     federation.graph(query, fragments, vec![release])
 }
@@ -63,11 +66,57 @@ async fn partials_of_two_sites_are_merged_at_a_third_under_the_minimum() {
     let federation = Federation::start([UVA, VU], PLAIN).await;
     let graph = average_by_grade(&federation, "q1", 1);
     federation.submit(&graph).await;
-    // The people with a salary count: 3 of grade a, 1 of b, 1 of c.
+    // The people with a salary count: 4 of grade a, 1 each of b, c and d.
+    assert_eq!(federation.rows(&graph).await.unwrap(), "|a|325.0|");
+}
+
+/// The answer of `average_by_grade` over these rows under these clauses.
+async fn answer(persons: [&str; 2], clauses: &str) -> Result<String, Code> {
+    let federation = Federation::start(persons, clauses).await;
+    let graph = average_by_grade(&federation, "q1", 1);
+    federation.submit(&graph).await;
+    federation.rows(&graph).await.map_err(|error| error.code)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b4_rest_of_one_person_at_another_steward_is_withheld() {
+    // uva asks and knows its own two; one person of vu would be left of grade a. Of grade b, two.
+    let vu = "11,a,400\n12,b,500\n13,b,600\n";
+    assert_eq!(answer(["1,a,100\n2,a,200\n3,b,300\n", vu], PLAIN).await.unwrap(), "");
     assert_eq!(
-        federation.rows(&graph).await.unwrap(),
-        format!("|a|{:.1}|", 700.0 / 3.0).replace("233.3", "233.33333333333334")
+        answer(["1,a,100\n2,a,200\n3,b,300\n", &format!("{vu}14,a,100\n")], PLAIN).await.unwrap(),
+        "|a|200.0|\n|b|466.6666666666667|"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b5_complement_of_one_person_takes_another_group_along() {
+    // Grade b has one person, so the smallest other group, c, is withheld, too.
+    let (uva, vu) = ("1,a,1\n2,a,2\n3,a,3\n", "11,c,4\n12,c,5\n13,b,6\n14,a,7\n15,a,8\n");
+    assert_eq!(answer([uva, vu], PLAIN).await.unwrap(), "|a|4.2|");
+    assert_eq!(answer([uva, &vu.replace("13,b,6", "13,c,6")], PLAIN).await.unwrap(), "|a|4.2|\n|c|5.0|");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b2_remainder_is_a_row_apart_from_a_null_key() {
+    let remainder = PLAIN.replace("DROP", "REMAINDER");
+    // The NULL grade has two people of each; b, c and d go together: 300, 500 and 700 of those with a salary.
+    let (uva, vu) = (UVA.replace(",a,", ",,"), VU.replace(",a,", ",,"));
+    assert_eq!(answer([&uva, &vu], &remainder).await.unwrap(), "||325.0|\n||500.0|");
+    // One person is no remainder.
+    assert_eq!(answer(["1,b,100\n", "11,c,5\n12,c,\n"], &remainder).await.unwrap(), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b8_round_and_sites_hold_where_partials_are_merged() {
+    let round = PLAIN.replace("ELSE", "ROUND TO 50 ELSE");
+    assert_eq!(answer([UVA, VU], &round).await.unwrap(), "|a|350.0|");
+    // Grade c is of vu alone: where a second steward must be in it, it is withheld, and so is a, or c were the difference.
+    let vu = "11,a,400\n14,a,600\n12,c,500\n13,c,100\n";
+    assert_eq!(answer(["1,a,100\n2,a,200\n", vu], PLAIN).await.unwrap(), "|a|325.0|\n|c|300.0|");
+    let sites = PLAIN.replace("ELSE", "MINIMUM 2 SITES ELSE");
+    assert_eq!(answer(["1,a,100\n2,a,200\n", vu], &sites).await.unwrap(), "");
+    assert_eq!(answer(["1,a,100\n2,a,200\n3,c,9\n", vu], &sites).await.unwrap(), "|a|325.0|\n|c|203.0|");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -127,6 +127,7 @@ fn graph(query: &QueryId) -> FragmentGraph {
         planned_at_ms: 0,
         expires_at_ms: 0,
         token_hash: vec![],
+        organisation: "uva".into(),
     }
 }
 

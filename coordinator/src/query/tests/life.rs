@@ -256,7 +256,7 @@ async fn a_statement_that_cannot_be_decided_is_recorded_without_its_literals() {
     let unknown = ServiceError::new(Code::UnknownName, "there is no `jansen`");
     *federation.planner.answer.lock().unwrap() = Answer::Fail(unknown.clone());
     assert_eq!(federation.rows().await.err().unwrap(), unknown);
-    let refusal = Refusal { reason: "`name = 'Jansen'` needs FILTER ON `name`".into(), hint: None };
+    let refusal = Refusal { reason: "`name = 'Jansen'` needs FILTER ON `name`".into(), reasons: vec![], hint: None };
     *federation.planner.answer.lock().unwrap() = Answer::Deny(refusal);
     assert!(federation.rows().await.err().unwrap().message.contains("Jansen"), "the requester knows what was asked");
     let records = federation.records();

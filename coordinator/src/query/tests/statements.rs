@@ -139,7 +139,8 @@ async fn decisions_are_shown_to_who_asked_the_newest_first() {
     let running = federation.text("SHOW DECISIONS").await.unwrap();
     assert_eq!(running, [format!("2026-01-01|{query}|permitted|statistics|uva.a@3|uva.a@3 clause 1|||")]);
     assert!(stream.collect::<Vec<_>>().await.is_empty());
-    *federation.planner.answer.lock().unwrap() = Answer::Deny(Refusal { reason: "no `x = 7`".into(), hint: None });
+    *federation.planner.answer.lock().unwrap() =
+        Answer::Deny(Refusal { reason: "no `x = 7`".into(), reasons: vec![], hint: None });
     federation.rows().await.err().unwrap();
     let shown = federation.text("SHOW DECISIONS").await.unwrap();
     assert!(shown[0].ends_with("|denied|statistics|uva.a@3||no `x = ?`|DENIED|"), "{shown:?}");

@@ -10,6 +10,7 @@ use dynamos_planner::fragment::{
     ReleasedAggregate,
 };
 use dynamos_planner::function::engine_state;
+use dynamos_planner::policy::MinimumScope;
 use dynamos_planner::wire::{Leaf, encode_graph};
 use dynamos_proto::ids::{FragmentId, ReleaseId};
 use dynamos_proto::sign::{sha256, sha256_hex};
@@ -27,10 +28,11 @@ use crate::testing::{Federation, cancel, fragment, key_of, partial, scan, token}
 
 const PERSONS: [(&str, &str); 2] = [
     // Nobody earns what person 5 does: ROWS keeps that row.
-    ("uva", "1,a,100,1980\n2,a,200,1981\n3,b,300,1982\n4,x,900,1983\n5,a,9000000,1984\n"),
-    ("vu", "11,a,400,1985\n12,c,500,1986\n13,c,,1987\n"),
+    // Besides a, every group is small; together they are enough people for a to be released beside them.
+    ("uva", "1,a,100,1980\n2,a,200,1981\n3,b,300,1982\n4,x,900,1983\n5,a,9000000,1984\n6,d,250,1985\n"),
+    ("vu", "11,a,400,1985\n12,c,500,1986\n13,c,,1987\n14,a,200,1988\n15,d,600,1989\n"),
 ];
-const CONTRACTS: &str = "1,1,10\n2,2,20\n3,3,30\n4,3,5\n";
+const CONTRACTS: &str = "1,1,10\n2,2,20\n3,3,30\n4,3,5\n5,6,8\n";
 pub(super) const CLAUSES: &str = "
     RELEASE avg, sum, count OF salary, * BY grade FROM wages.persons MINIMUM 2 DISTINCT id ELSE DROP,
     SHIP PARTIALS OF 1 TO surf,
@@ -40,7 +42,9 @@ pub(super) const CLAUSES: &str = "
         MINIMUM 2 DISTINCT persons.id ELSE DROP,
     SHIP PARTIALS OF 5 TO surf,
     MASK persons.born AS NULL,
-    ROWS ON persons WHERE salary IS NULL OR salary < 1000000";
+    ROWS ON persons WHERE salary IS NULL OR salary < 1000000,
+    RELEASE sum OF salary BY grade FROM wages.persons MINIMUM 2 DISTINCT id PER SITE ELSE DROP,
+    SHIP PARTIALS OF 9 TO surf";
 
 /// A steward's configuration with the agreements `a` and `b`, which say the same.
 pub(super) fn steward(federation: &Federation, name: &'static str) -> SiteConfig {
@@ -112,17 +116,19 @@ pub(super) enum Base {
     Rows,
     /// `count(*) … persons JOIN contracts … GROUP BY grade`: partials of uva (f2), merged at surf (f1).
     Join,
+    /// `sum(salary) … GROUP BY grade`: what uva (f2) and vu (f3) release each, added at surf (f1).
+    PerSite,
 }
 
 impl Base {
     pub(super) fn graph(self, federation: &Federation, query: &str) -> FragmentGraph {
-        let value = if matches!(self, Self::Join) { DataType::Int64 } else { DataType::Float64 };
+        let value = if matches!(self, Self::Join | Self::PerSite) { DataType::Int64 } else { DataType::Float64 };
         let mut fragments = vec![
             fragment(0, "coordinator", None, groups(Leaf::Exchange(FragmentId(1)), value.clone())),
             fragment(1, "surf", Some(0), groups(Leaf::Release(ReleaseId(0)), value)),
         ];
         let input = match self {
-            Self::Partials => {
+            Self::Partials | Self::PerSite => {
                 let part = |site| columns(table(site, "persons"), ["grade", "salary", "id"]);
                 fragments.extend([partial(2, "uva", 1, part("uva")), partial(3, "vu", 1, part("vu"))]);
                 ReleaseInput::Merge(vec![FragmentId(2), FragmentId(3)])
@@ -145,6 +151,7 @@ impl Base {
         let (clauses, function, argument, entity) = match self {
             Self::Partials => (vec![clause("uva", 1), clause("vu", 1)], "avg", Some(1), 2),
             Self::Rows => (vec![clause("uva", 1)], "avg", Some(1), 2),
+            Self::PerSite => (vec![clause("uva", 9), clause("vu", 9)], "sum", Some(1), 2),
             Self::Join => (vec![clause("uva", 5)], "count", None, 1),
         };
         let aggregates = vec![ReleasedAggregate { function: function.into(), distinct: false, argument, filter: None }];
@@ -155,6 +162,10 @@ impl Base {
             clauses,
             shape: ReleaseShape { keys: 1, aggregates, entities },
             input,
+            scope: match self {
+                Self::PerSite => MinimumScope::PerSite,
+                Self::Partials | Self::Rows | Self::Join => MinimumScope::Federation,
+            },
         };
         federation.graph(query, fragments, vec![release])
     }
@@ -300,11 +311,13 @@ pub(super) async fn submit_everywhere(federation: &Federation, graph: FragmentGr
 async fn what_is_forged_is_legal_before() {
     let federation = Federation::start_checked(&steward).await;
     for (base, answer) in [
-        // Three people of grade a; one each of b and x, and one of c with a salary: too few.
-        (Base::Partials, "|a|233.33333333333334|"),
+        // Two people of grade a at each steward; of the others each steward has one at most, but two in all.
+        (Base::Partials, "|a|225.0|"),
         (Base::Rows, "|a|150.0|"),
         // Grade b has two contracts, but of one person.
         (Base::Join, "|a|2|"),
+        // What is withheld is three people at uva and two at vu.
+        (Base::PerSite, "|a|900|"),
     ] {
         let graph = base.graph(&federation, &format!("{base:?}"));
         submit_everywhere(&federation, graph.clone()).await;

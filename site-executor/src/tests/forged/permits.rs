@@ -65,6 +65,12 @@ const CASES: &[Case] = &[
         because: "is not made with user `ann@vu.nl` of `vu`",
     },
     Case {
+        name: "an organisation whose part the requester does not know",
+        forge: |lie| lie.graph.organisation = "surf".into(),
+        code: Code::SiteRefused,
+        because: "the requester is not of `surf`",
+    },
+    Case {
         name: "a user whom another organisation makes one of uva's",
         forge: |lie| lie.token = signed_by("vu", &claims()),
         code: Code::Unauthenticated,

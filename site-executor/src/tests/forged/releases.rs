@@ -4,10 +4,13 @@ use arrow::datatypes::DataType;
 use datafusion::logical_expr::{LogicalPlanBuilder, cast};
 use datafusion::prelude::{Expr, col, lit};
 use dynamos_planner::fragment::{ReleaseInput, ReleasedAggregate};
+use dynamos_planner::policy::MinimumScope;
 use dynamos_proto::ids::{FragmentId, ReleaseId};
 use dynamos_proto::status::Code::SiteRefused;
 
-use super::fixture::{Forgery, columns, joined_rows, steward, submit, table};
+use super::fixture::{
+    Forgery, columns, joined_rows, sent_rows, shipped_rows, steward, submit, submit_everywhere, table,
+};
 use super::{Base, Case, refuse_all};
 use crate::testing::{Federation, fragment, partial, scan};
 
@@ -307,6 +310,61 @@ const JOIN: &[Case] = &[
     },
 ];
 
+const PER_SITE: &[Case] = &[
+    Case {
+        name: "one decision over what all stewards have",
+        forge: |lie| lie.release().scope = MinimumScope::Federation,
+        code: SiteRefused,
+        because: "release point r0 is not decided by each steward over its own groups",
+    },
+    Case {
+        name: "a decision over rows that have left",
+        forge: |lie| {
+            lie.graph.fragments.retain(|fragment| fragment.id != FragmentId(3));
+            lie.fragment(2).partial_of = None;
+            lie.plan(columns(shipped_rows(), ["id", "grade", "salary"]));
+            let point = lie.release();
+            point.clauses.truncate(1);
+            point.input = ReleaseInput::Complete(columns(sent_rows(2), ["grade", "salary", "id"]));
+        },
+        code: SiteRefused,
+        because: "release point r0 is not decided by each steward over its own groups",
+    },
+    Case {
+        name: "an average of what may only be summed",
+        forge: |lie| lie.release().shape.aggregates[0].function = "avg".into(),
+        code: SiteRefused,
+        because: "it does not list `count` of",
+    },
+    Case {
+        name: "the coordinator as a place for states that are not released",
+        forge: |lie| {
+            lie.release().scope = MinimumScope::Federation;
+            for clause in &mut lie.release().clauses {
+                clause.clause = 1;
+            }
+            lie.fragment(1).place = "coordinator".into();
+        },
+        code: SiteRefused,
+        because: "partials may not go to `coordinator`",
+    },
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b6_per_site_groups_are_decided_before_they_leave() {
+    refuse_all(Base::PerSite, PER_SITE).await;
+}
+
+/// What each steward has released may be at the coordinator without a SHIP clause.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b6_per_site_groups_are_released_where_they_arrive() {
+    let federation = Federation::start_checked(&steward).await;
+    let mut forgery = Forgery::new(Base::PerSite.graph(&federation, "q1"));
+    forgery.fragment(1).place = "coordinator".into();
+    submit_everywhere(&federation, forgery.graph.clone()).await;
+    assert_eq!(federation.rows(&forgery.graph).await.unwrap(), "|a|900|");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_release_is_what_its_clause_says_or_nothing() {
     refuse_all(Base::Partials, PARTIALS).await;
@@ -330,6 +388,9 @@ async fn counts_of_people_who_can_be_at_two_stewards_are_not_added() {
     let error = submit(&federation, "uva", permit).await.unwrap_err();
     assert_eq!(error.code, SiteRefused);
     assert!(error.message.contains("counts `id`, which may be the same at several stewards"), "{error}");
+    // Where each steward decides by itself, nothing is added.
+    let each = Forgery::new(Base::PerSite.graph(&federation, "each")).permit(&federation);
+    submit(&federation, "uva", each).await.unwrap();
     let alone = Forgery::new(Base::Rows.graph(&federation, "alone")).permit(&federation);
     submit(&federation, "uva", alone).await.unwrap();
 }

@@ -1,0 +1,169 @@
+//! The conditions of a release point: what the clauses of all its stewards demand together, read from the executing place's
+//! own agreements. Which groups follow from them is decided in [`mod@super::decide`], over the groups themselves.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use datafusion::common::{Result, plan_err};
+use dynamos_proto::ids::SiteId;
+
+use super::{AgreementSet, Clause, ClauseRef, Decimal, Outcome, ReleaseWhat};
+use crate::fragment::{FragmentGraph, ReleaseClauseRef};
+
+/// The conditions of all clauses of a release point together. Every minimum holds, each over its own entity; the coarsest
+/// rounding; FAIL before DROP before REMAINDER.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReleaseConditions {
+    /// The stewards whose clauses they are, in order of name.
+    pub stewards: BTreeSet<SiteId>,
+    /// The minimums for each entity key, by its column name.
+    pub minimums: BTreeMap<String, EntityMinimum>,
+    /// So many stewards must have an entity in the cell; 0 if no clause says so.
+    pub sites: u32,
+    /// Those of them whose own clause lets no group of one steward be released.
+    pub never_alone: BTreeSet<SiteId>,
+    /// Numbers are multiples of this.
+    pub round_to: Option<Decimal>,
+    /// What happens to a group below a minimum.
+    pub outcome: Outcome,
+}
+
+/// What is demanded of the number of one kind of entities.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EntityMinimum {
+    /// The largest minimum of all clauses: it holds for the cell.
+    pub largest: u32,
+    /// What each steward's own clause demands where it demands something.
+    pub own: BTreeMap<SiteId, u32>,
+}
+
+impl ReleaseConditions {
+    /// No conditions, of no steward.
+    pub fn none() -> Self {
+        Self {
+            stewards: BTreeSet::new(),
+            minimums: BTreeMap::new(),
+            sites: 0,
+            never_alone: BTreeSet::new(),
+            round_to: None,
+            outcome: Outcome::Remainder,
+        }
+    }
+
+    /// So many entities must a steward have for its groups to be released if it is asked alone. Without a minimum of its
+    /// own that is anybody; no number is enough for one that is never asked alone.
+    pub fn alone(&self, steward: &SiteId, minimum: &EntityMinimum) -> u32 {
+        if self.never_alone.contains(steward) {
+            return u32::MAX;
+        }
+        minimum.own.get(steward).copied().unwrap_or(1).max(1)
+    }
+
+    /// The largest of its minimums.
+    pub fn largest_minimum(&self) -> u32 {
+        self.minimums.values().map(|minimum| minimum.largest).max().unwrap_or(0)
+    }
+}
+
+/// The largest minimum that stands in any of the clauses of a query's release points; 0 if there is none.
+pub fn largest_minimum(graph: &FragmentGraph, agreements: &AgreementSet) -> u32 {
+    let points = graph.releases.iter().filter_map(|point| conditions(&point.clauses, agreements).ok());
+    points.map(|point| point.largest_minimum()).max().unwrap_or(0)
+}
+
+/// The conditions that the clauses of a release point state, read from the executing place's own agreements. Fails if one
+/// of the clauses is not held in the version that the graph names.
+pub fn conditions(clauses: &[ReleaseClauseRef], agreements: &AgreementSet) -> Result<ReleaseConditions> {
+    let mut all = ReleaseConditions::none();
+    for reference in clauses {
+        let held = agreements.get(&reference.steward, &reference.agreement.agreement);
+        let Some(held) = held.filter(|held| held.epoch == reference.agreement.epoch) else {
+            return plan_err!("agreement `{}` of `{}` is not held", reference.agreement.agreement, reference.steward);
+        };
+        let clause = held.agreement.clause(&ClauseRef::Number(reference.clause)).map(|numbered| &numbered.clause);
+        let Some(Clause::Release(release)) = clause else {
+            return plan_err!("clause {} is no RELEASE", reference.clause);
+        };
+        let ReleaseWhat::Aggregates(released) = &release.what else {
+            return plan_err!("clause {} releases rows, not aggregates", reference.clause);
+        };
+        if !all.stewards.insert(reference.steward.clone()) {
+            return plan_err!("two clauses of `{}` release one point", reference.steward);
+        }
+        for minimum in &released.minimums {
+            let of_entity = all.minimums.entry(minimum.entity.column.clone()).or_default();
+            of_entity.largest = of_entity.largest.max(minimum.count);
+            let own = of_entity.own.entry(reference.steward.clone()).or_default();
+            *own = (*own).max(minimum.count);
+        }
+        let sites = released.minimum_sites.unwrap_or(0);
+        if sites > 1 {
+            all.never_alone.insert(reference.steward.clone());
+        }
+        all.sites = all.sites.max(sites);
+        all.round_to = all.round_to.max(released.round_to.clone());
+        all.outcome = match (all.outcome, released.outcome) {
+            (Outcome::Fail, _) | (_, Outcome::Fail) => Outcome::Fail,
+            (Outcome::Drop, _) | (_, Outcome::Drop) => Outcome::Drop,
+            (Outcome::Remainder, Outcome::Remainder) => Outcome::Remainder,
+        };
+    }
+    if clauses.is_empty() {
+        all.outcome = Outcome::Drop;
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fragment::AgreementRef;
+    use crate::sql::parse_agreement;
+
+    fn together(clauses: [&str; 2]) -> ReleaseConditions {
+        let mut agreements = AgreementSet::default();
+        let mut references = Vec::new();
+        for (steward, clause) in ["uva", "vu"].into_iter().zip(clauses) {
+            let text = format!("CREATE AGREEMENT a ON SITE {steward} FOR ANYONE PURPOSE statistics AS ({clause})");
+            agreements.insert(1, parse_agreement(&text).unwrap());
+            let agreement = AgreementRef { agreement: "a".into(), epoch: 1 };
+            references.push(ReleaseClauseRef { steward: steward.into(), agreement, clause: 1 });
+        }
+        conditions(&references, &agreements).unwrap()
+    }
+
+    #[test]
+    fn b7_every_minimum_holds_and_the_coarsest_round() {
+        let both = together([
+            "RELEASE sum OF a FROM t MINIMUM 5 DISTINCT k MINIMUM 2 SITES ROUND TO 2.5 ELSE REMAINDER",
+            "RELEASE sum OF a FROM t MINIMUM 10 DISTINCT k MINIMUM 3 DISTINCT h MINIMUM 3 SITES ROUND TO 10 ELSE REMAINDER",
+        ]);
+        let k = both.minimums.get("k").unwrap();
+        assert_eq!((k.largest, k.own.get(&"uva".into()), k.own.get(&"vu".into())), (10, Some(&5), Some(&10)));
+        let h = both.minimums.get("h").unwrap();
+        assert_eq!((h.largest, h.own.len()), (3, 1));
+        assert_eq!((both.sites, &both.round_to, both.outcome), (3, &Decimal::parse("10"), Outcome::Remainder));
+        assert_eq!(both.alone(&"uva".into(), k), u32::MAX, "its clause demands two stewards");
+    }
+
+    #[test]
+    fn b4_a_steward_alone_is_held_to_its_own_minimum() {
+        let clause = |more: &str| format!("RELEASE sum OF a FROM t {more}");
+        let both = together([&clause("MINIMUM 5 DISTINCT k"), &clause("MINIMUM 3 DISTINCT h MINIMUM 1 SITES")]);
+        let (k, h) = (both.minimums.get("k").unwrap(), both.minimums.get("h").unwrap());
+        assert_eq!([both.alone(&"uva".into(), k), both.alone(&"vu".into(), k)], [5, 1]);
+        assert_eq!([both.alone(&"uva".into(), h), both.alone(&"vu".into(), h)], [1, 3]);
+    }
+
+    #[test]
+    fn b7_fail_before_drop_before_remainder() {
+        let clause = |outcome: &str| format!("RELEASE sum OF a FROM t MINIMUM 5 DISTINCT k ELSE {outcome}");
+        for (one, other, all) in [
+            ("REMAINDER", "REMAINDER", Outcome::Remainder),
+            ("REMAINDER", "DROP", Outcome::Drop),
+            ("DROP", "FAIL", Outcome::Fail),
+            ("FAIL", "REMAINDER", Outcome::Fail),
+        ] {
+            assert_eq!(together([&clause(one), &clause(other)]).outcome, all, "{one} {other}");
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! The decision by example, and against an attacker who has all rows and tries every subtraction on random small tables.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::function::HASH_BYTES;
+
+/// A minimum of 3, at each steward, too.
+fn rules(stewards: usize, outcome: Outcome) -> DecisionRules {
+    let counters = vec![CounterRule { minimum: 3, own: vec![3; stewards] }];
+    DecisionRules { counters, stewards, sites: 0, requester: None, outcome }
+}
+
+/// A group with so many people of each steward, none of whom is in another group.
+fn cell(keys: &[u32], people: &[usize]) -> Cell {
+    let shares = people.iter().enumerate().map(|(steward, people)| {
+        let person = |number: usize| {
+            let text = format!("{keys:?}/{steward}/{number}");
+            let mut hash = [0; HASH_BYTES];
+            let bytes = text.as_bytes();
+            hash.copy_from_slice(dynamos_proto::sign::HashKey::from_bytes([1; 32]).hash(bytes).as_slice());
+            hash
+        };
+        Share::of((0..*people).map(person).collect(), 3)
+    });
+    Cell { keys: keys.to_vec(), entities: Entities(vec![shares.collect()]) }
+}
+
+/// The fates as letters: released, withheld, remainder (`m`, merged).
+fn fates(cells: &[Cell], rules: &DecisionRules) -> String {
+    let letter = |fate: &Fate| match fate {
+        Fate::Released => 'r',
+        Fate::Withheld => 'w',
+        Fate::Remainder => 'm',
+    };
+    decide(cells, rules).unwrap().iter().map(letter).collect()
+}
+
+#[test]
+fn b1_the_smallest_count_over_the_values_decides() {
+    let mut both = cell(&[], &[5]);
+    both.entities.0.extend(cell(&[], &[2]).entities.0);
+    let mut rules = rules(1, Outcome::Drop);
+    rules.counters.push(rules.counters[0].clone());
+    assert_eq!(fates(&[both.clone()], &rules), "w");
+    rules.counters[1] = CounterRule { minimum: 2, own: vec![2] };
+    assert_eq!(fates(&[both], &rules), "r");
+}
+
+#[test]
+fn b2_zero_is_below_every_minimum() {
+    for minimum in [0, 1, 3] {
+        let mut rules = rules(1, Outcome::Drop);
+        rules.counters[0] = CounterRule { minimum, own: vec![minimum.max(1)] };
+        assert_eq!(fates(&[cell(&[], &[0])], &rules), "w", "{minimum}");
+    }
+    assert_eq!(decide(&[cell(&[], &[0])], &rules(1, Outcome::Fail)), Err(BelowMinimum));
+}
+
+#[test]
+fn b4_rest_is_nobody_or_enough() {
+    for (people, fate) in [
+        // Both alone reach their minimum: each can be subtracted, and nobody is left.
+        ([3, 3], "r"),
+        // vu alone can be subtracted, and two people of uva are left.
+        ([2, 3], "w"),
+        ([2, 30], "w"),
+        ([0, 3], "r"),
+        // Neither can be subtracted.
+        ([2, 2], "r"),
+        ([1, 1], "w"),
+    ] {
+        assert_eq!(fates(&[cell(&[], &people)], &rules(2, Outcome::Drop)), fate, "{people:?}");
+    }
+    // Four people at two stewards that cannot be subtracted, beside one that can.
+    assert_eq!(fates(&[cell(&[], &[2, 2, 9])], &rules(3, Outcome::Drop)), "r");
+}
+
+#[test]
+fn b4_the_requester_knows_its_own_organisation() {
+    let of = |requester| DecisionRules { requester, ..rules(3, Outcome::Drop) };
+    let people = cell(&[], &[2, 2, 0]);
+    assert_eq!(fates(std::slice::from_ref(&people), &of(None)), "r");
+    assert_eq!(fates(std::slice::from_ref(&people), &of(Some(0))), "w");
+    assert_eq!(fates(&[people], &of(Some(2))), "r");
+}
+
+#[test]
+fn b5_complement_takes_the_smallest_released_groups_along() {
+    // Under the total one group of 2 is withheld; the smallest released one, of 4, goes along.
+    let by_one_key = [cell(&[0], &[2]), cell(&[1], &[9]), cell(&[2], &[4]), cell(&[3], &[5])];
+    assert_eq!(fates(&by_one_key, &rules(1, Outcome::Drop)), "wrwr");
+    // Of equal ones the first by key.
+    let ties = [cell(&[3], &[4]), cell(&[1], &[4]), cell(&[0], &[2]), cell(&[2], &[4])];
+    assert_eq!(fates(&ties, &rules(1, Outcome::Drop)), "rwwr");
+    // Two of 2 are enough together.
+    let enough = [cell(&[0], &[2]), cell(&[1], &[9]), cell(&[2], &[2])];
+    assert_eq!(fates(&enough, &rules(1, Outcome::Drop)), "wrw");
+    // Where nothing else is there, nothing can be subtracted.
+    assert_eq!(fates(&[cell(&[0], &[2])], &rules(1, Outcome::Drop)), "w");
+}
+
+#[test]
+fn b5_complement_holds_under_every_coarser_group() {
+    // (0, 1) is small: in its row (0, 0) goes along, in its column (1, 1) does, and the two rows are then both safe.
+    let table =
+        [cell(&[0, 0], &[5]), cell(&[0, 1], &[1]), cell(&[1, 0], &[6]), cell(&[1, 1], &[7]), cell(&[2, 2], &[9])];
+    assert_eq!(fates(&table, &rules(1, Outcome::Drop)), "wwrwr");
+}
+
+#[test]
+fn b5_what_is_withheld_has_a_rest_like_any_group() {
+    // Five people are withheld, but three of them vu alone would release: two of uva would be left.
+    let table = [cell(&[0], &[2, 3]), cell(&[1], &[4, 4]), cell(&[2], &[9, 9])];
+    assert_eq!(fates(&table, &rules(2, Outcome::Drop)), "wwr");
+}
+
+#[test]
+fn b5_remainder_is_what_is_withheld_if_it_reaches_the_minimum() {
+    let cells = [cell(&[0], &[2]), cell(&[1], &[9]), cell(&[2], &[4])];
+    assert_eq!(fates(&cells, &rules(1, Outcome::Remainder)), "mrm");
+    assert_eq!(fates(&[cell(&[0], &[1]), cell(&[1], &[1])], &rules(1, Outcome::Remainder)), "ww");
+    assert_eq!(fates(&[cell(&[0], &[1]), cell(&[1], &[2])], &rules(1, Outcome::Remainder)), "mm");
+    // One person in both groups is one person.
+    let one = cell(&[0], &[2]);
+    let same = Cell { keys: vec![1], ..one.clone() };
+    assert_eq!(fates(&[one, same], &rules(1, Outcome::Remainder)), "ww");
+}
+
+#[test]
+fn b7_fail_is_for_every_group_that_is_not_released() {
+    assert_eq!(decide(&[cell(&[0], &[9]), cell(&[1], &[2])], &rules(1, Outcome::Fail)), Err(BelowMinimum));
+    assert_eq!(decide(&[cell(&[0], &[9, 2])], &rules(2, Outcome::Fail)), Err(BelowMinimum));
+    assert_eq!(fates(&[cell(&[0], &[9]), cell(&[1], &[3])], &rules(1, Outcome::Fail)), "rr");
+}
+
+#[test]
+fn b8_minimum_sites_counts_stewards_with_an_entity() {
+    let rules = DecisionRules {
+        sites: 2,
+        counters: vec![CounterRule { minimum: 3, own: vec![u32::MAX; 3] }],
+        ..rules(3, Outcome::Drop)
+    };
+    for (people, fate) in [([9, 0, 0], "w"), ([9, 1, 0], "r"), ([1, 1, 1], "r"), ([1, 1, 0], "w")] {
+        assert_eq!(fates(&[cell(&[], &people)], &rules), fate, "{people:?}");
+    }
+}
+
+// ---- against an attacker ----
+
+/// Random numbers by splitmix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, most: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % most
+    }
+
+    fn small(&mut self, most: u64) -> usize {
+        usize::try_from(self.below(most)).unwrap()
+    }
+}
+
+/// A row: whose, which person, under which keys, and which of the values it enters.
+#[derive(Clone, Debug)]
+struct Row {
+    steward: usize,
+    person: u8,
+    keys: Vec<u32>,
+    enters: Vec<bool>,
+}
+
+#[derive(Debug)]
+struct World {
+    rows: Vec<Row>,
+    keys: usize,
+    rules: DecisionRules,
+}
+
+impl World {
+    fn random(seed: u64) -> Self {
+        let mut random = Random(seed);
+        let (keys, stewards, counters) = (1 + random.small(3), 1 + random.small(3), 1 + random.small(2));
+        let domain = 2 + random.below(3);
+        let minimum = 2 + u32::try_from(random.below(3)).unwrap();
+        let counter = |random: &mut Random| {
+            let own = (0..stewards).map(|_| match random.below(4) {
+                0 => 1,
+                1 => minimum - 1,
+                _ => minimum,
+            });
+            CounterRule { minimum, own: own.collect() }
+        };
+        let rules = DecisionRules {
+            counters: (0..counters).map(|_| counter(&mut random)).collect(),
+            stewards,
+            sites: 0,
+            requester: Some(random.small(4)).filter(|steward| *steward < stewards),
+            outcome: if random.below(2) == 0 { Outcome::Drop } else { Outcome::Remainder },
+        };
+        let rows = (0..random.small(60)).map(|_| Row {
+            steward: random.small(u64::try_from(stewards).unwrap()),
+            person: u8::try_from(random.below(40)).unwrap(),
+            // Skewed, so that groups differ in size.
+            keys: (0..keys).map(|_| u32::try_from(random.below(domain).min(random.below(domain))).unwrap()).collect(),
+            enters: (0..counters).map(|counter| counter == 0 || random.below(3) > 0).collect(),
+        });
+        Self { rows: rows.collect(), keys, rules }
+    }
+
+    /// The groups, in order of their keys.
+    fn cells(&self) -> Vec<Cell> {
+        let mut groups: BTreeMap<&[u32], Vec<&Row>> = BTreeMap::new();
+        for row in &self.rows {
+            groups.entry(&row.keys).or_default().push(row);
+        }
+        let cell = |(keys, rows): (&[u32], Vec<&Row>)| {
+            let share = |counter: usize, steward: usize| {
+                let rows = rows.iter().filter(|row| row.steward == steward && row.enters[counter]);
+                let people = rows.map(|row| [row.person; HASH_BYTES]).collect();
+                Share::of(people, self.rules.counters[counter].minimum)
+            };
+            let shares = |counter| (0..self.rules.stewards).map(|steward| share(counter, steward)).collect();
+            Cell { keys: keys.to_vec(), entities: Entities((0..self.rules.counters.len()).map(shares).collect()) }
+        };
+        groups.into_iter().map(cell).collect()
+    }
+
+    /// The people of rows that enter a value, by steward.
+    fn people(&self, counter: usize, rows: &[&Row]) -> Vec<BTreeSet<u8>> {
+        let of = |steward| {
+            let rows = rows.iter().filter(|row| row.steward == steward && row.enters[counter]);
+            rows.map(|row| row.person).collect()
+        };
+        (0..self.rules.stewards).map(of).collect()
+    }
+
+    /// Whether whoever knows a value over these rows learns one over too few people: over all of them, or over those that
+    /// are left after any of the stewards that can be subtracted are. What is left of stewards that could all be subtracted
+    /// is nothing but what they themselves release.
+    fn isolates(&self, rows: &[&Row]) -> Option<String> {
+        for (counter, rule) in self.rules.counters.iter().enumerate() {
+            let people = self.people(counter, rows);
+            let known = |steward: usize| {
+                Some(steward) == self.rules.requester || people[steward].len() >= rule.own[steward] as usize
+            };
+            let all: usize = people.iter().map(BTreeSet::len).sum();
+            if all > 0 && all < rule.minimum as usize {
+                return Some(format!("value {counter}: {all} people"));
+            }
+            for subtracted in 0..1_u32 << self.rules.stewards {
+                let taken = |steward: usize| subtracted & (1 << steward) != 0;
+                if (0..self.rules.stewards).any(|steward| taken(steward) && !known(steward)) {
+                    continue;
+                }
+                let left: Vec<usize> = (0..self.rules.stewards).filter(|steward| !taken(*steward)).collect();
+                let left_people: usize = left.iter().map(|steward| people[*steward].len()).sum();
+                let secret = left.iter().any(|steward| !known(*steward) && !people[*steward].is_empty());
+                if secret && left_people > 0 && left_people < rule.minimum as usize {
+                    return Some(format!("value {counter}: {left_people} people of stewards {left:?}"));
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether the requester can have a value over exactly these rows by asking for a coarser grouping.
+    fn could_be_released(&self, rows: &[&Row]) -> bool {
+        let enough = |counter: usize| self.people(counter, rows).iter().map(BTreeSet::len).sum::<usize>() > 0;
+        (0..self.rules.counters.len()).all(enough) && self.isolates(rows).is_none()
+    }
+
+    /// Tries every subtraction: each released group, the remainder, and every coarser group without the released ones in it.
+    fn attack(&self, fates: &BTreeMap<Vec<u32>, Fate>) -> Option<String> {
+        let of_fate =
+            |wanted: Fate| -> Vec<&Row> { self.rows.iter().filter(|row| fates[&row.keys] == wanted).collect() };
+        for (keys, _) in fates.iter().filter(|(_, fate)| **fate == Fate::Released) {
+            let rows: Vec<&Row> = self.rows.iter().filter(|row| row.keys == *keys).collect();
+            if !self.could_be_released(&rows) {
+                return Some(format!("group {keys:?}: {:?}", self.isolates(&rows)));
+            }
+        }
+        let remainder = of_fate(Fate::Remainder);
+        if !remainder.is_empty() && !self.could_be_released(&remainder) {
+            return Some(format!("the remainder: {:?}", self.isolates(&remainder)));
+        }
+        for subset in 0..(1_u32 << self.keys) - 1 {
+            let coarser = |row: &Row| -> Vec<u32> {
+                row.keys.iter().enumerate().filter(|(key, _)| subset & (1 << key) != 0).map(|(_, key)| *key).collect()
+            };
+            for group in self.rows.iter().map(coarser).collect::<BTreeSet<_>>() {
+                let rows: Vec<&Row> = self.rows.iter().filter(|row| coarser(row) == group).collect();
+                let rest: Vec<&Row> = rows.iter().copied().filter(|row| fates[&row.keys] != Fate::Released).collect();
+                if rest.len() < rows.len()
+                    && self.could_be_released(&rows)
+                    && let Some(found) = self.isolates(&rest)
+                {
+                    return Some(format!("under keys {subset:03b} = {group:?}, without the released groups: {found}"));
+                }
+            }
+        }
+        None
+    }
+
+    fn by_keys(&self, cells: &[Cell], fates: Vec<Fate>) -> BTreeMap<Vec<u32>, Fate> {
+        cells.iter().map(|cell| cell.keys.clone()).zip(fates).collect()
+    }
+}
+
+const WORLDS: u64 = 20_000;
+
+#[test]
+fn no_small_difference_is_found_by_an_attacker_who_tries_every_subtraction() {
+    let (mut released, mut withheld) = (0, 0);
+    for seed in 0..WORLDS {
+        let world = World::random(seed);
+        let cells = world.cells();
+        let fates = decide(&cells, &world.rules).unwrap();
+        released += fates.iter().filter(|fate| **fate == Fate::Released).count();
+        withheld += fates.iter().filter(|fate| **fate != Fate::Released).count();
+        let fates = world.by_keys(&cells, fates);
+        if let Some(found) = world.attack(&fates) {
+            panic!("seed {seed}: {found}\n{fates:?}\n{world:#?}");
+        }
+    }
+    // Both happen, or nothing was tried.
+    assert!(released > 10_000 && withheld > 10_000, "{released} released, {withheld} withheld");
+}
+
+#[test]
+fn the_attacker_finds_what_minimum_rest_or_complement_alone_leave_open() {
+    let (mut without_rest, mut without_complement) = (0, 0);
+    for seed in 0..2_000 {
+        let world = World::random(seed);
+        let cells = world.cells();
+        let enough = |cell: &Cell| {
+            let counters = world.rules.counters.iter().zip(&cell.entities.0);
+            counters.into_iter().all(|(rule, shares)| count(shares) >= u64::from(rule.minimum))
+        };
+        let fate = |released: bool| if released { Fate::Released } else { Fate::Withheld };
+        let by_minimum = cells.iter().map(|cell| fate(enough(cell))).collect();
+        without_rest += usize::from(world.attack(&world.by_keys(&cells, by_minimum)).is_some());
+        let with_rest = cells.iter().map(|cell| fate(world.rules.release(&cell.entities))).collect();
+        without_complement += usize::from(world.attack(&world.by_keys(&cells, with_rest)).is_some());
+    }
+    assert!(without_rest > without_complement && without_complement > 50, "{without_rest} {without_complement}");
+}
+
+#[test]
+fn the_order_of_groups_does_not_matter() {
+    for seed in 0..2_000 {
+        let world = World::random(seed);
+        let cells = world.cells();
+        let fates = world.by_keys(&cells, decide(&cells, &world.rules).unwrap());
+        let mut random = Random(seed);
+        let mut shuffled = cells.clone();
+        for last in (1..shuffled.len()).rev() {
+            shuffled.swap(last, random.small(u64::try_from(last).unwrap() + 1));
+        }
+        assert_eq!(world.by_keys(&shuffled, decide(&shuffled, &world.rules).unwrap()), fates, "seed {seed}");
+    }
+}
+
+#[test]
+fn nothing_is_withheld_where_every_group_is_large_at_every_steward() {
+    let cells: Vec<Cell> = (0..27).map(|at| cell(&[at / 9, at / 3 % 3, at % 3], &[3, 4])).collect();
+    assert_eq!(fates(&cells, &rules(2, Outcome::Drop)), "r".repeat(27));
+}

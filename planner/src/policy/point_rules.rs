@@ -1,0 +1,152 @@
+//! What the clauses of one release point demand of a query before anything is computed: who decides which groups are
+//! released, and whether what is asked can be decided and merged so. The groups themselves are decided in
+//! [`mod@super::decide`].
+
+use std::collections::BTreeMap;
+
+use datafusion::execution::SessionState;
+use datafusion::prelude::Expr;
+
+use super::comply::Reason;
+use super::govern::Governing;
+use super::matching::Asked;
+use super::release_plan::is_mergeable;
+use super::{
+    Clause, ClauseRef, KEYS_MAX, MinimumScope, Outcome, RelationShape, ReleaseClause, ReleaseWhat, ReleasedAggregates,
+};
+use crate::bind::VisibleTable;
+use crate::catalog::{FederatedTable, TableName};
+use crate::fragment::ReleaseClauseRef;
+
+/// The clauses of one release point.
+pub(super) struct PointRules<'a> {
+    pub(super) governing: &'a Governing<'a>,
+    pub(super) federated: &'a BTreeMap<TableName, FederatedTable>,
+    pub(super) clauses: &'a [ReleaseClauseRef],
+    pub(super) state: &'a SessionState,
+}
+
+impl PointRules<'_> {
+    /// What the clauses release.
+    pub(super) fn released(&self) -> impl Iterator<Item = &ReleasedAggregates> {
+        self.clauses.iter().filter_map(|reference| {
+            let held = self.governing.get(&reference.steward)?;
+            match &held.agreement.clause(&ClauseRef::Number(reference.clause))?.clause {
+                Clause::Release(ReleaseClause { what: ReleaseWhat::Aggregates(released), .. }) => Some(released),
+                _ => None,
+            }
+        })
+    }
+
+    /// Each steward decides over its own groups if a clause says so, or if a query under a minimum is about some of a
+    /// federated table's stewards: what these have together could be subtracted from what all have.
+    pub(super) fn scope(&self, scans: &[VisibleTable]) -> MinimumScope {
+        let some = scans.iter().any(|scan| {
+            let all = self.federated.get(&scan.name).map_or(0, |table| table.stewards.len());
+            scan.site.is_none() && scan.stewards.len() > 1 && scan.stewards.len() < all
+        });
+        let minimum = self.released().any(|released| !released.minimums.is_empty());
+        if (some && minimum) || self.released().any(|released| released.scope == MinimumScope::PerSite) {
+            MinimumScope::PerSite
+        } else {
+            MinimumScope::Federation
+        }
+    }
+
+    /// Why the conditions of the clauses cannot be decided over the groups of this query; none if they can.
+    pub(super) fn undecidable(&self, keys: &[Expr], asked: &[Asked]) -> Option<String> {
+        if keys.len() > KEYS_MAX && self.released().any(|released| !released.minimums.is_empty()) {
+            return Some(format!("a release under a minimum has at most {KEYS_MAX} grouping keys"));
+        }
+        let remainder = self.released().all(|released| released.outcome == Outcome::Remainder);
+        let whole = asked.iter().find(|value| !is_mergeable(&value.function, value.distinct));
+        let whole = whole.filter(|_| remainder && !keys.is_empty())?;
+        Some(format!("{} of small groups cannot be merged to a remainder", name(whole)))
+    }
+
+    /// Why what each steward would send, if each decides over its own groups, is not what its own clause releases; nothing
+    /// if it is. An average is merged from sums and counts.
+    pub(super) fn not_released_by_each(&self, relation: &RelationShape, keys: &[Expr], asked: &[Asked]) -> Vec<Reason> {
+        if let Some(whole) = asked.iter().find(|value| !is_mergeable(&value.function, value.distinct)) {
+            let text = format!("{} of groups that each steward releases by itself cannot be merged", name(whole));
+            return vec![Reason { steward: None, text }];
+        }
+        let states: Vec<Asked> = asked.iter().flat_map(Asked::states).map(|state| state.bare(relation)).collect();
+        let mut why = Vec::new();
+        for clause in self.clauses {
+            let Some(held) = self.governing.get(&clause.steward) else { continue };
+            let only = Some(clause.clause);
+            if let Err(reasons) = relation.released_aggregates(&held.agreement, keys, &states, only, self.state) {
+                let steward = Some(clause.steward.clone());
+                why.extend(reasons.into_iter().map(|text| Reason { steward: steward.clone(), text }));
+            }
+        }
+        why
+    }
+}
+
+fn name(value: &Asked) -> String {
+    let distinct = if value.distinct { " DISTINCT" } else { "" };
+    format!("`{}{distinct}`", value.function)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use arrow::datatypes::Schema;
+    use dynamos_proto::ids::SiteId;
+
+    use super::*;
+    use crate::catalog::Colocated;
+    use crate::fragment::AgreementRef;
+    use crate::function::engine_state;
+    use crate::policy::HeldAgreement;
+    use crate::sql::parse_agreement;
+
+    /// Who decides over `w.t` of three stewards, for a query about these of them under this clause.
+    fn scope(stewards: &[&str], clause: &str) -> MinimumScope {
+        let name = TableName::new("w", "t");
+        let sites = |names: &[&str]| names.iter().map(|name| SiteId::new(*name)).collect::<BTreeSet<_>>();
+        let federated = BTreeMap::from([(name.clone(), FederatedTable { stewards: sites(&["uva", "vu", "amc"]) })]);
+        let agreements: Vec<HeldAgreement> = stewards
+            .iter()
+            .map(|steward| {
+                let text = format!("CREATE AGREEMENT a ON SITE {steward} FOR ANYONE PURPOSE statistics AS ({clause})");
+                HeldAgreement { epoch: 1, agreement: parse_agreement(&text).unwrap() }
+            })
+            .collect();
+        let governing = stewards.iter().zip(&agreements).map(|(steward, held)| (SiteId::new(*steward), held)).collect();
+        let agreement = AgreementRef { agreement: "a".into(), epoch: 1 };
+        let clause =
+            |steward: &&str| ReleaseClauseRef { steward: (*steward).into(), agreement: agreement.clone(), clause: 1 };
+        let clauses: Vec<ReleaseClauseRef> = stewards.iter().map(clause).collect();
+        let rules =
+            PointRules { governing: &governing, federated: &federated, clauses: &clauses, state: &engine_state() };
+        let scan = VisibleTable {
+            site: None,
+            name,
+            stewards: sites(stewards),
+            local: None,
+            colocated: Colocated::new(),
+            schema: Arc::new(Schema::empty()),
+        };
+        rules.scope(&[scan])
+    }
+
+    #[test]
+    fn b4_some_of_a_table_s_stewards_are_held_per_site() {
+        let clause = "RELEASE sum OF a FROM w.t MINIMUM 10 DISTINCT k";
+        assert_eq!(scope(&["uva", "vu"], clause), MinimumScope::PerSite);
+        assert_eq!(scope(&["uva", "vu", "amc"], clause), MinimumScope::Federation);
+        assert_eq!(scope(&["uva"], clause), MinimumScope::Federation, "one alone is asked alone in any case");
+        assert_eq!(scope(&["uva", "vu"], "RELEASE sum OF a FROM w.t"), MinimumScope::Federation);
+    }
+
+    #[test]
+    fn b6_per_site_is_what_a_clause_says() {
+        let clause = "RELEASE sum OF a FROM w.t MINIMUM 10 DISTINCT k PER SITE";
+        assert_eq!(scope(&["uva", "vu", "amc"], clause), MinimumScope::PerSite);
+    }
+}

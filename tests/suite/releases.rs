@@ -1,0 +1,283 @@
+//! The conditions of RELEASE over a federation: the same answer wherever it is computed, every value true, and nothing small
+//! left by subtracting what else the requester may know, tried by somebody who has all rows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use dynamos_cli::demo::Truth;
+use dynamos_cli::federation::Client;
+
+use crate::federation::{TestFederation, answer, error};
+
+const FROM: &str = "wages.personen p JOIN wages.aanstellingen a ON p.unieknr = a.unieknr";
+const MINIMUM: usize = 10;
+const STEWARDS: [&str; 2] = ["uva", "vu"];
+/// The analyst's organisation.
+const OWN: &str = "uva";
+
+/// The agreement `name` of a university, with these conditions.
+fn agreement(name: &str, steward: &str, conditions: &str) -> String {
+    format!(
+        "CREATE AGREEMENT {name} ON SITE {steward} FOR ROLE analyst PURPOSE statistics AS (
+           groups: RELEASE sum, avg, count, median OF salschal, * BY geslacht, hoopgeb, date_part('year', gebdat)
+                   FROM wages.personen JOIN wages.aanstellingen ON unieknr
+                   MINIMUM {MINIMUM} DISTINCT personen.unieknr {conditions},
+           SHIP PARTIALS OF groups TO surf,
+           SHIP ROWS (personen.unieknr, geslacht, hoopgeb, date_part('year', gebdat), salschal)
+                FROM wages.personen JOIN wages.aanstellingen ON unieknr TO surf)"
+    )
+}
+
+/// Gives both universities the agreement, and connects the analyst under it.
+async fn under(federation: &TestFederation, name: &str, conditions: &str) -> Client {
+    let ready = format!("SELECT geslacht, count(*) FROM {FROM} GROUP BY geslacht");
+    let mut analyst = federation.client("analyst@uva.nl", "auto", &ready).await;
+    for steward in STEWARDS {
+        let mut client = federation.plain_client(&format!("steward@{steward}.nl"), "statistics").await;
+        answer(&mut client, &agreement(name, steward, conditions)).await;
+    }
+    answer(&mut analyst, &format!("SET dynamos.agreement = '{name}'")).await;
+    analyst
+}
+
+/// The answer, which is the same under every placement.
+async fn everywhere(client: &mut Client, sql: &str) -> Vec<Vec<String>> {
+    let mut answers = Vec::new();
+    for placement in ["auto", "compute_to_data", "data_to_compute"] {
+        answer(client, &format!("SET dynamos.placement = '{placement}'")).await;
+        answers.push(answer(client, sql).await);
+    }
+    answer(client, "SET dynamos.placement = 'auto'").await;
+    assert!(answers.iter().all(|one| *one == answers[0]), "{sql}: the placements differ: {answers:?}");
+    answers.remove(0)
+}
+
+/// An appointment of a person.
+struct Row {
+    steward: String,
+    person: String,
+    keys: Vec<String>,
+    salary: Option<i64>,
+}
+
+async fn all_rows(federation: &TestFederation) -> Vec<Row> {
+    let truth = Truth::open(&federation.layout).await.unwrap();
+    let sql = format!(
+        "SELECT p.steward, p.unieknr, p.geslacht, a.hoopgeb, date_part('year', p.gebdat), a.salschal
+         FROM {FROM} AND p.steward = a.steward"
+    );
+    let rows = truth.answer(&sql).await.unwrap().into_iter();
+    let row = |row: Vec<String>| Row {
+        steward: row[0].clone(),
+        person: row[1].clone(),
+        keys: row[2..5].to_vec(),
+        salary: row[5].parse().ok(),
+    };
+    rows.map(row).collect()
+}
+
+/// Whose people a value over these rows is about: all, or those with a salary.
+fn people(rows: &[&Row], salaried: bool) -> BTreeMap<&'static str, usize> {
+    let of = |steward: &'static str| {
+        let rows = rows.iter().filter(|row| row.steward == steward && (!salaried || row.salary.is_some()));
+        (steward, rows.map(|row| &row.person).collect::<BTreeSet<_>>().len())
+    };
+    STEWARDS.map(of).into()
+}
+
+/// The people whom a value over these rows isolates, if they are too few: all of them, or those at one steward when the
+/// other's part is subtracted.
+fn isolated(rows: &[&Row], at_least: usize) -> Option<usize> {
+    [false, true].into_iter().find_map(|salaried| {
+        let people = people(rows, salaried);
+        let all: usize = people.values().sum();
+        let unknown = people.iter().filter(|(steward, count)| **steward != OWN && **count < MINIMUM);
+        let rest: usize = unknown.map(|(_, count)| count).sum();
+        let few = |count: usize| (at_least..MINIMUM).contains(&count);
+        if few(all) { Some(all) } else { Some(rest).filter(|rest| (1..MINIMUM).contains(rest)) }
+    })
+}
+
+/// How many groups there are, and why some are withheld.
+#[derive(Debug, Default, PartialEq)]
+struct Cost {
+    groups: usize,
+    below_minimum: usize,
+    by_rest: usize,
+    by_complement: usize,
+}
+
+/// Holds an answer `(keys…, count(*), sum(salschal))` against all rows. Every value is true, and no subtraction isolates
+/// anybody.
+fn attack(rows: &[Row], answered: &[Vec<String>], keys: usize) -> Cost {
+    let mut groups: BTreeMap<&[String], Vec<&Row>> = BTreeMap::new();
+    for row in rows {
+        groups.entry(&row.keys[..keys]).or_default().push(row);
+    }
+    let released: BTreeSet<&[String]> = answered.iter().map(|row| &row[..keys]).collect();
+    for row in answered {
+        let rows = &groups[&row[..keys]];
+        let sum: i64 = rows.iter().filter_map(|row| row.salary).sum();
+        assert_eq!(row[keys..], [rows.len().to_string(), sum.to_string()], "{row:?}");
+        assert_eq!(isolated(rows, 0), None, "{row:?}");
+    }
+    let mut cost = Cost { groups: groups.len(), ..Cost::default() };
+    for (_, rows) in groups.iter().filter(|(keys, _)| !released.contains(*keys)) {
+        let enough = [false, true].iter().all(|salaried| people(rows, *salaried).values().sum::<usize>() >= MINIMUM);
+        match (enough, isolated(rows, 0)) {
+            (false, _) => cost.below_minimum += 1,
+            (true, Some(_)) => cost.by_rest += 1,
+            (true, None) => cost.by_complement += 1,
+        }
+    }
+    for subset in 0..(1_usize << keys) - 1 {
+        let coarser = |row: &Row| -> Vec<String> {
+            (0..keys).filter(|key| subset & (1 << key) != 0).map(|key| row.keys[key].clone()).collect()
+        };
+        let mut parents: BTreeMap<Vec<String>, Vec<&Row>> = BTreeMap::new();
+        for row in rows {
+            parents.entry(coarser(row)).or_default().push(row);
+        }
+        for (parent, rows) in parents {
+            let rest: Vec<&Row> = rows.iter().copied().filter(|row| !released.contains(&row.keys[..keys])).collect();
+            if rest.len() < rows.len() && isolated(&rows, 0).is_none() {
+                assert_eq!(isolated(&rest, 1), None, "{parent:?} without the released groups in it");
+            }
+        }
+    }
+    cost
+}
+
+fn grouped(keys: usize) -> String {
+    let all = ["geslacht", "hoopgeb", "date_part('year', gebdat)"];
+    let by = all[..keys].join(", ");
+    format!("SELECT {by}, count(*), sum(salschal) FROM {FROM} GROUP BY {by} ORDER BY {by}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b4_b5_rest_and_complement_leave_nothing_small_to_subtract() {
+    let federation = TestFederation::start(None).await;
+    let rows = all_rows(&federation).await;
+    let mut analyst = under(&federation, "strict", "ELSE DROP").await;
+    let mut withheld = 0;
+    for keys in 1..=3 {
+        let answered = everywhere(&mut analyst, &grouped(keys)).await;
+        let cost = attack(&rows, &answered, keys);
+        println!("by {keys} keys: {} released, {cost:?}", answered.len());
+        withheld += cost.by_complement;
+    }
+    assert!(withheld > 0, "nothing was left for the complement to do");
+    federation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b5_remainder_is_the_merge_of_what_is_withheld() {
+    let federation = TestFederation::start(None).await;
+    let rows = all_rows(&federation).await;
+    let mut analyst = under(&federation, "merged", "ELSE REMAINDER").await;
+    let refused =
+        error(&mut analyst, &format!("SELECT geslacht, median(salschal) FROM {FROM} GROUP BY geslacht")).await;
+    assert!(refused.message.contains("`median` of small groups cannot be merged to a remainder"), "{refused}");
+    let mut strict = under(&federation, "strict", "ELSE DROP").await;
+    let dropped = answer(&mut strict, &grouped(3)).await;
+    // Settings are the user's, whichever connection made them.
+    answer(&mut analyst, "SET dynamos.agreement = 'merged'").await;
+    let merged = everywhere(&mut analyst, &grouped(3)).await;
+    let (remainder, others): (Vec<_>, Vec<_>) =
+        merged.into_iter().partition(|row| row[..3].iter().all(|key| key == "NULL"));
+    assert_eq!(others, dropped);
+    let total = |column: usize| dropped.iter().map(|row| row[column].parse::<i64>().unwrap()).sum::<i64>();
+    let salaries: i64 = rows.iter().filter_map(|row| row.salary).sum();
+    let expected =
+        [i64::try_from(rows.len()).unwrap() - total(3), salaries - total(4)].map(|number| number.to_string());
+    assert_eq!(remainder.len(), 1);
+    assert_eq!(remainder[0][3..], expected);
+    // Averages are merged from sums and counts.
+    let average =
+        "SELECT geslacht, hoopgeb, date_part('year', gebdat), sum(salschal) / count(salschal), avg(salschal) FROM "
+            .to_owned()
+            + FROM
+            + " GROUP BY geslacht, hoopgeb, date_part('year', gebdat) ORDER BY 1, 2, 3";
+    for row in everywhere(&mut analyst, &average).await {
+        let [whole, average] = [&row[3], &row[4]].map(|number| number.parse::<f64>().unwrap());
+        assert!((whole..whole + 1.0).contains(&average), "{row:?}");
+    }
+    federation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b8_round_and_sites_hold_under_every_placement() {
+    let federation = TestFederation::start(None).await;
+    let mut analyst = under(&federation, "strict", "ELSE DROP").await;
+    let exact = answer(&mut analyst, &grouped(1)).await;
+    let mut analyst = under(&federation, "rounded", "ROUND TO 25 ELSE DROP").await;
+    let rounded = everywhere(&mut analyst, &grouped(1)).await;
+    assert_eq!((exact.len(), rounded.len()), (2, 2));
+    for (exact, rounded) in exact.iter().zip(&rounded) {
+        for column in 1..3 {
+            let [exact, rounded] = [exact, rounded].map(|row| row[column].parse::<f64>().unwrap());
+            assert_eq!(rounded, (exact / 25.0).round() * 25.0);
+        }
+    }
+    let one = format!("SELECT count(*) FROM {}", FROM.replace("wages.", "vu.wages."));
+    assert_ne!(answer(&mut analyst, &one).await, [["NULL"]]);
+    let mut analyst = under(&federation, "sites", "MINIMUM 2 SITES ELSE DROP").await;
+    assert_eq!(everywhere(&mut analyst, &grouped(1)).await, exact);
+    assert_eq!(answer(&mut analyst, &one).await, [["NULL"]]);
+    federation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b6_per_site_merges_what_each_steward_releases_alone() {
+    let federation = TestFederation::start(None).await;
+    let mut analyst = under(&federation, "alone", "PER SITE ELSE DROP").await;
+    let mut merged: BTreeMap<Vec<String>, [i64; 2]> = BTreeMap::new();
+    let mut parts = 0;
+    for steward in STEWARDS {
+        let own = grouped(3).replace("wages.", &format!("{steward}.wages."));
+        for row in answer(&mut analyst, &own).await {
+            parts += 1;
+            let sums = merged.entry(row[..3].to_vec()).or_default();
+            for (sum, value) in sums.iter_mut().zip(&row[3..]) {
+                *sum += value.parse::<i64>().unwrap();
+            }
+        }
+    }
+    assert!(parts > merged.len() && !merged.is_empty(), "{parts} groups of stewards, {} together", merged.len());
+    for placement in ["auto", "compute_to_data"] {
+        answer(&mut analyst, &format!("SET dynamos.placement = '{placement}'")).await;
+        let answered = answer(&mut analyst, &grouped(3)).await;
+        let answered = answered.into_iter().map(|row| {
+            let values = [&row[3], &row[4]].map(|value| value.parse::<i64>().unwrap());
+            (row[..3].to_vec(), values)
+        });
+        assert_eq!(answered.collect::<BTreeMap<_, _>>(), merged, "{placement}");
+    }
+    answer(&mut analyst, "SET dynamos.placement = 'data_to_compute'").await;
+    let refused = error(&mut analyst, &grouped(3)).await;
+    assert!(refused.message.contains("data_to_compute"), "rows leave before anything is decided: {refused}");
+    answer(&mut analyst, "SET dynamos.placement = 'auto'").await;
+    let refused =
+        error(&mut analyst, &format!("SELECT geslacht, median(salschal) FROM {FROM} GROUP BY geslacht")).await;
+    assert!(refused.message.contains("`median` of groups that each steward releases by itself"), "{refused}");
+    federation.stop().await;
+}
+
+/// What the conditions cost on the published wage data, and that they hold there.
+#[tokio::test(flavor = "multi_thread")]
+async fn b4_b5_hold_on_the_published_wage_data() {
+    let folder = std::env::var_os("DYNAMOS_WAGEGAP").map(PathBuf::from);
+    let beside = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/wagegap"));
+    let Some(folder) = folder.or_else(|| beside.is_dir().then_some(beside)) else {
+        println!("the published wage data is not on this machine; set DYNAMOS_WAGEGAP to its folder to run this test");
+        return;
+    };
+    let federation = TestFederation::start(Some(&folder)).await;
+    let rows = all_rows(&federation).await;
+    let mut analyst = under(&federation, "strict", "ELSE DROP").await;
+    for keys in 1..=3 {
+        let answered = everywhere(&mut analyst, &grouped(keys)).await;
+        println!("by {keys} keys: {} released, {:?}", answered.len(), attack(&rows, &answered, keys));
+    }
+    federation.stop().await;
+}
