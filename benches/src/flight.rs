@@ -47,7 +47,7 @@ pub async fn run(rounds: usize) -> anyhow::Result<()> {
     let mut servers = JoinSet::new();
     let plain = serve(&mut servers, batches.clone(), None).await?;
     let tls = serve(&mut servers, batches, Some(&folder.path().join("a"))).await?;
-    let sql = "SELECT * FROM numbers";
+    let sql = "SELECT * FROM c.tpch.numbers";
     let mut client = ready(&layout, layout.user(USER)?, "auto", sql).await?;
     let (mut without, mut with, mut ours) = (Times::default(), Times::default(), Times::default());
     for round in 0..=rounds {

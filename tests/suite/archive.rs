@@ -51,6 +51,7 @@ pub fn archive(root: &Path) -> Design {
             role: "reader".into(),
             purpose: "statistics".into(),
         }],
+        site_limits: String::new(),
     }
 }
 

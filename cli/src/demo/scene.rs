@@ -55,6 +55,7 @@ pub fn scene(root: &Path, data: Option<&Path>) -> anyhow::Result<Design> {
                 purpose: purpose.into(),
             })
             .collect(),
+        site_limits: String::new(),
     })
 }
 

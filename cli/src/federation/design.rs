@@ -11,6 +11,8 @@ pub struct Design {
     pub federated: Vec<FederatedTable>,
     /// Everybody who can log in.
     pub people: Vec<Person>,
+    /// What is in `[limits]` of every site's configuration, TOML; the defaults if it is empty.
+    pub site_limits: String,
 }
 
 /// A site with data. It is also an organisation that vouches for its users.

@@ -211,6 +211,9 @@ fn site_toml(design: &Design, keys: &Keys, name: &str, steward: Option<&Steward>
         let peer = &provider.name;
         append(&mut text, format_args!("\n[[peers]]\nname = \"{peer}\"\n{PROVIDER_ROLES}{REGIONS}"));
     }
+    if !design.site_limits.is_empty() {
+        append(&mut text, format_args!("\n[limits]\n{}\n", design.site_limits));
+    }
     text.push_str(steward.map_or("", |steward| &steward.tables));
     text
 }

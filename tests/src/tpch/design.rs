@@ -16,6 +16,8 @@ use super::data::TableRows;
 
 /// Who asks.
 pub const USER: &str = "analyst@a";
+/// Joins keep one side in memory: at factor 1 that is more than a site gives a query by default.
+const LIMITS: &str = "memory_per_query = \"4GiB\"";
 const STEWARDS: [&str; 3] = ["a", "b", "c"];
 
 /// How tables are spread.
@@ -75,7 +77,9 @@ pub fn design(root: &Path, rows: &[TableRows], split: Split) -> anyhow::Result<D
             "CREATE AGREEMENT open ON SITE {name} FOR ROLE analyst PURPOSE statistics AS (\n  {}\n);\n",
             clauses.join(",\n  ")
         );
-        stewards.push(Steward { name: name.to_owned(), tables, agreements: vec![agreement] });
+        // A steward of none of the tables has nothing to agree to.
+        let agreements = if clauses.is_empty() { Vec::new() } else { vec![agreement] };
+        stewards.push(Steward { name: name.to_owned(), tables, agreements });
     }
     let federated = rows.iter().filter(|table| split.parts(table.name)).map(|table| FederatedTable {
         schema: "tpch".into(),
@@ -92,6 +96,7 @@ pub fn design(root: &Path, rows: &[TableRows], split: Split) -> anyhow::Result<D
             role: "analyst".into(),
             purpose: "statistics".into(),
         }],
+        site_limits: LIMITS.into(),
     })
 }
 

@@ -280,6 +280,7 @@ pub fn design_with(
                 purpose: "statistics".into(),
             })
             .collect(),
+        site_limits: String::new(),
     }
 }
 
