@@ -153,11 +153,11 @@ fn comparison(left: &Expr, op: Operator, right: &Expr, columns: &Columns) -> f64
 
 /// Rows of an inner join on these equalities and conditions.
 pub fn join_rows(left: f64, right: f64, on: &[(Expr, Expr)], filter: Option<&Expr>, columns: &Columns) -> f64 {
-    let mut rows = left * right;
-    for (one, other) in on {
-        let distinct = |expr: &Expr, most: f64| known(expr, columns).map_or(most, |column| column.distinct.min(most));
-        rows /= distinct(one, left).max(distinct(other, right)).max(1.0);
-    }
+    let distinct = |expr: &Expr, most: f64| known(expr, columns).map_or(most, |column| column.distinct.min(most));
+    // A side has no more different values of all keys together than it has rows.
+    let of_left = on.iter().map(|(one, _)| distinct(one, left)).product::<f64>().min(left);
+    let of_right = on.iter().map(|(_, other)| distinct(other, right)).product::<f64>().min(right);
+    let mut rows = left * right / of_left.max(of_right).max(1.0);
     if let Some(filter) = filter {
         rows *= selectivity(filter, columns);
     }
@@ -180,5 +180,23 @@ fn type_width(kind: &DataType) -> f64 {
         Some(bytes) => bytes as f64,
         None if *kind == DataType::Boolean => 0.2,
         None => 18.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::prelude::col;
+
+    use super::*;
+
+    #[test]
+    fn several_keys_together_have_no_more_values_than_there_are_rows() {
+        let estimate = |distinct| ColumnEstimate { distinct, bounds: None };
+        let columns: Columns = [("lp", 200_000.0), ("ls", 10_000.0), ("pp", 200_000.0), ("ps", 10_000.0)]
+            .map(|(name, distinct)| (Column::from_name(name), estimate(distinct)))
+            .into();
+        let on = [(col("lp"), col("pp")), (col("ls"), col("ps"))];
+        assert_eq!(join_rows(6.0e6, 800_000.0, &on, None, &columns), 800_000.0);
+        assert_eq!(join_rows(6.0e6, 800_000.0, &on[..1], None, &columns), 24.0e6);
     }
 }
