@@ -11,173 +11,25 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema};
 use datafusion::common::tree_node::TreeNode;
-use datafusion::common::{Column, DFSchema, DFSchemaRef, DataFusionError, JoinType, TableReference};
-use datafusion::datasource::provider_as_source;
+use datafusion::common::{Column, DFSchema, DFSchemaRef, JoinType, TableReference};
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::{Aggregate, Join, LogicalPlan, LogicalPlanBuilder, TableScan, TableScanBuilder};
+use datafusion::logical_expr::{Aggregate, Join, LogicalPlan, TableScan};
 use datafusion::prelude::Expr;
 use dynamos_proto::ids::{ReleaseId, SiteId};
 
+use super::assemble::{Rows, asked, assemble, release_leaf};
+use super::compliant::{ClauseChoice, CompliantPlan, ProtectedPart};
+use super::denial::{Reason, Stop, denied, refuse};
 use super::govern::Governing;
-use super::matching::{Asked, is_steward, ordered, split};
+use super::matching::{is_steward, ordered, split};
 use super::point_rules::PointRules;
-use super::release_plan::key_name;
 use super::{MinimumScope, RelationShape};
-use crate::bind::{VisibleTable, canonical, unalias};
+use crate::bind::canonical;
 use crate::catalog::{FederatedTable, TableName};
-use crate::fragment::{AgreementRef, EntityColumn, ReleaseClauseRef, ReleaseShape, ReleasedAggregate};
-use crate::wire::{Leaf, LeafTable};
-
-/// A plan whose protected parts are cut out at release points.
-#[derive(Clone, Debug)]
-pub struct CompliantPlan {
-    plan: LogicalPlan,
-    output: DFSchemaRef,
-    parts: Vec<ProtectedPart>,
-    governing: BTreeMap<SiteId, AgreementRef>,
-}
-
-/// Choices of clauses that are tried, at most.
-const CHOICES_MAX: usize = 64;
-
-impl CompliantPlan {
-    /// Every other choice of clauses that cover the release points, up to a limit. Another clause may let partials or rows go
-    /// where the first one does not.
-    pub fn other_choices(&self) -> Vec<ClauseChoice> {
-        let mut choices = vec![ClauseChoice::new()];
-        for part in &self.parts {
-            for clause in
-                part.clauses.iter().filter(|clause| part.others.iter().any(|(steward, _)| *steward == clause.steward))
-            {
-                let own = part.others.iter().filter(|(steward, _)| *steward == clause.steward).map(|(_, other)| *other);
-                let options: Vec<u32> = std::iter::once(clause.clause).chain(own).collect();
-                let longer = choices.iter().flat_map(|choice| {
-                    options.iter().map(|option| {
-                        let mut choice = choice.clone();
-                        choice.insert((part.id.0, clause.steward.clone()), *option);
-                        choice
-                    })
-                });
-                choices = longer.take(CHOICES_MAX).collect();
-            }
-        }
-        // The first is the one that this plan has.
-        choices.split_off(1)
-    }
-
-    /// The released part; leaves are tables whose rows are released, and `$release.rN`.
-    pub fn plan(&self) -> &LogicalPlan {
-        &self.plan
-    }
-
-    /// Names and types of the answer's columns, in order.
-    pub fn output(&self) -> &DFSchemaRef {
-        &self.output
-    }
-
-    /// The protected parts, by number of their release points.
-    pub fn parts(&self) -> &[ProtectedPart] {
-        &self.parts
-    }
-
-    /// The agreement that governs the query at each steward whose data it needs.
-    pub fn governing(&self) -> &BTreeMap<SiteId, AgreementRef> {
-        &self.governing
-    }
-}
-
-/// What lies below one release point.
-#[derive(Clone, Debug)]
-pub struct ProtectedPart {
-    /// Its number.
-    pub id: ReleaseId,
-    /// The clause of each steward.
-    pub clauses: Vec<ReleaseClauseRef>,
-    /// Further clauses that cover it, too.
-    pub others: Vec<(SiteId, u32)>,
-    /// Keys, aggregates and entities over the input's columns.
-    pub shape: ReleaseShape,
-    /// The rows that are aggregated: a projection over predicates over joins over the stewards' tables.
-    pub input: LogicalPlan,
-    /// What the input does, written over the tables' columns.
-    pub relation: RelationShape,
-    /// The stewards whose rows it reads.
-    pub stewards: BTreeSet<SiteId>,
-    /// Who decides which groups are released.
-    pub scope: MinimumScope,
-}
-
-impl ProtectedPart {
-    /// What the input gives, written over the tables' columns.
-    pub fn outputs(&self) -> &[Expr] {
-        match &self.input {
-            LogicalPlan::Projection(projection) => &projection.expr,
-            _ => &[],
-        }
-    }
-}
-
-/// One reason of a denial.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Reason {
-    /// Whose agreement it is about; none if it is about the query.
-    pub steward: Option<SiteId>,
-    /// What is not allowed.
-    pub text: String,
-}
-
-/// A query that the agreements do not allow: a value, not an error.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Denial {
-    /// All reasons, each once.
-    pub reasons: Vec<Reason>,
-}
-
-impl Denial {
-    /// What the requester can do.
-    pub fn hint(&self) -> Option<String> {
-        Some("SHOW PERMISSIONS lists what you may ask for this purpose".into())
-    }
-}
-
-impl fmt::Display for Denial {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("the agreements do not allow this query: ")?;
-        for (index, reason) in self.reasons.iter().enumerate() {
-            if index > 0 {
-                out.write_str("; ")?;
-            }
-            match &reason.steward {
-                Some(steward) => write!(out, "{steward}: {}", reason.text)?,
-                None => out.write_str(&reason.text)?,
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Why a plan was not made compliant.
-#[derive(Debug)]
-pub enum Stop {
-    /// The agreements do not allow it.
-    Denied(Denial),
-    /// The plan could not be worked on.
-    Failed(DataFusionError),
-}
-
-impl From<DataFusionError> for Stop {
-    fn from(error: DataFusionError) -> Self {
-        Self::Failed(error)
-    }
-}
-
-/// The clause that is to cover a release point, by number of the point and steward; where none is named, the first that does.
-pub type ClauseChoice = BTreeMap<(u32, SiteId), u32>;
+use crate::fragment::{AgreementRef, ReleaseClauseRef};
+use crate::wire::LeafTable;
 
 /// Cuts a plan in normal form at its release points.
 pub fn comply(
@@ -210,18 +62,6 @@ pub fn comply(
 enum Relation {
     Released(LogicalPlan),
     Protected(Box<Rows>),
-}
-
-/// Protected rows: scans, inner joins and predicates, so far.
-struct Rows {
-    /// The plan as the query has it, to resolve columns in.
-    plan: LogicalPlan,
-    scans: Vec<VisibleTable>,
-    relation: RelationShape,
-    /// Equalities of stewards that LOCAL keys brought.
-    steward_joins: BTreeSet<(Column, Column)>,
-    /// Why they are not released where they are.
-    why: Vec<Reason>,
 }
 
 struct Walk<'a> {
@@ -463,155 +303,6 @@ fn entities(rules: &PointRules<'_>, rows: &Rows, scope: MinimumScope) -> Result<
     Ok(entities)
 }
 
-/// An aggregate of the query over the tables' columns.
-fn asked(value: &Expr, rows: &Rows) -> Result<Asked, Stop> {
-    let Expr::AggregateFunction(call) = unalias(value) else {
-        return Err(refuse("an aggregate over protected rows must be one function", rows.why.clone()));
-    };
-    let name = call.func.name().to_owned();
-    if !call.params.order_by.is_empty() || call.params.null_treatment.is_some() {
-        return Err(refuse(&format!("`{name}` over protected rows takes no ORDER BY"), rows.why.clone()));
-    }
-    let argument = match call.params.args.as_slice() {
-        [] => None,
-        [Expr::Literal(value, _)] if name == "count" && !value.is_null() && !call.params.distinct => None,
-        [argument] => Some(canonical(&rows.plan, argument)?),
-        _ => return Err(refuse(&format!("`{name}` over protected rows takes one argument"), rows.why.clone())),
-    };
-    let filter = call.params.filter.as_ref().map(|filter| canonical(&rows.plan, filter)).transpose()?;
-    Ok(Asked { function: name, distinct: call.params.distinct, argument, filter })
-}
-
-impl Asked {
-    /// The functions whose values a steward sends so that this one can be merged: itself, but for an average.
-    pub(crate) fn states(&self) -> Vec<Self> {
-        match self.function.as_str() {
-            "avg" => ["sum", "count"].map(|function| Self { function: function.to_owned(), ..self.clone() }).into(),
-            _ => vec![self.clone()],
-        }
-    }
-
-    /// The same aggregate without a widening of its argument's number type that the engine put in itself.
-    pub(crate) fn bare(&self, relation: &RelationShape) -> Self {
-        let mut bare = self.clone();
-        bare.argument = bare.argument.map(|argument| relation.without_widening(&argument));
-        bare
-    }
-}
-
-/// The input of a release point and the places of keys, arguments, filters and entities among its columns.
-fn assemble(
-    keys: &[Expr],
-    asked: &[Asked],
-    entities: &[Column],
-    rows: &Rows,
-) -> Result<(ReleaseShape, LogicalPlan), Stop> {
-    let mut columns: Vec<Expr> = keys.to_vec();
-    let mut place = |expr: &Expr| {
-        let at = columns.iter().skip(keys.len()).position(|have| have == expr).map(|index| index + keys.len());
-        at.unwrap_or_else(|| {
-            columns.push(expr.clone());
-            columns.len() - 1
-        })
-    };
-    let aggregates = asked
-        .iter()
-        .map(|value| ReleasedAggregate {
-            function: value.function.clone(),
-            distinct: value.distinct,
-            argument: value.argument.as_ref().map(&mut place),
-            filter: value.filter.as_ref().map(&mut place),
-        })
-        .collect();
-    let entities = entities
-        .iter()
-        .map(|key| EntityColumn { name: key.name.clone(), column: place(&Expr::Column(key.clone())) })
-        .collect();
-    let shape = ReleaseShape { keys: keys.len(), aggregates, entities };
-    let named = columns.into_iter().enumerate().map(|(index, expr)| expr.alias(format!("c{index}")));
-    let input = relation_plan(rows)?.project(named.collect::<Vec<_>>())?.build()?;
-    Ok((shape, input))
-}
-
-/// Scans, joins and predicates written anew from what the query does, in the one form that crosses the wire.
-fn relation_plan(rows: &Rows) -> Result<LogicalPlanBuilder, Stop> {
-    let mut waiting: Vec<&VisibleTable> = rows.scans.iter().collect();
-    let mut plan: Option<LogicalPlanBuilder> = None;
-    let pairs: Vec<&(Column, Column)> = rows.relation.joins.iter().chain(&rows.steward_joins).collect();
-    while !waiting.is_empty() {
-        let connected = |table: &&VisibleTable, have: &LogicalPlanBuilder| {
-            let of_table = reference(&table.name);
-            pairs.iter().any(|(one, other)| {
-                let here = |column: &Column| column.relation.as_ref() == Some(&of_table);
-                let there = |column: &Column| have.schema().index_of_column(column).is_ok();
-                !is_steward(one) && ((here(one) && there(other)) || (here(other) && there(one)))
-            })
-        };
-        let next = match &plan {
-            None => 0,
-            Some(have) => waiting.iter().position(|table| connected(table, have)).unwrap_or(0),
-        };
-        let table = waiting.remove(next);
-        let scan = scan_of(table)?;
-        plan = Some(match plan {
-            None => scan,
-            Some(have) => {
-                let right = scan.build()?;
-                let of_right = |column: &Column| right.schema().index_of_column(column).is_ok();
-                let of_left = |column: &Column| have.schema().index_of_column(column).is_ok();
-                let mut on = (Vec::new(), Vec::new());
-                for (one, other) in &pairs {
-                    let pair = if of_left(one) && of_right(other) {
-                        Some((one, other))
-                    } else if of_left(other) && of_right(one) {
-                        Some((other, one))
-                    } else {
-                        None
-                    };
-                    if let Some((left, right)) = pair {
-                        on.0.push(left.clone());
-                        on.1.push(right.clone());
-                    }
-                }
-                have.join(right, JoinType::Inner, on, None)?
-            }
-        });
-    }
-    let mut plan = plan.ok_or_else(|| refuse("a relation needs a table", Vec::new()))?;
-    if let Some(predicate) = datafusion::logical_expr::utils::conjunction(rows.relation.predicates.clone()) {
-        plan = plan.filter(predicate)?;
-    }
-    Ok(plan)
-}
-
-fn reference(table: &TableName) -> TableReference {
-    TableReference::partial(table.schema.clone(), table.table.clone())
-}
-
-/// A scan whose columns are called `schema.table.column`, of whichever steward or federated table.
-fn scan_of(table: &VisibleTable) -> Result<LogicalPlanBuilder, Stop> {
-    let source = provider_as_source(LeafTable::visible(table.clone()));
-    let scan = TableScanBuilder::new(reference(&table.name), source).build()?;
-    Ok(LogicalPlanBuilder::from(LogicalPlan::TableScan(scan)))
-}
-
-/// The released relation as the rest of the plan sees it: a scan of `$release.rN` under the aggregate's own column names.
-fn release_leaf(id: ReleaseId, aggregate: &Aggregate, keys: usize) -> Result<LogicalPlan, Stop> {
-    let fields = aggregate.schema.fields().iter().enumerate().map(|(index, field)| {
-        let name = index.checked_sub(keys).map_or_else(|| key_name(index), |value| format!("v{value}"));
-        Field::new(name, field.data_type().clone(), true)
-    });
-    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-    let reference = Leaf::Release(id).to_reference();
-    let scan = TableScanBuilder::new(reference, provider_as_source(LeafTable::new(schema))).build()?;
-    let wanted = aggregate.schema.columns();
-    let columns = scan.projected_schema.columns().into_iter().zip(wanted);
-    let renamed =
-        columns.map(|(have, want)| Expr::from(have).alias_qualified(want.relation.clone(), want.name.clone()));
-    let renamed: Vec<Expr> = renamed.collect();
-    Ok(LogicalPlanBuilder::from(LogicalPlan::TableScan(scan)).project(renamed)?.build()?)
-}
-
 /// Whether a join is made of nothing but what may stand below a release point.
 fn plain(join: &Join) -> Result<bool, Stop> {
     let other = |node: &LogicalPlan| match node {
@@ -634,15 +325,4 @@ fn plain(join: &Join) -> Result<bool, Stop> {
 fn operator(plan: &LogicalPlan) -> String {
     let text = plan.display().to_string();
     text.split([':', '(', ' ']).next().unwrap_or_default().to_owned()
-}
-
-fn denied(mut reasons: Vec<Reason>) -> Stop {
-    let mut seen = BTreeSet::new();
-    reasons.retain(|reason| seen.insert(reason.clone()));
-    Stop::Denied(Denial { reasons })
-}
-
-fn refuse(text: &str, mut why: Vec<Reason>) -> Stop {
-    why.insert(0, Reason { steward: None, text: text.to_owned() });
-    denied(why)
 }

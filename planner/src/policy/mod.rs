@@ -2,13 +2,16 @@
 //! the release points, and the check of every edge of a placed graph.
 
 pub mod agreement;
+mod assemble;
 pub mod budget;
 pub mod check;
 pub mod clause;
+pub mod compliant;
 pub mod comply;
 pub mod conditions;
 pub mod decide;
 pub mod decided;
+pub mod denial;
 mod flow;
 pub mod govern;
 pub mod held;
@@ -33,10 +36,12 @@ pub use clause::{
     Archetype, BudgetClause, BudgetLimit, Clause, ClauseRef, Comparison, FilterClause, JoinClause, JoinPartner,
     MaskClause, Obligation, ObligeClause, Period, RowsClause, ShipClause, ShipWhat, TimeUnit,
 };
-pub use comply::{ClauseChoice, CompliantPlan, Denial, ProtectedPart, Reason, Stop, comply};
+pub use compliant::{ClauseChoice, CompliantPlan, ProtectedPart};
+pub use comply::comply;
 pub use conditions::{EntityMinimum, ReleaseConditions, conditions, largest_minimum};
 pub use decide::{BelowMinimum, Cell, CounterRule, DecisionRules, Entities, Fate, KEYS_MAX, decide};
 pub use decided::GroupDecision;
+pub use denial::{Denial, Reason, Stop};
 pub use govern::{Governing, Policy};
 pub use held::{AgreementSet, HeldAgreement};
 pub use hierarchy::{Hierarchy, HierarchyError};

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use datafusion::execution::SessionState;
 use datafusion::prelude::Expr;
 
-use super::comply::Reason;
+use super::denial::Reason;
 use super::govern::Governing;
 use super::matching::Asked;
 use super::release_plan::is_mergeable;

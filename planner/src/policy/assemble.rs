@@ -1,0 +1,182 @@
+//! Protected rows on the way up through a query, and what they become at a release point: scans, joins and predicates
+//! written anew from what the query does, in the one form that crosses the wire.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema};
+use datafusion::common::{Column, JoinType, TableReference};
+use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::{Aggregate, LogicalPlan, LogicalPlanBuilder, TableScanBuilder};
+use datafusion::prelude::Expr;
+use dynamos_proto::ids::ReleaseId;
+
+use super::RelationShape;
+use super::denial::{Reason, Stop, refuse};
+use super::matching::{Asked, is_steward};
+use super::release_plan::key_name;
+use crate::bind::{VisibleTable, canonical, unalias};
+use crate::catalog::TableName;
+use crate::fragment::{EntityColumn, ReleaseShape, ReleasedAggregate};
+use crate::wire::{Leaf, LeafTable};
+
+/// Protected rows: scans, inner joins and predicates, so far.
+pub(super) struct Rows {
+    /// The plan as the query has it, to resolve columns in.
+    pub(super) plan: LogicalPlan,
+    pub(super) scans: Vec<VisibleTable>,
+    pub(super) relation: RelationShape,
+    /// Equalities of stewards that LOCAL keys brought.
+    pub(super) steward_joins: BTreeSet<(Column, Column)>,
+    /// Why they are not released where they are.
+    pub(super) why: Vec<Reason>,
+}
+
+/// An aggregate of the query over the tables' columns.
+pub(super) fn asked(value: &Expr, rows: &Rows) -> Result<Asked, Stop> {
+    let Expr::AggregateFunction(call) = unalias(value) else {
+        return Err(refuse("an aggregate over protected rows must be one function", rows.why.clone()));
+    };
+    let name = call.func.name().to_owned();
+    if !call.params.order_by.is_empty() || call.params.null_treatment.is_some() {
+        return Err(refuse(&format!("`{name}` over protected rows takes no ORDER BY"), rows.why.clone()));
+    }
+    let argument = match call.params.args.as_slice() {
+        [] => None,
+        [Expr::Literal(value, _)] if name == "count" && !value.is_null() && !call.params.distinct => None,
+        [argument] => Some(canonical(&rows.plan, argument)?),
+        _ => return Err(refuse(&format!("`{name}` over protected rows takes one argument"), rows.why.clone())),
+    };
+    let filter = call.params.filter.as_ref().map(|filter| canonical(&rows.plan, filter)).transpose()?;
+    Ok(Asked { function: name, distinct: call.params.distinct, argument, filter })
+}
+
+impl Asked {
+    /// The functions whose values a steward sends so that this one can be merged: itself, but for an average.
+    pub(crate) fn states(&self) -> Vec<Self> {
+        match self.function.as_str() {
+            "avg" => ["sum", "count"].map(|function| Self { function: function.to_owned(), ..self.clone() }).into(),
+            _ => vec![self.clone()],
+        }
+    }
+
+    /// The same aggregate without a widening of its argument's number type that the engine put in itself.
+    pub(crate) fn bare(&self, relation: &RelationShape) -> Self {
+        let mut bare = self.clone();
+        bare.argument = bare.argument.map(|argument| relation.without_widening(&argument));
+        bare
+    }
+}
+
+/// The input of a release point and the places of keys, arguments, filters and entities among its columns.
+pub(super) fn assemble(
+    keys: &[Expr],
+    asked: &[Asked],
+    entities: &[Column],
+    rows: &Rows,
+) -> Result<(ReleaseShape, LogicalPlan), Stop> {
+    let mut columns: Vec<Expr> = keys.to_vec();
+    let mut place = |expr: &Expr| {
+        let at = columns.iter().skip(keys.len()).position(|have| have == expr).map(|index| index + keys.len());
+        at.unwrap_or_else(|| {
+            columns.push(expr.clone());
+            columns.len() - 1
+        })
+    };
+    let aggregates = asked
+        .iter()
+        .map(|value| ReleasedAggregate {
+            function: value.function.clone(),
+            distinct: value.distinct,
+            argument: value.argument.as_ref().map(&mut place),
+            filter: value.filter.as_ref().map(&mut place),
+        })
+        .collect();
+    let entities = entities
+        .iter()
+        .map(|key| EntityColumn { name: key.name.clone(), column: place(&Expr::Column(key.clone())) })
+        .collect();
+    let shape = ReleaseShape { keys: keys.len(), aggregates, entities };
+    let named = columns.into_iter().enumerate().map(|(index, expr)| expr.alias(format!("c{index}")));
+    let input = relation_plan(rows)?.project(named.collect::<Vec<_>>())?.build()?;
+    Ok((shape, input))
+}
+
+/// Scans, joins and predicates written anew from what the query does, in the one form that crosses the wire.
+fn relation_plan(rows: &Rows) -> Result<LogicalPlanBuilder, Stop> {
+    let mut waiting: Vec<&VisibleTable> = rows.scans.iter().collect();
+    let mut plan: Option<LogicalPlanBuilder> = None;
+    let pairs: Vec<&(Column, Column)> = rows.relation.joins.iter().chain(&rows.steward_joins).collect();
+    while !waiting.is_empty() {
+        let connected = |table: &&VisibleTable, have: &LogicalPlanBuilder| {
+            let of_table = reference(&table.name);
+            pairs.iter().any(|(one, other)| {
+                let here = |column: &Column| column.relation.as_ref() == Some(&of_table);
+                let there = |column: &Column| have.schema().index_of_column(column).is_ok();
+                !is_steward(one) && ((here(one) && there(other)) || (here(other) && there(one)))
+            })
+        };
+        let next = match &plan {
+            None => 0,
+            Some(have) => waiting.iter().position(|table| connected(table, have)).unwrap_or(0),
+        };
+        let table = waiting.remove(next);
+        let scan = scan_of(table)?;
+        plan = Some(match plan {
+            None => scan,
+            Some(have) => {
+                let right = scan.build()?;
+                let of_right = |column: &Column| right.schema().index_of_column(column).is_ok();
+                let of_left = |column: &Column| have.schema().index_of_column(column).is_ok();
+                let mut on = (Vec::new(), Vec::new());
+                for (one, other) in &pairs {
+                    let pair = if of_left(one) && of_right(other) {
+                        Some((one, other))
+                    } else if of_left(other) && of_right(one) {
+                        Some((other, one))
+                    } else {
+                        None
+                    };
+                    if let Some((left, right)) = pair {
+                        on.0.push(left.clone());
+                        on.1.push(right.clone());
+                    }
+                }
+                have.join(right, JoinType::Inner, on, None)?
+            }
+        });
+    }
+    let mut plan = plan.ok_or_else(|| refuse("a relation needs a table", Vec::new()))?;
+    if let Some(predicate) = datafusion::logical_expr::utils::conjunction(rows.relation.predicates.clone()) {
+        plan = plan.filter(predicate)?;
+    }
+    Ok(plan)
+}
+
+fn reference(table: &TableName) -> TableReference {
+    TableReference::partial(table.schema.clone(), table.table.clone())
+}
+
+/// A scan whose columns are called `schema.table.column`, of whichever steward or federated table.
+fn scan_of(table: &VisibleTable) -> Result<LogicalPlanBuilder, Stop> {
+    let source = provider_as_source(LeafTable::visible(table.clone()));
+    let scan = TableScanBuilder::new(reference(&table.name), source).build()?;
+    Ok(LogicalPlanBuilder::from(LogicalPlan::TableScan(scan)))
+}
+
+/// The released relation as the rest of the plan sees it: a scan of `$release.rN` under the aggregate's own column names.
+pub(super) fn release_leaf(id: ReleaseId, aggregate: &Aggregate, keys: usize) -> Result<LogicalPlan, Stop> {
+    let fields = aggregate.schema.fields().iter().enumerate().map(|(index, field)| {
+        let name = index.checked_sub(keys).map_or_else(|| key_name(index), |value| format!("v{value}"));
+        Field::new(name, field.data_type().clone(), true)
+    });
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let reference = Leaf::Release(id).to_reference();
+    let scan = TableScanBuilder::new(reference, provider_as_source(LeafTable::new(schema))).build()?;
+    let wanted = aggregate.schema.columns();
+    let columns = scan.projected_schema.columns().into_iter().zip(wanted);
+    let renamed =
+        columns.map(|(have, want)| Expr::from(have).alias_qualified(want.relation.clone(), want.name.clone()));
+    let renamed: Vec<Expr> = renamed.collect();
+    Ok(LogicalPlanBuilder::from(LogicalPlan::TableScan(scan)).project(renamed)?.build()?)
+}
