@@ -13,7 +13,7 @@ use dynamos_proto::ids::ReleaseId;
 
 use super::RelationShape;
 use super::denial::{Reason, Stop, refuse};
-use super::matching::{Asked, is_steward};
+use super::matching::{Asked, is_steward, paired_key};
 use super::release_plan::key_name;
 use crate::bind::{VisibleTable, canonical, unalias};
 use crate::catalog::TableName;
@@ -60,11 +60,15 @@ impl Asked {
         }
     }
 
-    /// The same aggregate without a widening of its argument's number type that the engine put in itself.
+    /// The same aggregate without a widening of its argument's number type, or a pairing of a LOCAL key that is counted, which
+    /// the engine put in itself.
     pub(crate) fn bare(&self, relation: &RelationShape) -> Self {
-        let mut bare = self.clone();
-        bare.argument = bare.argument.map(|argument| relation.without_widening(&argument));
-        bare
+        let counted = self.distinct && self.function == "count";
+        let bare = |argument: &Expr| match paired_key(unalias(argument)) {
+            Some(key) if counted => key.clone(),
+            _ => relation.without_widening(argument),
+        };
+        Self { argument: self.argument.as_ref().map(bare), ..self.clone() }
     }
 }
 
@@ -179,4 +183,32 @@ pub(super) fn release_leaf(id: ReleaseId, aggregate: &Aggregate, keys: usize) ->
         columns.map(|(have, want)| Expr::from(have).alias_qualified(want.relation.clone(), want.name.clone()));
     let renamed: Vec<Expr> = renamed.collect();
     Ok(LogicalPlanBuilder::from(LogicalPlan::TableScan(scan)).project(renamed)?.build()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::common::ScalarValue;
+    use datafusion::functions::string::expr_fn::concat;
+    use datafusion::logical_expr::{cast, lit, when};
+    use datafusion::prelude::col;
+
+    use super::*;
+
+    /// What `function` of a LOCAL key paired with its steward is taken for.
+    fn taken(function: &str, distinct: bool) -> Expr {
+        let text = cast(col("k"), arrow::datatypes::DataType::Utf8);
+        let steward = lit(ScalarValue::from("a/"));
+        let pair = when(col("k").is_not_null(), concat(vec![steward, text])).end().unwrap();
+        let asked = Asked { function: function.into(), distinct, argument: Some(pair), filter: None };
+        asked.bare(&RelationShape::default()).argument.unwrap()
+    }
+
+    #[test]
+    fn only_a_count_of_different_pairs_is_one_of_the_key() {
+        assert_eq!(taken("count", true), col("k"));
+        // The largest text is another person than the largest number.
+        for (function, distinct) in [("max", false), ("min", false), ("max", true), ("count", false)] {
+            assert_ne!(taken(function, distinct), col("k"), "{function}");
+        }
+    }
 }

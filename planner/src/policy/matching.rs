@@ -361,7 +361,11 @@ impl RelationShape {
         let mut disclosed: Vec<Expr> = Vec::new();
         let others = self.predicates.iter().filter(|predicate| !own.contains(predicate));
         let touched = touched_by(others).into_iter().map(Expr::Column);
-        for expr in outputs.iter().map(|expr| self.without_widening(expr)).chain(touched) {
+        // A key that is paired with its steward tells the key.
+        let bare = |expr: &Expr| {
+            paired_key(crate::bind::unalias(expr)).map_or_else(|| self.without_widening(expr), Expr::clone)
+        };
+        for expr in outputs.iter().map(bare).chain(touched) {
             if !disclosed.contains(&expr) {
                 disclosed.push(expr);
             }
@@ -370,11 +374,8 @@ impl RelationShape {
     }
 
     /// A cast between number types or between text types, put in by the engine so that a function or several stewards'
-    /// columns have one type, is the column itself; so is a LOCAL key that was paired with its steward to be counted.
+    /// columns have one type, is the column itself.
     pub fn without_widening(&self, expr: &Expr) -> Expr {
-        if let Some(key) = paired_key(crate::bind::unalias(expr)) {
-            return key.clone();
-        }
         if let Expr::Cast(cast) = crate::bind::unalias(expr)
             && let Expr::Column(column) = cast.expr.as_ref()
             && let Some(kind) = self.column_type(column)
@@ -400,8 +401,8 @@ impl RelationShape {
 }
 
 /// The key of `CASE WHEN key IS NOT NULL THEN concat(steward, '/', key) END`, which tells keys of several stewards apart and
-/// nothing else.
-fn paired_key(expr: &Expr) -> Option<&Expr> {
+/// nothing else. Counting different pairs is counting different keys; any other function of the pair is not that of the key.
+pub(super) fn paired_key(expr: &Expr) -> Option<&Expr> {
     let Expr::Case(case) = expr else { return None };
     let ([(when, then)], None, None) = (case.when_then_expr.as_slice(), &case.expr, &case.else_expr) else {
         return None;
