@@ -59,6 +59,12 @@ type Refuse<'a> = dyn FnMut(String, &'static str) + 'a;
 fn check_release(release: &ReleaseClause, refuse: &mut Refuse<'_>) {
     check_from(&release.from, refuse);
     let ReleaseWhat::Aggregates(aggregates) = &release.what else {
+        if release.filter.is_some() {
+            refuse(
+                "RELEASE ROWS … WHERE".to_owned(),
+                "rows are released as the view has them; say ROWS ON … WHERE instead",
+            );
+        }
         if !release.from.joins.is_empty() {
             refuse("RELEASE ROWS … JOIN".to_owned(), "rows are released table by table; list each table's own columns");
         }
@@ -228,7 +234,7 @@ mod tests {
     #[test]
     fn accepts_what_is_enforced() {
         for clauses in [
-            "RELEASE ROWS (a, b) FROM t WHERE a > 1",
+            "RELEASE ROWS (a, b) FROM t",
             "RELEASE ROWS (*) FROM t, SHIP ROWS (*) FROM t TO ANY",
             "RELEASE avg, count, median OF a, * BY b, year(c) FROM t JOIN u ON k MINIMUM 10 DISTINCT k ELSE FAIL",
             "c: RELEASE sum OF a FROM t MINIMUM 10 DISTINCT k ELSE DROP, SHIP PARTIALS OF c TO surf, COORDINATOR",
@@ -248,6 +254,7 @@ mod tests {
         for (clauses, what) in [
             ("RELEASE sum OF a FROM t MINIMUM 2 SITES", "1: MINIMUM … SITES without MINIMUM … DISTINCT"),
             ("RELEASE sum OF a FROM t DOMINANCE 0.5", "1: DOMINANCE"),
+            ("RELEASE ROWS (a) FROM t WHERE a > 1", "1: RELEASE ROWS … WHERE"),
             ("RELEASE ROWS (a) FROM t JOIN u ON k", "1: RELEASE ROWS … JOIN"),
             ("RELEASE sum OF a FROM t LEFT JOIN u ON k", "1: LEFT JOIN"),
             ("MASK a AS 1, SHIP ROWS (b) FROM t LEFT JOIN u ON k TO surf", "2: LEFT JOIN"),
