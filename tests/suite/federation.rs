@@ -1,6 +1,6 @@
 //! A federation for one test: files in a temporary folder, every role in this process.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use dynamos_cli::demo::{rows, scene};
 use dynamos_cli::federation::{Client, Design, Federation, Layout, Processes, connect, query, ready};
@@ -46,6 +46,17 @@ impl TestFederation {
     pub async fn stop(self) {
         self.federation.stop().await.unwrap();
     }
+}
+
+/// The folder of the published wage data; none, and a word about it, where the machine does not have them.
+pub fn published_wages() -> Option<PathBuf> {
+    let folder = std::env::var_os("DYNAMOS_WAGEGAP").map(PathBuf::from);
+    let beside = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/wagegap"));
+    let found = folder.or_else(|| beside.is_dir().then_some(beside));
+    if found.is_none() {
+        println!("the published wage data is not on this machine; set DYNAMOS_WAGEGAP to its folder to run this test");
+    }
+    found
 }
 
 /// The answer as rows of text.

@@ -2,12 +2,11 @@
 //! left by subtracting what else the requester may know, tried by somebody who has all rows.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
 use dynamos_cli::demo::Truth;
 use dynamos_cli::federation::Client;
 
-use crate::federation::{TestFederation, answer, error};
+use crate::federation::{TestFederation, answer, error, published_wages};
 
 const FROM: &str = "wages.personen p JOIN wages.aanstellingen a ON p.unieknr = a.unieknr";
 const MINIMUM: usize = 10;
@@ -266,12 +265,7 @@ async fn b6_per_site_merges_what_each_steward_releases_alone() {
 /// What the conditions cost on the published wage data, and that they hold there.
 #[tokio::test(flavor = "multi_thread")]
 async fn b4_b5_hold_on_the_published_wage_data() {
-    let folder = std::env::var_os("DYNAMOS_WAGEGAP").map(PathBuf::from);
-    let beside = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/wagegap"));
-    let Some(folder) = folder.or_else(|| beside.is_dir().then_some(beside)) else {
-        println!("the published wage data is not on this machine; set DYNAMOS_WAGEGAP to its folder to run this test");
-        return;
-    };
+    let Some(folder) = published_wages() else { return };
     let federation = TestFederation::start(Some(&folder)).await;
     let rows = all_rows(&federation).await;
     let mut analyst = under(&federation, "strict", "ELSE DROP").await;

@@ -1,12 +1,10 @@
 //! Requests of the original middleware, over Flight SQL, against the truth over all data at once.
 
-use std::path::{Path, PathBuf};
-
 use dynamos_cli::demo::Truth;
 use dynamos_cli::request::{RequestArgs, RequestError, ask};
-use dynamos_cli::shell::{Format, Reader, Secret};
+use dynamos_cli::shell::{Access, Format, Reader, Secret};
 
-use crate::federation::TestFederation;
+use crate::federation::{TestFederation, published_wages};
 
 const USER: &str = "analyst@uva.nl";
 const TRUTH: &str = "SELECT p.geslacht, avg(a.salschal) FROM wages.personen p JOIN wages.aanstellingen a \
@@ -50,13 +48,14 @@ async fn asked(federation: &TestFederation, request: &str, placement: &str) -> (
         average_of: "Salschal".into(),
         placement: placement.parse().unwrap(),
         server: Some(federation.layout.uri().replace("127.0.0.1", "localhost")),
-        format: Format::Csv,
-        purpose: Some("statistics".into()),
-        user: Some(USER.into()),
-        token: Some(Secret::from(federation.layout.user(USER).unwrap().token.clone())),
-        token_file: None,
-        ca: Some(federation.layout.ca_file()),
-        info: None,
+        access: Access {
+            format: Format::Csv,
+            purpose: Some("statistics".into()),
+            user: Some(USER.into()),
+            token: Some(Secret::from(federation.layout.user(USER).unwrap().token.clone())),
+            ca: Some(federation.layout.ca_file()),
+            ..Access::default()
+        },
     };
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let outcome = ask(&args, Reader::Program, &mut out, &mut err).await;
@@ -126,12 +125,7 @@ async fn what_the_agreements_do_not_release_is_refused_for_a_request_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_published_wage_data_gives_the_published_averages() {
-    let folder = std::env::var_os("DYNAMOS_WAGEGAP").map(PathBuf::from);
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/wagegap");
-    let Some(folder) = folder.or_else(|| beside.is_dir().then_some(beside)) else {
-        println!("the published wage data is not on this machine; set DYNAMOS_WAGEGAP to its folder to run this test");
-        return;
-    };
+    let Some(folder) = published_wages() else { return };
     let federation = TestFederation::start(Some(&folder)).await;
     let both = [(vec!["M".to_owned()], 11.287), (vec!["V".to_owned()], 10.042)];
     for placement in ["compute_to_data", "data_to_compute"] {

@@ -1,12 +1,10 @@
 //! The wage question and what surrounds it: right under every placement, refused where the agreements say so, gone after a
 //! revocation.
 
-use std::path::PathBuf;
-
 use dynamos_cli::demo::{Truth, compare, questions};
 use dynamos_proto::status::Code;
 
-use crate::federation::{TestFederation, answer, error};
+use crate::federation::{TestFederation, answer, error, published_wages};
 
 const BOTH: &str = "SELECT p.geslacht, avg(a.salschal), count(*) FROM wages.personen p \
     JOIN wages.aanstellingen a ON p.unieknr = a.unieknr GROUP BY p.geslacht ORDER BY p.geslacht";
@@ -49,12 +47,7 @@ async fn sample_questions_are_answered_right_under_every_placement_that_is_legal
 
 #[tokio::test(flavor = "multi_thread")]
 async fn published_wage_data_gives_the_published_truth() {
-    let folder = std::env::var_os("DYNAMOS_WAGEGAP").map(PathBuf::from);
-    let beside = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/wagegap"));
-    let Some(folder) = folder.or_else(|| beside.is_dir().then_some(beside)) else {
-        println!("the published wage data is not on this machine; set DYNAMOS_WAGEGAP to its folder to run this test");
-        return;
-    };
+    let Some(folder) = published_wages() else { return };
     let federation = TestFederation::start(Some(&folder)).await;
     for placement in ["auto", "compute_to_data", "data_to_compute"] {
         let (uva, vu) = (at("uva"), at("vu"));
@@ -167,6 +160,9 @@ async fn a_steward_sees_what_an_agreement_would_change_before_it_is_in_force() {
     let recent = answer(&mut steward, &format!("{counts_only} FOR RECENT QUERIES")).await;
     let asked = recent.iter().find(|row| row[1] == "analyst@uva.nl of uva").unwrap();
     assert!(asked[3].starts_with("permitted") && asked[4].starts_with("denied"), "{asked:?}");
+    // Of others' tables alone it is told nothing.
+    let foreign = error(&mut steward, &format!("{counts_only} FOR {}", at("uva"))).await;
+    assert_eq!(foreign.code, Code::InvalidArgument, "{foreign}");
     // Nothing has changed, and nobody else may try.
     assert_eq!(answer(&mut analyst, BOTH).await.len(), 2);
     for user in ["analyst@uva.nl", "steward@uva.nl"] {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use dynamos_planner::Placement;
 
-use crate::shell::{Format, Secret, SqlArgs};
+use crate::shell::{Access, SqlArgs};
 
 /// Asks a request of the original middleware. The SQL that it stands for goes to standard error, the result to standard
 /// output.
@@ -39,49 +39,15 @@ pub struct RequestArgs {
     #[arg(long, value_name = "URI")]
     pub server: Option<String>,
 
-    /// How to print results: `json` is one object per line, `arrow` an IPC stream per statement
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    pub format: Format,
-
-    /// Purpose to state
-    #[arg(long)]
-    pub purpose: Option<String>,
-
-    /// User to log in as; with an info file the request's user, if none is given
-    #[arg(long)]
-    pub user: Option<String>,
-
-    /// Token of the user; visible to others in the process list, so prefer `--token-file` or `DYNAMOS_TOKEN`
-    #[arg(long, conflicts_with = "token_file")]
-    pub token: Option<Secret>,
-
-    /// File that holds the token
-    #[arg(long, value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
-
-    /// PEM file of the certificate authority that signed the server's certificate
-    #[arg(long, value_name = "FILE")]
-    pub ca: Option<PathBuf>,
-
-    /// Connection file that `dynamos demo --info` writes: server, certificate authority, users and tokens
-    #[arg(long, value_name = "FILE")]
-    pub info: Option<PathBuf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would print it in place of the command's own description")]
+    pub access: Access,
 }
 
 impl RequestArgs {
     /// The shell's arguments that run these statements as this user.
     pub(super) fn shell(&self, commands: Vec<String>, user: Option<String>) -> SqlArgs {
-        SqlArgs {
-            uri: self.server.clone(),
-            commands,
-            file: None,
-            format: self.format,
-            purpose: self.purpose.clone(),
-            user,
-            token: self.token.clone(),
-            token_file: self.token_file.clone(),
-            ca: self.ca.clone(),
-            info: self.info.clone(),
-        }
+        let access = Access { user, ..self.access.clone() };
+        SqlArgs { uri: self.server.clone(), commands, file: None, access }
     }
 }

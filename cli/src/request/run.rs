@@ -60,12 +60,13 @@ pub async fn ask(
         writeln!(err, "-- {note}")?;
     }
     let named = request.user.as_ref().map(RequestUser::name);
-    if let (Some(user), Some(named)) = (&args.user, named)
+    if let (Some(user), Some(named)) = (&args.access.user, named)
         && user != named
     {
         writeln!(err, "-- user: the request is of `{named}`, asked as `{user}`")?;
     }
-    let user = args.user.clone().or_else(|| args.info.is_some().then(|| named.map(str::to_owned)).flatten());
+    let user =
+        args.access.user.clone().or_else(|| args.access.info.is_some().then(|| named.map(str::to_owned)).flatten());
     let mut commands = match args.placement {
         Placement::Auto => Vec::new(),
         chosen => vec![format!("SET dynamos.placement = '{}';", chosen.as_str())],

@@ -23,6 +23,16 @@ pub struct SqlArgs {
     #[arg(short = 'f', long = "file", value_name = "FILE")]
     pub file: Option<PathBuf>,
 
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would print it in place of the command's own description")]
+    pub access: Access,
+}
+
+// As whom a server is asked, and how answers are printed: the same for every subcommand that asks one. A plain comment, since
+// a documentation comment would take the place of the subcommand's own.
+#[derive(Args, Clone, Debug, Default)]
+#[expect(missing_docs, reason = "clap would print it in place of the command's own description")]
+pub struct Access {
     /// How to print results: `json` is one object per line, `arrow` an IPC stream per statement
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
@@ -50,4 +60,13 @@ pub struct SqlArgs {
     /// Connection file that `dynamos demo --info` writes: server, certificate authority, users and tokens
     #[arg(long, value_name = "FILE")]
     pub info: Option<PathBuf>,
+}
+
+#[cfg(test)]
+impl SqlArgs {
+    /// The same with another access.
+    pub(super) fn with(mut self, change: impl FnOnce(&mut Access)) -> Self {
+        change(&mut self.access);
+        self
+    }
 }

@@ -31,7 +31,7 @@ mod test_server;
 #[cfg(test)]
 mod tests;
 
-pub use args::SqlArgs;
+pub use args::{Access, SqlArgs};
 pub(crate) use error::ShellError;
 pub use render::Format;
 pub use run::run;

@@ -86,7 +86,7 @@ pub(super) async fn work(
         }
     }
     console.err.flush()?;
-    let mut session = Session::new(client, console, interrupts, args.format);
+    let mut session = Session::new(client, console, interrupts, args.access.format);
     if let Some(purpose) = &target.purpose {
         session.state_purpose(purpose).await?;
     }

@@ -243,10 +243,10 @@ impl SqlArgs {
     /// Where these arguments lead, given the environment's variables.
     pub(super) fn resolve(&self, variable: &dyn Fn(&str) -> Option<String>) -> Result<Target, TargetError> {
         let variable = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
-        let info = self.info.as_deref().map(Info::load).transpose()?;
+        let info = self.access.info.as_deref().map(Info::load).transpose()?;
         let uri = self.uri.clone().or_else(|| info.as_ref().map(|info| info.uri.clone()));
         let server: ServerUri = uri.or_else(|| variable(URI_VARIABLE)).ok_or(TargetError::NoUri)?.parse()?;
-        let ca_file = self.ca.as_ref().or_else(|| info.as_ref().and_then(|info| info.ca_file.as_ref()));
+        let ca_file = self.access.ca.as_ref().or_else(|| info.as_ref().and_then(|info| info.ca_file.as_ref()));
         let ca_pem = match (server.transport, ca_file) {
             (Transport::Plain, _) => None,
             (Transport::Tls, Some(path)) => Some(read(path)?),
@@ -254,11 +254,11 @@ impl SqlArgs {
         };
         let given = self.given_token()?;
         let listed = match (&given, &info) {
-            (None, Some(info)) => info.user(self.user.as_deref())?,
-            (Some(_), Some(info)) => info.users.iter().find(|user| Some(&user.user) == self.user.as_ref()),
+            (None, Some(info)) => info.user(self.access.user.as_deref())?,
+            (Some(_), Some(info)) => info.users.iter().find(|user| Some(&user.user) == self.access.user.as_ref()),
             (_, None) => None,
         };
-        let user = self.user.clone().or_else(|| listed.map(|listed| listed.user.clone()));
+        let user = self.access.user.clone().or_else(|| listed.map(|listed| listed.user.clone()));
         let token = given.or_else(|| listed.map(|listed| listed.token.clone()));
         let token = token.or_else(|| variable(TOKEN_VARIABLE).map(Secret::from));
         let credentials = match (user, token) {
@@ -268,11 +268,11 @@ impl SqlArgs {
             (None, None) => Credentials::Anonymous,
         };
         let known_purposes = listed.map(|listed| listed.purposes.clone()).unwrap_or_default();
-        Ok(Target { server, ca_pem, credentials, purpose: self.purpose.clone(), known_purposes })
+        Ok(Target { server, ca_pem, credentials, purpose: self.access.purpose.clone(), known_purposes })
     }
 
     fn given_token(&self) -> Result<Option<Secret>, TargetError> {
-        match (&self.token, &self.token_file) {
+        match (&self.access.token, &self.access.token_file) {
             (Some(token), _) => Ok(Some(token.clone())),
             (None, Some(path)) => Ok(Some(Secret::from(String::from_utf8_lossy(&read(path)?).into_owned()))),
             (None, None) => Ok(None),
@@ -300,7 +300,7 @@ mod tests {
     }
 
     fn with_info(folder: &tempfile::TempDir) -> SqlArgs {
-        SqlArgs { info: Some(folder.path().join("info.json")), ..SqlArgs::default() }
+        SqlArgs::default().with(|access| access.info = Some(folder.path().join("info.json")))
     }
 
     fn empty(_: &str) -> Option<String> {
@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn info_file_gives_server_authority_and_the_users_token() {
         let folder = info_folder();
-        let target = SqlArgs { user: Some("alice".into()), ..with_info(&folder) }.resolve(&full).unwrap();
+        let target = with_info(&folder).with(|access| access.user = Some("alice".into())).resolve(&full).unwrap();
         assert_eq!(target.server.to_string(), "grpc+tls://127.0.0.1:4711");
         assert_eq!(target.ca_pem.as_deref(), Some(b"authority".as_slice()));
         assert_eq!(target.credentials, basic("alice", "t-alice"));
@@ -332,12 +332,11 @@ mod tests {
     #[test]
     fn flags_win_over_the_info_file() {
         let folder = info_folder();
-        let args = SqlArgs {
-            uri: Some("grpc://localhost:1".into()),
-            user: Some("bob".into()),
-            token_file: Some(folder.path().join("token")),
-            ..with_info(&folder)
-        };
+        let args = with_info(&folder).with(|access| {
+            access.user = Some("bob".into());
+            access.token_file = Some(folder.path().join("token"));
+        });
+        let args = SqlArgs { uri: Some("grpc://localhost:1".into()), ..args };
         let target = args.resolve(&empty).unwrap();
         assert_eq!(target.server.to_string(), "grpc://localhost:1");
         assert_eq!(target.credentials, basic("bob", "t-file"));
@@ -348,7 +347,7 @@ mod tests {
         let target = SqlArgs::default().resolve(&full).unwrap();
         assert_eq!(target.server.to_string(), "grpc://127.0.0.1:9");
         assert_eq!(target.credentials, Credentials::Bearer(Secret::from("t-env".to_owned())));
-        let target = SqlArgs { user: Some("carol".into()), ..SqlArgs::default() }.resolve(&full).unwrap();
+        let target = SqlArgs::default().with(|access| access.user = Some("carol".into())).resolve(&full).unwrap();
         assert_eq!(target.credentials, basic("carol", "t-env"));
     }
 
@@ -358,15 +357,16 @@ mod tests {
         let error = |args: SqlArgs| args.resolve(&empty).unwrap_err().to_string();
         assert!(error(SqlArgs::default()).contains("no server to connect to"));
         assert!(error(with_info(&folder)).contains("choose one with `--user`: `alice`, `bob`"));
-        let unknown = SqlArgs { user: Some("eve".into()), ..with_info(&folder) };
+        let unknown = with_info(&folder).with(|access| access.user = Some("eve".into()));
         assert!(error(unknown).contains("user `eve` is not in the info file"));
         let tls = SqlArgs { uri: Some("grpc+tls://h:1".into()), ..SqlArgs::default() };
         assert!(error(tls).contains("needs `--ca FILE`"));
-        let user = SqlArgs { uri: Some("grpc://h:1".into()), user: Some("eve".into()), ..SqlArgs::default() };
+        let user = SqlArgs { uri: Some("grpc://h:1".into()), ..SqlArgs::default() };
+        let user = user.with(|access| access.user = Some("eve".into()));
         assert!(error(user).contains("no token for user `eve`"));
-        let missing = SqlArgs { info: Some(folder.path().join("nothing.json")), ..SqlArgs::default() };
+        let missing = SqlArgs::default().with(|access| access.info = Some(folder.path().join("nothing.json")));
         assert!(error(missing).contains("cannot read"));
-        let other = SqlArgs { info: Some(folder.path().join("ca.pem")), ..SqlArgs::default() };
+        let other = SqlArgs::default().with(|access| access.info = Some(folder.path().join("ca.pem")));
         assert!(error(other).contains("is not a connection file"));
     }
 
@@ -382,7 +382,7 @@ mod tests {
 
     #[test]
     fn debug_output_masks_tokens() {
-        let args = SqlArgs { token: Some(Secret::from("hunter2".to_owned())), ..SqlArgs::default() };
+        let args = SqlArgs::default().with(|access| access.token = Some(Secret::from("hunter2".to_owned())));
         assert!(!format!("{args:?}").contains("hunter2"));
     }
 }

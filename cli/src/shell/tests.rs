@@ -34,13 +34,12 @@ impl Outcome {
 }
 
 fn args(server: &TestServer, commands: &[&str]) -> SqlArgs {
-    SqlArgs {
-        uri: Some(format!("grpc://{}", server.address)),
-        user: Some("alice".to_owned()),
-        token: Some(Secret::from(TOKEN.to_owned())),
-        commands: commands.iter().map(|&command| command.to_owned()).collect(),
-        ..SqlArgs::default()
-    }
+    let commands = commands.iter().map(|&command| command.to_owned()).collect();
+    let args = SqlArgs { uri: Some(format!("grpc://{}", server.address)), commands, ..SqlArgs::default() };
+    args.with(|access| {
+        access.user = Some("alice".to_owned());
+        access.token = Some(Secret::from(TOKEN.to_owned()));
+    })
 }
 
 async fn run_with(args: &SqlArgs, interrupts: Interrupts, reader: Reader) -> Outcome {
@@ -63,7 +62,7 @@ async fn run_commands(commands: &[&str]) -> (TestServer, Outcome) {
 #[tokio::test]
 async fn the_session_carries_bearer_cookie_and_purpose() {
     let server = TestServer::start(None).await;
-    let args = SqlArgs { purpose: Some("study".to_owned()), ..args(&server, &["SELECT purpose"]) };
+    let args = args(&server, &["SELECT purpose"]).with(|access| access.purpose = Some("study".to_owned()));
     let outcome = run(&args).await;
     outcome.result.as_ref().unwrap();
     assert_eq!(outcome.text(), " purpose\n---------\n study\n(1 row)\n");
@@ -79,16 +78,16 @@ async fn results_of_several_batches_are_one_result_in_every_format() {
         (Format::Csv, "n\r\n1\r\n2\r\n30\r\n"),
         (Format::Json, "{\"n\":1}\n{\"n\":2}\n{\"n\":30}\n"),
     ] {
-        let outcome = run(&SqlArgs { format, ..args(&server, &["SELECT rows"]) }).await;
+        let outcome = run(&args(&server, &["SELECT rows"]).with(|access| access.format = format)).await;
         outcome.result.as_ref().unwrap();
         assert_eq!(outcome.text(), expected);
     }
-    let arrow = SqlArgs { format: Format::Arrow, ..args(&server, &["SELECT rows"]) };
+    let arrow = args(&server, &["SELECT rows"]).with(|access| access.format = Format::Arrow);
     let outcome = run(&arrow).await;
     let batches: Vec<_> = StreamReader::try_new(outcome.out.as_slice(), None).unwrap().map(Result::unwrap).collect();
     assert_eq!(batches.iter().map(|batch| batch.num_rows()).collect::<Vec<_>>(), [2, 1]);
     for command in ["SELECT rows", "\\d person_nen"] {
-        let arrow = SqlArgs { format: Format::Arrow, ..args(&server, &[command]) };
+        let arrow = args(&server, &[command]).with(|access| access.format = Format::Arrow);
         let outcome = run_with(&arrow, Interrupts::manual().1, Reader::Terminal).await;
         assert!(outcome.report().contains("arrow output is binary"), "{command}");
         assert!(outcome.out.is_empty());
@@ -116,7 +115,7 @@ async fn the_first_error_ends_the_run_with_code_message_and_hint() {
 #[tokio::test]
 async fn a_refused_login_keeps_the_servers_words() {
     let server = TestServer::start(None).await;
-    let args = SqlArgs { token: Some(Secret::from("wrong".to_owned())), ..args(&server, &["SELECT rows"]) };
+    let args = args(&server, &["SELECT rows"]).with(|access| access.token = Some(Secret::from("wrong".to_owned())));
     let report = run(&args).await.report();
     assert_eq!(report, "error: UNAUTHENTICATED: wrong user or token\nhint: ask the federation for a new token\n");
 }
@@ -156,7 +155,7 @@ TABLE uva.wages.person_nen
 (2 rows)
 ";
     assert_eq!(outcome.text(), expected);
-    let csv = run(&SqlArgs { format: Format::Csv, ..args(&server, &["\\d person_nen"]) }).await;
+    let csv = run(&args(&server, &["\\d person_nen"]).with(|access| access.format = Format::Csv)).await;
     assert_eq!(csv.text().lines().count(), 5, "both catalogs' columns under one header: {}", csv.text());
     assert!(csv.text().contains("vu.wages.person_nen,name,VARCHAR,false\r\n"));
     assert!(run(&args(&server, &["\\d nothing"])).await.report().contains("there is no such table"));
@@ -220,12 +219,10 @@ async fn connects_over_tls_with_the_authority_of_the_info_file() {
         "users": [{"user": "alice", "token": TOKEN, "purposes": ["study"]}],
     });
     std::fs::write(folder.path().join("info.json"), info.to_string()).unwrap();
-    let args = SqlArgs {
-        info: Some(folder.path().join("info.json")),
-        commands: vec!["SELECT rows".to_owned()],
-        format: Format::Csv,
-        ..SqlArgs::default()
-    };
+    let args = SqlArgs { commands: vec!["SELECT rows".to_owned()], ..SqlArgs::default() }.with(|access| {
+        access.info = Some(folder.path().join("info.json"));
+        access.format = Format::Csv;
+    });
     let outcome = run(&args).await;
     outcome.result.as_ref().unwrap();
     assert_eq!(outcome.text(), "n\r\n1\r\n2\r\n30\r\n");

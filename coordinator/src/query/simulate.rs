@@ -1,6 +1,6 @@
 //! SIMULATE AGREEMENT: what would be decided if an agreement were in force, beside what is decided now. Nothing is changed,
-//! nothing runs, and no decision is recorded. It is for the agreement's own steward, who learns of other stewards'
-//! agreements only whether they stand in the way.
+//! nothing runs, and no decision is recorded. It is for the agreement's own steward, who may ask for its own tables
+//! only, and learns of other stewards' agreements no more than that one of them stands in the way.
 
 use std::sync::Arc;
 
@@ -50,7 +50,10 @@ impl QueryEngine {
         let base = self.request(caller)?;
         let steward = SiteId::new(&agreement.steward);
         let cases = match query {
-            Some(sql) => grantees(&agreement, &sql, base.default_schema.as_ref()),
+            Some(sql) => {
+                Self::must_name(&steward, &sql, &base)?;
+                grantees(&agreement, &sql, base.default_schema.as_ref())
+            }
             None => self.recent(&steward, &base),
         };
         let mut rows = Vec::new();
@@ -66,6 +69,16 @@ impl QueryEngine {
             rows.push(named.into_iter().chain(decided.map(Some)).collect());
         }
         text::outcome(&COLUMNS, rows)
+    }
+
+    /// A query over others' tables alone would tell what their agreements say to others.
+    fn must_name(steward: &SiteId, sql: &str, base: &PlanRequest) -> Result<(), ServiceError> {
+        let named = stewards_named(sql, &base.snapshot.catalog)
+            .map_err(|error| ServiceError::new(error.code(), error.to_string()))?;
+        if named.contains(steward) {
+            return Ok(());
+        }
+        Err(ServiceError::new(Code::InvalidArgument, format!("the query names no table of `{steward}`")))
     }
 
     /// Queries that named a table of this steward, the newest first.
@@ -106,15 +119,9 @@ fn denied(refusal: &Refusal, steward: &SiteId) -> String {
     let foreign = |other: &Option<SiteId>| other.as_ref().is_some_and(|other| other != steward);
     let own = refusal.reasons.iter().filter(|reason| !foreign(&reason.steward)).map(|reason| reason.text.clone());
     let mut texts: Vec<String> = own.collect();
-    let mut others: Vec<String> = refusal
-        .reasons
-        .iter()
-        .filter(|reason| foreign(&reason.steward))
-        .flat_map(|reason| &reason.steward)
-        .map(ToString::to_string)
-        .collect();
-    others.dedup();
-    texts.extend(others.into_iter().map(|other| format!("`{other}` does not allow it")));
+    if refusal.reasons.iter().any(|reason| foreign(&reason.steward)) {
+        texts.push("another steward does not allow it".to_owned());
+    }
     format!("denied: {}", texts.join("; "))
 }
 
