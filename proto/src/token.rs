@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_organisation_can_vouch() {
+    fn e1_only_the_organisation_can_vouch() {
         let (uva, vu) = (SigningKey::from_seed(&[1; 32]).unwrap(), SigningKey::from_seed(&[2; 32]).unwrap());
         let issuers = Issuers::from([("uva".into(), uva.public()), ("vu".into(), vu.public())]);
         assert_eq!(verify(&issue(&claims(), &uva).unwrap(), &issuers, 999), Ok(claims()));

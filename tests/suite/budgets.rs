@@ -32,7 +32,7 @@ fn ledger(federation: &TestFederation, place: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_fourth_question_is_refused_by_name_and_everything_is_on_record() {
+async fn e4_the_fourth_question_is_refused_by_name_and_everything_is_on_record() {
     let federation = TestFederation::design(three_a_year).await;
     let mut client = federation.client(READER, "auto", SUMS).await;
     let policy = answer(&mut client, &format!("EXPLAIN POLICY {SUMS}")).await;

@@ -9,7 +9,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{JoinConstraint, JoinType};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{BinaryExpr, Join, LogicalPlan, Operator, binary_expr};
+use datafusion::logical_expr::{BinaryExpr, Join, LogicalPlan, LogicalPlanBuilder, Operator, binary_expr};
 use datafusion::optimizer::OptimizerRule;
 use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
 use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
@@ -39,8 +39,23 @@ pub fn normalize(plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan>
         rules.push(Arc::new(EliminateCrossJoin::new()));
     }
     rules.push(Arc::new(OptimizeProjections::new()));
-    let plan = super::optimize(plan, rules, state)?;
+    let plan = super::optimize(selected_lists(plan)?, rules, state)?;
     portable_joins(plan)
+}
+
+/// `x IN (VALUES …)` as `x IN (SELECT … FROM (VALUES …))`, which is what the rules take.
+fn selected_lists(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let select = |expr: Expr| match expr {
+        Expr::InSubquery(mut list) if matches!(*list.subquery.subquery, LogicalPlan::Values(_)) => {
+            let values = LogicalPlanBuilder::from(Arc::unwrap_or_clone(list.subquery.subquery));
+            let columns: Vec<Expr> = values.schema().columns().into_iter().map(Expr::from).collect();
+            list.subquery.subquery = Arc::new(values.project(columns)?.build()?);
+            Ok(Transformed::yes(Expr::InSubquery(list)))
+        }
+        other => Ok(Transformed::no(other)),
+    };
+    let plan = plan.transform_up_with_subqueries(|node| node.map_expressions(|expr| expr.transform_up(select)))?;
+    Ok(plan.data)
 }
 
 /// Whether an inner join or a filter compares by an equality with a side of several columns, such as `a.x + b.y = c.z`. `EliminateCrossJoin`

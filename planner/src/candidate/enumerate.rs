@@ -190,7 +190,7 @@ impl Enumeration<'_> {
     }
 
     fn part_rows(&self, part: &ProtectedPart) -> f64 {
-        let of_tables = part.relation.tables.keys().map(|name| {
+        let of_tables = part.sides.iter().flat_map(|side| side.relation.tables.keys()).map(|name| {
             let tables = part.stewards.iter().filter_map(|steward| self.legal.catalog.table(steward, name));
             tables.map(|table| table.statistics.rows as f64).sum::<f64>()
         });

@@ -100,7 +100,7 @@ impl Legal<'_> {
             let own = part.stewards.len() == 1 && part.stewards.contains(place);
             let alone = part.scope == MinimumScope::PerSite && part.stewards.len() == 1;
             if own {
-                ways.push((ReleaseHow::Beside, place.clone(), self.released(part)));
+                ways.push((ReleaseHow::Beside, place.clone(), self.released(part, place)));
                 continue;
             }
             // Nothing leaves the one steward before it has decided.
@@ -108,25 +108,25 @@ impl Legal<'_> {
                 continue;
             }
             if self.may_merge(part, place) {
-                ways.push((ReleaseHow::Merge, place.clone(), self.released(part)));
+                ways.push((ReleaseHow::Merge, place.clone(), self.released(part, place)));
             }
             if part.scope == MinimumScope::Federation && self.may_ship_rows(part, place) {
-                ways.push((ReleaseHow::Rows, place.clone(), self.released(part)));
+                ways.push((ReleaseHow::Rows, place.clone(), self.released(part, place)));
             }
         }
         ways
     }
 
-    /// Where released groups may be: the coordinator, the one steward, and places that may have the clause's partials or
-    /// the relation's rows.
-    fn released(&self, part: &ProtectedPart) -> BTreeSet<SiteId> {
-        let mut places = BTreeSet::from([SiteId::coordinator()]);
+    /// Where released groups may be: where they are made, the coordinator, the one steward, and places that may have the
+    /// clause's partials or the relation's rows. Rows of several stewards that are joined may be where they meet only.
+    fn released(&self, part: &ProtectedPart, made_at: &SiteId) -> BTreeSet<SiteId> {
+        let mut places = BTreeSet::from([SiteId::coordinator(), made_at.clone()]);
         if part.stewards.len() == 1 {
             places.extend(part.stewards.iter().cloned());
         }
         for place in self.candidates() {
             let partials = part.clauses.iter().all(|clause| self.partials_at(part, &clause.steward, place));
-            if partials || self.may_ship_rows(part, place) {
+            if partials || (!part.is_across() && self.may_ship_rows(part, place)) {
                 places.insert(place.clone());
             }
         }
@@ -146,7 +146,8 @@ impl Legal<'_> {
     }
 
     fn may_merge(&self, part: &ProtectedPart, place: &SiteId) -> bool {
-        part.shape.aggregates.iter().all(|value| is_mergeable(&value.function, value.distinct))
+        !part.is_across()
+            && part.shape.aggregates.iter().all(|value| is_mergeable(&value.function, value.distinct))
             && part.stewards.iter().all(|steward| self.partials_at(part, steward, place))
     }
 
@@ -157,10 +158,10 @@ impl Legal<'_> {
             if steward == place {
                 return true;
             }
-            let Some(held) = self.governing.get(steward) else { return false };
+            let (Some(held), Some(side)) = (self.governing.get(steward), part.side_of(steward)) else { return false };
             let at = |targets: &[PlaceRef]| self.names(targets, place);
             rows_may_leave(&held.agreement)
-                && part.relation.shipped_rows(&held.agreement, part.outputs(), &at, self.state).is_ok()
+                && side.relation.shipped_rows(&held.agreement, side.outputs(), &at, self.state).is_ok()
         })
     }
 

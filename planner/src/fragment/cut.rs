@@ -199,30 +199,35 @@ impl Cutter<'_> {
         ReleasePlan { shape: &part.shape, conditions, key: &self.key, state: self.state }
     }
 
-    /// Rows of every steward of a protected part, sent here.
+    /// Rows of every steward of a protected part, sent here; those of different sides are joined here.
     fn shipped_rows(&mut self, part: &ProtectedPart, here: &Here) -> Result<LogicalPlan> {
-        let mut received = Vec::new();
-        for steward in &part.stewards {
-            let plan = self.protected(part, steward)?;
-            if *steward == here.place {
-                received.push(plan);
-                continue;
+        let mut sides = Vec::new();
+        for side in &part.sides {
+            let mut received = Vec::new();
+            for steward in &side.stewards {
+                let plan = self.protected(part, steward)?;
+                if *steward == here.place {
+                    received.push(plan);
+                    continue;
+                }
+                let there = Here { fragment: self.new_fragment(), place: steward.clone() };
+                let leaf = exchange_leaf(there.fragment, &plan_columns(&plan))?;
+                let columns = leaf.schema().columns().into_iter().map(|column| {
+                    let name = column.name.clone();
+                    Expr::Column(column).alias(name)
+                });
+                received.push(LogicalPlanBuilder::from(leaf).project(columns.collect::<Vec<_>>())?.build()?);
+                self.add(there, here, plan, None);
             }
-            let there = Here { fragment: self.new_fragment(), place: steward.clone() };
-            let leaf = exchange_leaf(there.fragment, &plan_columns(&plan))?;
-            let columns = leaf.schema().columns().into_iter().map(|column| {
-                let name = column.name.clone();
-                Expr::Column(column).alias(name)
-            });
-            received.push(LogicalPlanBuilder::from(leaf).project(columns.collect::<Vec<_>>())?.build()?);
-            self.add(there, here, plan, None);
+            sides.push(united(received)?);
         }
-        united(received)
+        part.over(sides)
     }
 
-    /// A protected part's input over one steward's own tables, in normal form with unused columns pruned.
+    /// What a protected part takes of one steward's own tables, in normal form with unused columns pruned.
     fn protected(&self, part: &ProtectedPart, steward: &SiteId) -> Result<LogicalPlan> {
-        let plan = part.input.clone().transform_up(|node| match node {
+        let Some(side) = part.side_of(steward) else { return plan_err!("no rows of `{steward}` are in the part") };
+        let plan = side.input.clone().transform_up(|node| match node {
             LogicalPlan::TableScan(scan) => Ok(Transformed::yes(self.scan(&scan, steward)?)),
             other => Ok(Transformed::no(other)),
         })?;

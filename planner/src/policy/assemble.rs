@@ -13,8 +13,10 @@ use dynamos_proto::ids::ReleaseId;
 
 use super::RelationShape;
 use super::denial::{Reason, Stop, refuse};
+use super::lists::ListJoin;
 use super::matching::{Asked, is_steward, paired_key};
 use super::release_plan::key_name;
+use super::sides::{Side, SideShape, assemble_sides};
 use crate::bind::{VisibleTable, canonical, unalias};
 use crate::catalog::TableName;
 use crate::fragment::{EntityColumn, ReleaseShape, ReleasedAggregate};
@@ -28,6 +30,8 @@ pub(super) struct Rows {
     pub(super) relation: RelationShape,
     /// Equalities of stewards that LOCAL keys brought.
     pub(super) steward_joins: BTreeSet<(Column, Column)>,
+    /// Lists of the requester that keep or drop rows.
+    pub(super) lists: Vec<ListJoin>,
     /// Why they are not released where they are.
     pub(super) why: Vec<Reason>,
 }
@@ -72,13 +76,22 @@ impl Asked {
     }
 }
 
-/// The input of a release point and the places of keys, arguments, filters and entities among its columns.
+/// What a release point aggregates: the places of keys, arguments, filters and entities among its input's columns, what
+/// each side gives of them, and, where there are several sides, the input's columns over what these give.
+pub(super) struct Assembled {
+    pub(super) shape: ReleaseShape,
+    pub(super) sides: Vec<Side>,
+    pub(super) output: Vec<Expr>,
+}
+
+/// The input of a release point.
 pub(super) fn assemble(
     keys: &[Expr],
     asked: &[Asked],
     entities: &[Column],
     rows: &Rows,
-) -> Result<(ReleaseShape, LogicalPlan), Stop> {
+    shapes: &[SideShape],
+) -> Result<Assembled, Stop> {
     let mut columns: Vec<Expr> = keys.to_vec();
     let mut place = |expr: &Expr| {
         let at = columns.iter().skip(keys.len()).position(|have| have == expr).map(|index| index + keys.len());
@@ -101,16 +114,26 @@ pub(super) fn assemble(
         .map(|key| EntityColumn { name: key.name.clone(), column: place(&Expr::Column(key.clone())) })
         .collect();
     let shape = ReleaseShape { keys: keys.len(), aggregates, entities };
+    let [only] = shapes else {
+        let (sides, output) = assemble_sides(&columns, shapes, rows)?;
+        return Ok(Assembled { shape, sides, output });
+    };
     let named = columns.into_iter().enumerate().map(|(index, expr)| expr.alias(format!("c{index}")));
-    let input = relation_plan(rows)?.project(named.collect::<Vec<_>>())?.build()?;
-    Ok((shape, input))
+    let input = relation_plan(&only.scans, &only.relation, rows)?;
+    let input = input.project(named.collect::<Vec<_>>())?.build()?;
+    let side = Side { stewards: only.stewards.clone(), relation: only.relation.clone(), input, on: Vec::new() };
+    Ok(Assembled { shape, sides: vec![side], output: Vec::new() })
 }
 
 /// Scans, joins and predicates written anew from what the query does, in the one form that crosses the wire.
-fn relation_plan(rows: &Rows) -> Result<LogicalPlanBuilder, Stop> {
-    let mut waiting: Vec<&VisibleTable> = rows.scans.iter().collect();
+pub(super) fn relation_plan(
+    scans: &[VisibleTable],
+    relation: &RelationShape,
+    rows: &Rows,
+) -> Result<LogicalPlanBuilder, Stop> {
+    let mut waiting: Vec<&VisibleTable> = scans.iter().collect();
     let mut plan: Option<LogicalPlanBuilder> = None;
-    let pairs: Vec<&(Column, Column)> = rows.relation.joins.iter().chain(&rows.steward_joins).collect();
+    let pairs: Vec<&(Column, Column)> = relation.joins.iter().chain(&rows.steward_joins).collect();
     while !waiting.is_empty() {
         let connected = |table: &&VisibleTable, have: &LogicalPlanBuilder| {
             let of_table = reference(&table.name);
@@ -151,13 +174,19 @@ fn relation_plan(rows: &Rows) -> Result<LogicalPlanBuilder, Stop> {
         });
     }
     let mut plan = plan.ok_or_else(|| refuse("a relation needs a table", Vec::new()))?;
-    if let Some(predicate) = datafusion::logical_expr::utils::conjunction(rows.relation.predicates.clone()) {
+    if let Some(predicate) = datafusion::logical_expr::utils::conjunction(relation.predicates.clone()) {
         plan = plan.filter(predicate)?;
+    }
+    let own = |list: &&ListJoin| {
+        list.pairs.iter().all(|(own, _)| own.column_refs().iter().all(|column| relation.table_of(column).is_some()))
+    };
+    for (number, list) in rows.lists.iter().filter(own).enumerate() {
+        plan = list.joined(plan, number)?;
     }
     Ok(plan)
 }
 
-fn reference(table: &TableName) -> TableReference {
+pub(super) fn reference(table: &TableName) -> TableReference {
     TableReference::partial(table.schema.clone(), table.table.clone())
 }
 

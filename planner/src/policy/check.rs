@@ -109,7 +109,13 @@ pub fn check_graph(graph: &FragmentGraph, input: &CheckInput<'_>) -> Result<Vec<
         verdicts.extend(check.edge(fragment, &flow)?);
     }
     for point in &graph.releases {
-        check.release(point, &mut Vec::new())?;
+        let joins = check.release(point, &mut Vec::new())?;
+        let released = Source::Groups(point.id).to_string();
+        for verdict in verdicts.iter_mut().filter(|verdict| verdict.what == released) {
+            verdict
+                .clauses
+                .extend(joins.iter().filter(|clause| !verdict.clauses.contains(clause)).cloned().collect::<Vec<_>>());
+        }
     }
     Ok(verdicts)
 }
@@ -298,6 +304,9 @@ impl Check<'_> {
         if rows.steward == *place {
             return Ok(format!("{place}: its own"));
         }
+        if !rows.partners.is_empty() {
+            return Err("rows of several stewards that are joined go no further than to their release point".into());
+        }
         let held = self.governing(&rows.steward).map_err(|refusal| refusal.reason)?;
         let forbidden = held.agreement.clauses.iter().any(|clause| match &clause.clause {
             Clause::Archetypes(allowed) => !allowed.contains(&Archetype::DataToCompute),
@@ -402,11 +411,13 @@ impl Check<'_> {
         Ok(flow)
     }
 
-    /// A release point computes, of each steward's rows, what that steward's clause releases.
-    fn release(&self, point: &ReleasePoint, path: &mut Vec<FragmentId>) -> Result<(), Refusal> {
+    /// A release point computes, of each steward's rows, what that steward's clause releases. Gives the JOIN clauses that let
+    /// the rows meet with others.
+    fn release(&self, point: &ReleasePoint, path: &mut Vec<FragmentId>) -> Result<Vec<String>, Refusal> {
         let at = point.fragment;
         let input = self.release_input(point, path)?;
-        let several = input.protected.len() + input.foreign.len() > 1;
+        let all = input.stewards();
+        let mut joins = Vec::new();
         for rows in input.protected {
             let held = self.governing(&rows.steward)?;
             let clause = point.clauses.iter().find(|clause| clause.steward == rows.steward).ok_or_else(|| {
@@ -417,10 +428,15 @@ impl Check<'_> {
             }
             self.shape(point, &rows, held, clause.clause).map_err(|reason| Refusal::at(at, reason))?;
             self.scope(point, &rows, held, clause.clause).map_err(|reason| Refusal::at(at, reason))?;
+            // Those with whom its rows are joined have people of their own.
+            let partners: BTreeSet<&SiteId> = rows.partners.iter().flat_map(|partner| &partner.stewards).collect();
+            let several = all.iter().filter(|steward| !partners.contains(steward)).count() > 1;
             let together = several && point.scope == MinimumScope::Federation;
             self.counted(point, &rows, held, clause.clause, together).map_err(|reason| Refusal::at(at, reason))?;
+            let numbers = rows.relation.joining_clauses(&held.agreement, &rows.partners);
+            joins.extend(numbers.into_iter().map(|number| cite(&rows.steward, held, number)));
         }
-        Ok(())
+        Ok(joins)
     }
 
     fn shape(&self, point: &ReleasePoint, rows: &Protected, held: &HeldAgreement, clause: u32) -> Result<(), String> {
@@ -440,7 +456,7 @@ impl Check<'_> {
             asked.push(one.bare(&rows.relation));
         }
         rows.relation
-            .released_aggregates(&held.agreement, &keys, &asked, Some(clause), self.input.state)
+            .released_part(&held.agreement, &rows.partners, &keys, &asked, Some(clause), self.input.state)
             .map_err(|reasons| format!("release point {}: {}", point.id, reasons.join("; ")))?;
         Ok(())
     }
@@ -478,7 +494,9 @@ impl Check<'_> {
         };
         for entity in &point.shape.entities {
             let same_name = match rows.columns.get(entity.column) {
-                Some(Expr::Column(column)) => column.name == entity.name,
+                Some(Expr::Column(column)) if rows.relation.table_of(column).is_some() => column.name == entity.name,
+                // People of another steward are that one's to look after.
+                Some(Expr::Column(_)) => !rows.partners.is_empty(),
                 _ => false,
             };
             if !same_name {
@@ -487,11 +505,14 @@ impl Check<'_> {
         }
         for minimum in minimums {
             let name = &minimum.entity.column;
-            let counted = point.shape.entities.iter().find(|have| have.name == *name);
-            let column = counted.and_then(|have| rows.columns.get(have.column));
-            let column = match column {
-                Some(Expr::Column(column)) if rows.relation.is_entity(column, &minimum.entity) => column,
-                Some(_) | None => return Err(format!("release point {} does not count `{name}`", point.id)),
+            let counted = point.shape.entities.iter().filter(|have| have.name == *name);
+            let mut columns = counted.filter_map(|have| rows.columns.get(have.column));
+            let column = columns.find_map(|column| match column {
+                Expr::Column(column) if rows.relation.is_entity(column, &minimum.entity) => Some(column),
+                _ => None,
+            });
+            let Some(column) = column else {
+                return Err(format!("release point {} does not count `{name}`", point.id));
             };
             let table = rows.relation.table_of(column);
             if several && !table.is_some_and(|table| (self.input.counts_add)(&rows.steward, table, &column.name)) {

@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use datafusion::common::DFSchemaRef;
+use datafusion::common::{DFSchemaRef, Result};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::Expr;
 use dynamos_proto::ids::{ReleaseId, SiteId};
 
-use super::{MinimumScope, RelationShape};
+use super::MinimumScope;
+use super::sides::{Side, joined};
 use crate::fragment::{AgreementRef, ReleaseClauseRef, ReleaseShape};
 
 /// A plan whose protected parts are cut out at release points.
@@ -80,10 +81,12 @@ pub struct ProtectedPart {
     pub others: Vec<(SiteId, u32)>,
     /// Keys, aggregates and entities over the input's columns.
     pub shape: ReleaseShape,
-    /// The rows that are aggregated: a projection over predicates over joins over the stewards' tables.
+    /// The rows that are aggregated: what the sides give, joined where there are several.
     pub input: LogicalPlan,
-    /// What the input does, written over the tables' columns.
-    pub relation: RelationShape,
+    /// Tables of the same stewards, as each of these gives them; never empty.
+    pub sides: Vec<Side>,
+    /// The input's columns over those of several sides; empty where there is one.
+    pub output: Vec<Expr>,
     /// The stewards whose rows it reads.
     pub stewards: BTreeSet<SiteId>,
     /// Who decides which groups are released.
@@ -91,12 +94,19 @@ pub struct ProtectedPart {
 }
 
 impl ProtectedPart {
-    /// What the input gives, written over the tables' columns.
-    pub fn outputs(&self) -> &[Expr] {
-        match &self.input {
-            LogicalPlan::Projection(projection) => &projection.expr,
-            _ => &[],
-        }
+    /// The side that a steward's tables are on.
+    pub fn side_of(&self, steward: &SiteId) -> Option<&Side> {
+        self.sides.iter().find(|side| side.stewards.contains(steward))
+    }
+
+    /// Whether rows of different stewards are joined in it, so that they have to meet at one place.
+    pub fn is_across(&self) -> bool {
+        self.sides.len() > 1
+    }
+
+    /// The rows that are aggregated, where these plans give each side's rows.
+    pub fn over(&self, inputs: Vec<LogicalPlan>) -> Result<LogicalPlan> {
+        joined(&self.sides, inputs, &self.output)
     }
 }
 

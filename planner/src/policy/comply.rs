@@ -13,18 +13,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::common::tree_node::TreeNode;
-use datafusion::common::{Column, DFSchema, DFSchemaRef, JoinType, TableReference};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, JoinType, NullEquality, TableReference};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Aggregate, Join, LogicalPlan, TableScan};
 use datafusion::prelude::Expr;
 use dynamos_proto::ids::{ReleaseId, SiteId};
 
-use super::assemble::{Rows, asked, assemble, release_leaf};
+use super::assemble::{Assembled, Rows, asked, assemble, release_leaf};
 use super::compliant::{ClauseChoice, CompliantPlan, ProtectedPart};
 use super::denial::{Reason, Stop, denied, refuse};
 use super::govern::Governing;
+use super::lists::{ListJoin, is_list_kind};
 use super::matching::{is_steward, ordered, split};
 use super::point_rules::PointRules;
+use super::sides::{SideShape, joined, sides_of};
 use super::{MinimumScope, RelationShape};
 use crate::bind::canonical;
 use crate::catalog::{FederatedTable, TableName};
@@ -98,6 +100,10 @@ impl Walk<'_> {
                 };
                 self.join(&plan, join, *left, *right)
             }
+            (LogicalPlan::Join(join), [_], false) if is_list_kind(join.join_type) => {
+                let rows = *protected.remove(0);
+                self.listed(&plan, join, rows)
+            }
             // A clause may release the join as a whole: then the released side stands below its release point, too.
             (LogicalPlan::Join(join), [_], _)
                 if join.join_type == JoinType::Inner && !self.protecting && plain(join)? =>
@@ -169,7 +175,14 @@ impl Walk<'_> {
             return Ok(Relation::Released(plan));
         }
         let scans = vec![table];
-        Ok(Relation::Protected(Box::new(Rows { plan, scans, relation, steward_joins: BTreeSet::new(), why })))
+        Ok(Relation::Protected(Box::new(Rows {
+            plan,
+            scans,
+            relation,
+            steward_joins: BTreeSet::new(),
+            lists: Vec::new(),
+            why,
+        })))
     }
 
     fn join(&self, plan: &LogicalPlan, join: &Join, left: Rows, right: Rows) -> Result<Relation, Stop> {
@@ -177,9 +190,18 @@ impl Walk<'_> {
         if join.join_type != JoinType::Inner {
             return Err(refuse(&format!("a {} join may not work on protected rows", join.join_type), why));
         }
-        let stewards = |rows: &Rows| rows.scans.first().map(|scan| scan.stewards.clone());
-        if stewards(&left) != stewards(&right) {
-            return Err(refuse("protected rows of different stewards cannot be joined in this release", why));
+        if join.null_equality != NullEquality::NullEqualsNothing {
+            return Err(refuse("protected rows are joined by keys that are not NULL", why));
+        }
+        // Tables of the same stewards are joined at these; those of different ones where their rows meet.
+        let overlap = left.scans.iter().any(|one| {
+            right.scans.iter().any(|other| one.stewards != other.stewards && !one.stewards.is_disjoint(&other.stewards))
+        });
+        if overlap {
+            return Err(refuse(
+                "protected rows of some of a federated table's stewards cannot be joined with the others'",
+                why,
+            ));
         }
         if left.relation.tables.keys().any(|table| right.relation.tables.contains_key(table)) {
             return Err(refuse("a table with protected rows can be in a query's relation only once", why));
@@ -200,6 +222,8 @@ impl Walk<'_> {
         rows.relation.tables.extend(right.relation.tables);
         rows.relation.joins.extend(right.relation.joins);
         rows.relation.predicates.extend(right.relation.predicates);
+        rows.relation.lists.extend(right.relation.lists);
+        rows.lists.extend(right.lists);
         rows.steward_joins.extend(right.steward_joins);
         rows.scans.extend(right.scans);
         rows.plan = plan.clone();
@@ -207,6 +231,30 @@ impl Walk<'_> {
         if let Some(filter) = &join.filter {
             rows.relation.predicates.extend(split(&canonical(&rows.plan, filter)?));
         }
+        Ok(Relation::Protected(Box::new(rows)))
+    }
+
+    /// Protected rows that a list of the requester keeps or drops.
+    fn listed(&self, plan: &LogicalPlan, join: &Join, mut rows: Rows) -> Result<Relation, Stop> {
+        let Some(list) = ListJoin::of(join, |expr| canonical(&rows.plan, expr)) else {
+            let text =
+                "protected rows are compared with VALUES of the query only, by equality, in IN, NOT IN or EXISTS";
+            return Err(refuse(text, rows.why));
+        };
+        let columns: Result<BTreeSet<Column>, Stop> = list
+            .pairs
+            .iter()
+            .map(|(own, _)| match rows.relation.without_widening(own) {
+                Expr::Column(column) => Ok(column),
+                other => {
+                    let text = format!("`{other}` is no column that can be compared with rows of the requester");
+                    Err(refuse(&text, rows.why.clone()))
+                }
+            })
+            .collect();
+        rows.relation.lists.insert(columns?);
+        rows.lists.push(list);
+        rows.plan = plan.clone();
         Ok(Relation::Protected(Box::new(rows)))
     }
 
@@ -220,30 +268,33 @@ impl Walk<'_> {
         });
         let keys = keys.collect::<Result<Vec<_>, Stop>>()?;
         let asked = aggregate.aggr_expr.iter().map(|value| asked(value, &rows)).collect::<Result<Vec<_>, Stop>>()?;
-        let stewards = rows.scans.first().map(|scan| scan.stewards.clone()).unwrap_or_default();
+        let sides = sides_of(&rows)?;
+        let stewards: BTreeSet<SiteId> = sides.iter().flat_map(|side| side.stewards.clone()).collect();
         let id = ReleaseId(u32::try_from(self.parts.len()).unwrap_or(u32::MAX));
         let (mut clauses, mut others) = (Vec::new(), Vec::new());
         let mut why = Vec::new();
-        for steward in &stewards {
+        let matched = asked.iter().map(|value| value.bare(&rows.relation)).collect::<Vec<_>>();
+        let of_sides = sides.iter().flat_map(|side| side.stewards.iter().map(move |steward| (side, steward)));
+        for (side, steward) in of_sides {
             let Some(held) = self.governing.get(steward) else {
                 why.push(Reason { steward: Some(steward.clone()), text: "no agreement allows you this table".into() });
                 continue;
             };
-            let matched = asked.iter().map(|value| value.bare(&rows.relation)).collect::<Vec<_>>();
+            let covers = |only: Option<u32>| {
+                let (agreement, partners) = (&held.agreement, &side.partners);
+                side.relation.released_part(agreement, partners, &keys, &matched, only, self.state)
+            };
             let chosen = self.choice.get(&(id.0, steward.clone())).copied();
-            match rows.relation.released_aggregates(&held.agreement, &keys, &matched, chosen, self.state) {
+            match covers(chosen) {
                 Ok(clause) => {
                     let agreement = AgreementRef { agreement: held.agreement.name.clone(), epoch: held.epoch };
                     clauses.push(ReleaseClauseRef { steward: steward.clone(), agreement, clause });
-                    let also = held.agreement.clauses.iter().map(|numbered| numbered.number).filter(|other| {
-                        let only = Some(*other);
-                        *other > clause
-                            && chosen.is_none()
-                            && rows
-                                .relation
-                                .released_aggregates(&held.agreement, &keys, &matched, only, self.state)
-                                .is_ok()
-                    });
+                    let also = held
+                        .agreement
+                        .clauses
+                        .iter()
+                        .map(|numbered| numbered.number)
+                        .filter(|other| *other > clause && chosen.is_none() && covers(Some(*other)).is_ok());
                     others.extend(also.map(|other| (steward.clone(), other)));
                 }
                 Err(reasons) => {
@@ -258,6 +309,10 @@ impl Walk<'_> {
         let rules =
             PointRules { governing: self.governing, federated: self.federated, clauses: &clauses, state: self.state };
         let scope = rules.scope(&rows.scans);
+        if scope == MinimumScope::PerSite && sides.len() > 1 {
+            let text = "each steward is to decide over its own groups, which one cannot over rows that are joined with others'";
+            return Err(refuse(text, rows.why));
+        }
         if let Some(text) = rules.undecidable(&keys, &asked) {
             return Err(refuse(&text, rows.why));
         }
@@ -267,22 +322,25 @@ impl Walk<'_> {
                 return Err(denied(why.into_iter().chain(rows.why).collect()));
             }
         }
-        let entities = entities(&rules, &rows, scope)?;
+        let entities = entities(&rules, &sides, scope)?;
         let id = ReleaseId(u32::try_from(self.parts.len()).unwrap_or(u32::MAX));
-        let (shape, input) = assemble(&keys, &asked, &entities, &rows)?;
-        self.parts.push(ProtectedPart { id, clauses, others, shape, input, relation: rows.relation, stewards, scope });
+        let Assembled { shape, sides, output } = assemble(&keys, &asked, &entities, &rows, &sides)?;
+        let input = joined(&sides, sides.iter().map(|side| side.input.clone()).collect(), &output)?;
+        self.parts.push(ProtectedPart { id, clauses, others, shape, input, sides, output, stewards, scope });
         Ok(Relation::Released(release_leaf(id, aggregate, keys.len())?))
     }
 }
 
-/// The entity key columns that the clauses' minimums count.
-fn entities(rules: &PointRules<'_>, rows: &Rows, scope: MinimumScope) -> Result<Vec<Column>, Stop> {
-    let together = scope == MinimumScope::Federation && rules.clauses.len() > 1;
+/// The entity key columns that the clauses' minimums count, each of the steward's own side.
+fn entities(rules: &PointRules<'_>, sides: &[SideShape], scope: MinimumScope) -> Result<Vec<Column>, Stop> {
     let mut entities: Vec<Column> = Vec::new();
-    for released in rules.released() {
-        for minimum in &released.minimums {
+    for side in sides {
+        let together = scope == MinimumScope::Federation && side.stewards.len() > 1;
+        let mut of_side: Vec<Column> = Vec::new();
+        for minimum in side.stewards.iter().flat_map(|steward| rules.released_by(steward)).flat_map(|one| &one.minimums)
+        {
             let name = &minimum.entity.column;
-            let holder = rows.scans.iter().find(|scan| {
+            let holder = side.scans.iter().find(|scan| {
                 let named = super::view::concerns(minimum.entity.table.as_ref(), &scan.name);
                 named && scan.schema.column_with_name(name).is_some()
             });
@@ -295,10 +353,11 @@ fn entities(rules: &PointRules<'_>, rows: &Rows, scope: MinimumScope) -> Result<
             }
             let reference = TableReference::partial(table.name.schema.clone(), table.name.table.clone());
             let column = Column::new(Some(reference), name);
-            if !entities.iter().any(|have| have.name == column.name) {
-                entities.push(column);
+            if !of_side.iter().any(|have| have.name == column.name) {
+                of_side.push(column);
             }
         }
+        entities.extend(of_side);
     }
     Ok(entities)
 }

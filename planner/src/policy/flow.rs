@@ -6,14 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DFSchema, JoinType, TableReference};
+use datafusion::common::{Column, DFSchema, JoinType, NullEquality, TableReference};
 use datafusion::logical_expr::{Join, LogicalPlan, TableScan};
 use datafusion::prelude::Expr;
 use dynamos_proto::ids::{FragmentId, ReleaseId, SiteId};
 
 use super::RelationShape;
 use super::check::{Check, Refusal, cite};
+use super::lists::{compared_columns, is_list_kind};
 use super::matching::{columns_of, is_steward, ordered, split};
+use super::part::Partner;
 use crate::bind::unalias;
 use crate::catalog::TableName;
 use crate::fragment::Fragment;
@@ -28,6 +30,8 @@ pub(super) struct Flow {
     pub(super) sources: BTreeSet<Source>,
     /// Stewards for whom the checking place does not decide and whose rows it holds.
     pub(super) foreign: BTreeSet<SiteId>,
+    /// The tables that its rows are made of, of whichever steward.
+    pub(super) tables: BTreeSet<TableName>,
     /// It holds rows that no steward vouches for: literal ones, or any that went through the coordinator.
     pub(super) invented: bool,
 }
@@ -45,6 +49,11 @@ impl Flow {
         self.protected.iter().any(|rows| !rows.is_free())
     }
 
+    /// The stewards whose rows it holds, protected or not known here.
+    pub(super) fn stewards(&self) -> BTreeSet<SiteId> {
+        self.protected.iter().map(|rows| &rows.steward).chain(&self.foreign).cloned().collect()
+    }
+
     /// Whether it holds rows of any steward.
     fn is_of_stewards(&self) -> bool {
         !self.protected.is_empty() || !self.foreign.is_empty()
@@ -57,6 +66,7 @@ impl Flow {
             all.protected.extend(input.protected);
             all.sources.extend(input.sources);
             all.foreign.extend(input.foreign);
+            all.tables.extend(input.tables);
             all.invented |= input.invented;
         }
         all
@@ -79,6 +89,8 @@ pub(super) struct Protected {
     /// The clauses that release them as rows, table by table; empty where one of the tables has none. Such rows may go on as
     /// released, or stand below a release point with others.
     pub(super) free: BTreeSet<Source>,
+    /// Rows of other stewards that these are joined with. Columns of theirs stand among the columns as ones of no table.
+    pub(super) partners: Vec<Partner>,
 }
 
 /// Where released data come from.
@@ -128,7 +140,8 @@ impl fmt::Display for Source {
 impl fmt::Display for Protected {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tables: Vec<String> = self.relation.tables.keys().map(ToString::to_string).collect();
-        let columns: Vec<String> = self.base_columns().into_iter().map(|column| column.name).collect();
+        let own = self.base_columns().into_iter().filter(|column| self.relation.table_of(column).is_some());
+        let columns: Vec<String> = own.map(|column| column.name).collect();
         write!(out, "rows of {}.{} ({})", self.steward, tables.join(" ⋈ "), columns.join(", "))
     }
 }
@@ -169,6 +182,18 @@ impl Protected {
         let written = written.map_err(|error| error.strip_backtrace())?.data;
         Ok(self.relation.without_widening(&written))
     }
+
+    /// Takes a predicate over the rows, written over the tables' columns, for what it says of own columns.
+    fn restrict(&mut self, predicate: &Expr) -> Result<(), String> {
+        for part in split(predicate) {
+            match self.relation.is_own(&part) {
+                Some(true) => self.relation.predicates.push(part),
+                Some(false) => {}
+                None => return Err(format!("the predicate `{part}` compares columns of several stewards")),
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Check<'_> {
@@ -190,6 +215,15 @@ impl Check<'_> {
         let free = inputs.iter().any(|input| !input.protected.is_empty());
         if free && let Ok(flow) = operator(plan, inputs.clone(), fragment) {
             return Ok(flow);
+        }
+        // A list of the requester keeps or drops rows; none of its own go on.
+        if let LogicalPlan::Join(join) = plan
+            && is_list_kind(join.join_type)
+            && let [rows, list] = inputs.as_slice()
+            && list.stewards().is_empty()
+            && list.sources.is_empty()
+        {
+            return Ok(rows.clone().settled());
         }
         // Released rows, and those of others, for whom others decide.
         let invented = !inputs.iter().any(Flow::is_of_stewards);
@@ -247,7 +281,7 @@ impl Check<'_> {
             return Err(Refusal { fragment: None, reason: "the coordinator has no tables".into() });
         }
         if !self.answers_for(&steward) {
-            return Ok(Flow { foreign: BTreeSet::from([steward]), ..Flow::default() });
+            return Ok(Flow { foreign: [steward].into(), tables: [name].into(), ..Flow::default() });
         }
         let held = self.governing(&steward)?;
         let whole =
@@ -260,13 +294,15 @@ impl Check<'_> {
             .iter()
             .map(|field| Expr::Column(Column::new(Some(reference.clone()), field.name())))
             .collect();
+        let tables = BTreeSet::from([name.clone()]);
         let relation = RelationShape { tables: BTreeMap::from([(name, schema)]), ..RelationShape::default() };
         let released = relation.released_rows(&held.agreement, &columns, self.input.state);
-        let mut rows = Protected { steward: steward.clone(), relation, columns, free: BTreeSet::new() };
+        let mut rows =
+            Protected { steward: steward.clone(), relation, columns, free: BTreeSet::new(), partners: Vec::new() };
         if let Ok(clause) = released {
             rows.free.insert(Source::Rows(Box::new(rows.clone()), cite(&steward, held, clause)));
         }
-        Ok(Flow { protected: vec![rows], ..Flow::default() })
+        Ok(Flow { protected: vec![rows], tables, ..Flow::default() })
     }
 }
 
@@ -289,7 +325,7 @@ fn operator(plan: &LogicalPlan, mut inputs: Vec<Flow>, fragment: &Fragment) -> R
             let mut flow = single(&mut inputs, fragment)?;
             for rows in &mut flow.protected {
                 let predicate = rows.written(&filter.predicate, filter.input.schema()).map_err(refuse)?;
-                rows.relation.predicates.extend(split(&predicate));
+                rows.restrict(&predicate).map_err(refuse)?;
             }
             Ok(flow)
         }
@@ -327,15 +363,36 @@ fn joined(join: &Join, mut inputs: Vec<Flow>, fragment: &Fragment) -> Result<Flo
     let (Some(mut right_side), Some(mut left_side), true) = (inputs.pop(), inputs.pop(), inputs.is_empty()) else {
         return Err(refuse("a join has two inputs"));
     };
+    // Rows of nobody's tables are the requester's.
+    if is_list_kind(join.join_type) && right_side.stewards().is_empty() && right_side.sources.is_empty() {
+        for rows in &mut left_side.protected {
+            let columns = compared_columns(join, |expr| rows.written(expr, join.left.schema()));
+            let columns = columns.map_err(|reason| Refusal::at(fragment.id, reason))?;
+            match columns.iter().all(|column| rows.relation.table_of(column).is_some()) {
+                true => rows.relation.lists.insert(columns),
+                false => {
+                    return Err(refuse("a list of the requester is compared with joined rows of several stewards"));
+                }
+            };
+        }
+        return Ok(left_side);
+    }
+    if join.join_type != JoinType::Inner {
+        return Err(Refusal::at(fragment.id, format!("a {} join works on protected rows", join.join_type)));
+    }
+    if join.null_equality != NullEquality::NullEqualsNothing {
+        return Err(refuse("protected rows are joined by keys that are NULL"));
+    }
+    let (of_left, of_right) = (left_side.stewards(), right_side.stewards());
+    if of_left.is_disjoint(&of_right) && !of_left.is_empty() && !of_right.is_empty() {
+        return across(join, left_side, right_side, fragment);
+    }
     let (Some(right), Some(mut rows)) = (right_side.protected.pop(), left_side.protected.pop()) else {
         return Err(refuse("protected rows are joined with rows of others"));
     };
     let others = [&left_side, &right_side].iter().any(|side| side.is_of_stewards());
-    if others || right.steward != rows.steward {
-        return Err(refuse("protected rows of different stewards are joined"));
-    }
-    if join.join_type != JoinType::Inner {
-        return Err(Refusal::at(fragment.id, format!("a {} join works on protected rows", join.join_type)));
+    if others || right.steward != rows.steward || !right.partners.is_empty() || !rows.partners.is_empty() {
+        return Err(refuse("protected rows of the same steward are joined with those of others between"));
     }
     if right.relation.tables.keys().any(|table| rows.relation.tables.contains_key(table)) {
         return Err(refuse("a table with protected rows is joined with itself"));
@@ -361,10 +418,69 @@ fn joined(join: &Join, mut inputs: Vec<Flow>, fragment: &Fragment) -> Result<Flo
     rows.relation.tables.extend(right.relation.tables);
     rows.relation.joins.extend(right.relation.joins);
     rows.relation.predicates.extend(right.relation.predicates);
+    rows.relation.lists.extend(right.relation.lists);
     if let Some(filter) = &join.filter {
         let predicate = rows.written(filter, &join.schema).map_err(fail)?;
-        rows.relation.predicates.extend(split(&predicate));
+        rows.restrict(&predicate).map_err(fail)?;
     }
     let invented = left_side.invented || right_side.invented;
-    Ok(Flow { protected: vec![rows], invented, ..Flow::default() })
+    let tables = left_side.tables.union(&right_side.tables).cloned().collect();
+    Ok(Flow { protected: vec![rows], invented, tables, ..Flow::default() })
+}
+
+/// Rows of different stewards joined: each steward's own part goes on, with columns of the others as ones of no table.
+fn across(join: &Join, left: Flow, right: Flow, fragment: &Fragment) -> Result<Flow, Refusal> {
+    let fail = |reason: String| Refusal::at(fragment.id, reason);
+    let widths = (join.left.schema().fields().len(), join.right.schema().fields().len());
+    let (of_left, of_right) = (left.stewards(), right.stewards());
+    let mut both = Flow {
+        invented: left.invented || right.invented,
+        foreign: left.foreign.union(&right.foreign).cloned().collect(),
+        tables: left.tables.union(&right.tables).cloned().collect(),
+        ..Flow::default()
+    };
+    for mut rows in left.protected {
+        let keys = own_keys(&rows, join.on.iter().map(|(one, _)| one), join.left.schema()).map_err(fail)?;
+        rows.partners.push(Partner { stewards: of_right.clone(), tables: right.tables.clone(), keys });
+        rows.columns.extend(others_columns(widths.0, widths.1));
+        both.protected.push(rows);
+    }
+    for mut rows in right.protected {
+        let keys = own_keys(&rows, join.on.iter().map(|(_, other)| other), join.right.schema()).map_err(fail)?;
+        rows.partners.push(Partner { stewards: of_left.clone(), tables: left.tables.clone(), keys });
+        rows.columns = others_columns(0, widths.0).chain(rows.columns).collect();
+        both.protected.push(rows);
+    }
+    for rows in &mut both.protected {
+        if let Some(filter) = &join.filter {
+            let predicate = rows.written(filter, &join.schema).map_err(fail)?;
+            rows.restrict(&predicate).map_err(fail)?;
+        }
+    }
+    Ok(both)
+}
+
+/// The own columns that join keys are; a key made of own columns in any other way has no name in an agreement.
+fn own_keys<'a>(
+    rows: &Protected,
+    keys: impl Iterator<Item = &'a Expr>,
+    schema: &DFSchema,
+) -> Result<BTreeSet<Column>, String> {
+    let mut own = BTreeSet::new();
+    for key in keys {
+        let written = rows.written(key, schema)?;
+        match (rows.relation.is_own(&written), written) {
+            (Some(true), Expr::Column(column)) => {
+                own.insert(column);
+            }
+            (Some(false), _) => {}
+            (_, other) => return Err(format!("`{other}` is no key by which rows of several stewards are joined")),
+        }
+    }
+    Ok(own)
+}
+
+/// Columns of other stewards, as they stand at these positions of a join.
+fn others_columns(from: usize, count: usize) -> impl Iterator<Item = Expr> {
+    (from..from + count).map(|index| Expr::Column(Column::new(Some("$others"), format!("c{index}"))))
 }

@@ -29,6 +29,8 @@ pub struct RelationShape {
     pub joins: BTreeSet<(Column, Column)>,
     /// Predicates.
     pub predicates: Vec<Expr>,
+    /// Columns that are compared with lists of the requester, by list.
+    pub lists: BTreeSet<BTreeSet<Column>>,
 }
 
 /// A clause that covers something, by number.
@@ -93,21 +95,21 @@ impl RelationShape {
                 });
                 (Self::column(having.next()?, name), Self::column(joined, name))
             }
-            JoinKey::Pair { left, right } => {
-                let resolve = |column: &super::ColumnRef| match &column.table {
-                    Some(table) => Some(Self::column(self.table(table)?, &column.column)),
-                    None => {
-                        let mut having = self
-                            .tables
-                            .iter()
-                            .filter(|(_, schema)| schema.has_column_with_unqualified_name(&column.column));
-                        Some(Self::column(having.next()?.0, &column.column))
-                    }
-                };
-                (resolve(left)?, resolve(right)?)
-            }
+            JoinKey::Pair { left, right } => (self.own_column(left)?, self.own_column(right)?),
         };
         Some(ordered(left, right))
+    }
+
+    /// The column that a clause names; the first table that has it, where the clause does not say whose it is.
+    pub(super) fn own_column(&self, column: &super::ColumnRef) -> Option<Column> {
+        let table = match &column.table {
+            Some(table) => self.table(table)?,
+            None => {
+                let having = |(_, schema): &(_, &DFSchema)| schema.has_column_with_unqualified_name(&column.column);
+                self.tables.iter().find(having)?.0
+            }
+        };
+        Some(Self::column(table, &column.column))
     }
 
     /// A clause's expression over the tables' columns; none if it names something else.
@@ -123,11 +125,9 @@ impl RelationShape {
     fn refused_predicates(&self, agreement: &Agreement, own: Option<&ast::Expr>, state: &SessionState) -> Vec<String> {
         let own = self.own_conditions(own, state);
         let allowed = |predicate: &Expr| own.contains(predicate) || self.filter_allows(agreement, predicate, state);
-        self.predicates
-            .iter()
-            .filter(|predicate| !allowed(predicate))
-            .map(|predicate| format!("no FILTER clause allows the predicate `{predicate}`"))
-            .collect()
+        let refused = self.predicates.iter().filter(|predicate| !allowed(predicate));
+        let refused = refused.map(|predicate| format!("no FILTER clause allows the predicate `{predicate}`"));
+        refused.chain(self.refused_lists(agreement)).collect()
     }
 
     fn filter_allows(&self, agreement: &Agreement, predicate: &Expr, state: &SessionState) -> bool {
@@ -330,7 +330,9 @@ impl RelationShape {
             }
             let own = self.own_conditions(filter.as_ref(), state);
             let covered = self.rows_covered(listed, from, filter.as_ref(), &self.disclosed(outputs, &own), state);
-            match covered.and_then(|()| self.leaks_nothing_beside(&own)) {
+            let lists = self.refused_lists(agreement);
+            let lists = if lists.is_empty() { Ok(()) } else { Err(lists) };
+            match covered.and_then(|()| self.leaks_nothing_beside(&own)).and(lists) {
                 Ok(()) => return Ok(numbered.number),
                 Err(more) => reasons.extend(named(agreement, numbered, more)),
             }
@@ -360,7 +362,8 @@ impl RelationShape {
     fn disclosed(&self, outputs: &[Expr], own: &[Expr]) -> Vec<Expr> {
         let mut disclosed: Vec<Expr> = Vec::new();
         let others = self.predicates.iter().filter(|predicate| !own.contains(predicate));
-        let touched = touched_by(others).into_iter().map(Expr::Column);
+        let listed = self.lists.iter().flatten().cloned();
+        let touched = touched_by(others).into_iter().chain(listed).map(Expr::Column);
         // A key that is paired with its steward tells the key.
         let bare = |expr: &Expr| {
             paired_key(crate::bind::unalias(expr)).map_or_else(|| self.without_widening(expr), Expr::clone)
@@ -394,9 +397,9 @@ impl RelationShape {
         })
     }
 
-    /// Every column that predicates and joins touched.
+    /// Every column that predicates and lists touched.
     pub fn touched(&self) -> Vec<Column> {
-        touched_by(&self.predicates)
+        touched_by(&self.predicates).into_iter().chain(self.lists.iter().flatten().cloned()).collect()
     }
 }
 

@@ -17,7 +17,9 @@ pub mod govern;
 pub mod held;
 pub mod hierarchy;
 pub mod instant;
+mod lists;
 pub mod matching;
+mod part;
 pub mod place;
 mod point_rules;
 pub(crate) mod print;
@@ -26,6 +28,7 @@ pub mod relation;
 pub mod release;
 pub mod release_plan;
 pub mod requester;
+mod sides;
 pub mod support;
 pub mod view;
 
@@ -53,7 +56,8 @@ pub use release::{
     Argument, Decimal, DistinctInput, Minimum, MinimumScope, Outcome, ReleaseClause, ReleaseWhat, ReleasedAggregates,
     ReleasedFunction,
 };
-pub use release_plan::{ReleasePlan, Values, WHOSE};
+pub use release_plan::{ReleasePlan, Values, WHOSE, Whose};
 pub use requester::Requester;
+pub use sides::Side;
 pub use support::{Unimplemented, refuse_unimplemented};
 pub use view::{ProtectedView, RawTable, RawTables, protected_view};

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use datafusion::execution::SessionState;
 use datafusion::prelude::Expr;
+use dynamos_proto::ids::SiteId;
 
 use super::denial::Reason;
 use super::govern::Governing;
@@ -29,7 +30,13 @@ pub(super) struct PointRules<'a> {
 impl PointRules<'_> {
     /// What the clauses release.
     pub(super) fn released(&self) -> impl Iterator<Item = &ReleasedAggregates> {
-        self.clauses.iter().filter_map(|reference| {
+        self.clauses.iter().filter_map(|reference| self.released_by(&reference.steward))
+    }
+
+    /// What a steward's clause releases.
+    pub(super) fn released_by(&self, steward: &SiteId) -> Option<&ReleasedAggregates> {
+        let of_steward = self.clauses.iter().filter(|reference| reference.steward == *steward);
+        of_steward.into_iter().find_map(|reference| {
             let held = self.governing.get(&reference.steward)?;
             match &held.agreement.clause(&ClauseRef::Number(reference.clause))?.clause {
                 Clause::Release(ReleaseClause { what: ReleaseWhat::Aggregates(released), .. }) => Some(released),
@@ -95,15 +102,13 @@ mod tests {
     use std::collections::BTreeSet;
     use std::sync::Arc;
 
-    use arrow::datatypes::Schema;
-    use dynamos_proto::ids::SiteId;
-
     use super::*;
     use crate::catalog::Colocated;
     use crate::fragment::AgreementRef;
     use crate::function::engine_state;
     use crate::policy::HeldAgreement;
     use crate::sql::parse_agreement;
+    use arrow::datatypes::Schema;
 
     /// Who decides over `w.t` of three stewards, for a query about these of them under this clause.
     fn scope(stewards: &[&str], clause: &str) -> MinimumScope {

@@ -9,6 +9,7 @@
 //!  output:       k0.. | v0..
 //! ```
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
@@ -19,7 +20,6 @@ use datafusion::logical_expr::{
     AggregateUDF, EmptyRelation, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast, lit,
 };
 use datafusion::prelude::col;
-use dynamos_proto::ids::SiteId;
 use dynamos_proto::sign::HashKey;
 
 use super::conditions::ReleaseConditions;
@@ -31,6 +31,9 @@ use crate::function::{Step, average_of, entities, fingerprint, rounded_to, unite
 
 /// The column of rows or partials of several stewards that says whose they are. The executing place puts it there.
 pub const WHOSE: &str = "dynamos_steward";
+
+/// For columns of rows, by position, the name of the column that says whose they are.
+pub type Whose = BTreeMap<usize, String>;
 
 /// How the values of groups stand in their columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +81,7 @@ impl ReleasePlan<'_> {
         for (index, counter) in self.counters()?.iter().enumerate() {
             for (at, steward) in self.conditions.stewards.iter().enumerate() {
                 let share = vec![col(format!("e{index}"))];
-                let of_steward = Some(Box::new(is_of(steward)));
+                let of_steward = Some(Box::new(col(WHOSE).eq(lit(steward.as_str()))));
                 let call = united_entities(counter.minimum.largest);
                 let call = AggregateFunction::new_udf(Arc::new(call), share, false, of_steward, vec![], None);
                 aggregates.push(Expr::AggregateFunction(call).alias(format!("e{index}_{at}")));
@@ -88,8 +91,9 @@ impl ReleasePlan<'_> {
         self.grouped(partials, &keys, aggregates, Some(&states))
     }
 
-    /// The groups of rows. Rows of several stewards have the column [`WHOSE`].
-    pub fn groups_of_rows(&self, input: LogicalPlan, values: Values) -> Result<LogicalPlan> {
+    /// The groups of rows. Where rows of several stewards are in them, `whose` names for each column that tells entities apart
+    /// the column that says whose they are.
+    pub fn groups_of_rows(&self, input: LogicalPlan, values: Values, whose: &Whose) -> Result<LogicalPlan> {
         let columns = Columns::of(&input, self.shape)?;
         let mut aggregates = Vec::new();
         for (index, value) in self.shape.aggregates.iter().enumerate() {
@@ -98,7 +102,11 @@ impl ReleasePlan<'_> {
         let several = self.conditions.stewards.len() > 1;
         for (index, counter) in self.counters()?.iter().enumerate() {
             for (at, steward) in self.conditions.stewards.iter().enumerate() {
-                let of_steward = several.then(|| is_of(steward));
+                let of_steward = match whose.get(&counter.entity) {
+                    Some(column) => Some(col(column).eq(lit(steward.as_str()))),
+                    None if several => return plan_err!("whose column {} is, is not known", counter.entity),
+                    None => None,
+                };
                 aggregates.push(self.entities(counter, &columns, of_steward)?.alias(format!("e{index}_{at}")));
             }
         }
@@ -182,7 +190,7 @@ impl ReleasePlan<'_> {
 
     /// A relation that stands for decided groups of rows with these columns.
     fn undecided(&self, input: LogicalPlan, values: Values) -> Result<LogicalPlan> {
-        let groups = self.groups_of_rows(input, values)?;
+        let groups = self.groups_of_rows(input, values, &Whose::new())?;
         let schema = self.decision("")?.schema(groups.schema().as_arrow());
         let schema = Arc::new(DFSchema::try_from(schema)?);
         Ok(LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema }))
@@ -274,22 +282,26 @@ impl ReleasePlan<'_> {
     fn counters(&self) -> Result<Vec<Counter<'_>>> {
         let mut counters = Vec::new();
         for (name, minimum) in &self.conditions.minimums {
-            let Some(entity) = self.shape.entities.iter().find(|entity| entity.name == *name) else {
+            // Tables of several stewards may call different people by one name; a minimum of that name is one of each.
+            let mut entities = self.shape.entities.iter().filter(|entity| entity.name == *name).peekable();
+            if entities.peek().is_none() {
                 return plan_err!(
                     "the release point does not count `{name}`, of which the agreement demands a minimum"
                 );
-            };
-            let mut add = |argument, filter| {
-                let counter = Counter { entity: entity.column, minimum, argument, filter };
-                if !counters.contains(&counter) {
-                    counters.push(counter);
-                }
-            };
-            if self.shape.aggregates.is_empty() {
-                add(None, None);
             }
-            for value in &self.shape.aggregates {
-                add(value.argument, value.filter);
+            for entity in entities {
+                let mut add = |argument, filter| {
+                    let counter = Counter { entity: entity.column, minimum, argument, filter };
+                    if !counters.contains(&counter) {
+                        counters.push(counter);
+                    }
+                };
+                if self.shape.aggregates.is_empty() {
+                    add(None, None);
+                }
+                for value in &self.shape.aggregates {
+                    add(value.argument, value.filter);
+                }
             }
         }
         if self.conditions.sites > 0 && counters.is_empty() {
@@ -312,10 +324,6 @@ fn like(types: &DFSchema, column: &Column) -> Expr {
         Ok(field) => cast(Expr::from(column.clone()), field.data_type().clone()).alias(&column.name),
         Err(_) => Expr::from(column.clone()),
     }
-}
-
-fn is_of(steward: &SiteId) -> Expr {
-    col(WHOSE).eq(lit(steward.as_str()))
 }
 
 /// The name of a grouping key in what a release point sends and offers.

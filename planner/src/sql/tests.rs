@@ -157,7 +157,7 @@ fn clauses_have_one_spelling() {
 }
 
 #[test]
-fn clauses_are_counted_from_one_and_keep_numbers_given() {
+fn e6_clauses_are_counted_from_one_and_keep_numbers_given() {
     let text = with_clauses("MASK a AS 1, 4: MASK b AS 2, x: MASK c AS 3");
     let numbers: Vec<_> =
         parse_agreement(&text).unwrap().clauses.into_iter().map(|clause| (clause.number, clause.name)).collect();

@@ -87,7 +87,7 @@ async fn a_spent_budget_refuses_with_what_is_allowed_and_until_when() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_queries_at_once_spend_exactly_the_budget() {
+async fn e4_many_queries_at_once_spend_exactly_the_budget() {
     const BUDGET: usize = 7;
     const QUERIES: usize = 60;
     let mut federation = Federation::start([ROWS, ROWS], &budget("7 QUERIES PER YEAR")).await;

@@ -16,13 +16,13 @@ use datafusion::prelude::Expr;
 use dynamos_planner::catalog::TableName;
 use dynamos_planner::fragment::{Fragment, ReleaseInput, ReleasePoint};
 use dynamos_planner::policy::{
-    MinimumScope, ProtectedView, ReleaseConditions, ReleasePlan, Values, WHOSE, conditions, protected_view,
+    MinimumScope, ProtectedView, ReleaseConditions, ReleasePlan, Values, WHOSE, Whose, conditions, protected_view,
 };
 use dynamos_planner::wire::{Leaf, bind_leaves};
 use dynamos_proto::ids::{FragmentId, ReleaseId};
 
 use super::accepted::{Query, output_schema, sender_conditions};
-use super::whose::with_steward;
+use super::whose::with_stewards;
 use super::yielding::yielding;
 use crate::exchange::exchange_table;
 use crate::place::Place;
@@ -62,7 +62,7 @@ impl FragmentPlanner<'_> {
         match point.scope {
             MinimumScope::Federation => plans.partials(rows),
             MinimumScope::PerSite => {
-                let groups = plans.groups_of_rows(rows, Values::States)?;
+                let groups = plans.groups_of_rows(rows, Values::States, &Whose::new())?;
                 let decision = plans.decision(&self.query.graph.organisation)?;
                 plans.released_states(DecidedTable::scan(groups, decision)?)
             }
@@ -128,9 +128,12 @@ impl FragmentPlanner<'_> {
         let decided = |groups| DecidedTable::scan(groups, plans.decision(&self.query.graph.organisation)?);
         let released = match (&point.input, point.scope) {
             (ReleaseInput::Complete(rows), _) => {
-                let several = conditions.stewards.len() > 1;
-                let rows = if several { &with_steward(rows, &self.query.graph)? } else { rows };
-                plans.released(decided(plans.groups_of_rows(self.bound(rows)?, Values::Whole)?)?, Values::Whole)?
+                let (rows, whose) = match conditions.stewards.len() {
+                    0 | 1 => (rows.clone(), Whose::new()),
+                    _ => with_stewards(rows, &self.query.graph)?,
+                };
+                let groups = plans.groups_of_rows(self.bound(&rows)?, Values::Whole, &whose)?;
+                plans.released(decided(groups)?, Values::Whole)?
             }
             (ReleaseInput::Merge(parts), MinimumScope::Federation) => {
                 let groups = plans.groups_of_partials(self.partials(parts, &conditions)?)?;

@@ -6,8 +6,8 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 
 use super::world::{
-    Above, Agreement, Clause, Col, Cond, Family, From, Function, PLACES, Question, STEWARDS, Scope, Source, Table,
-    Target, Valid, Value, What, With, World,
+    Above, Agreement, Clause, Col, Cond, Family, From, Function, PLACES, Partner, Question, STEWARDS, Scope, Source,
+    Table, Target, Valid, Value, What, With, World,
 };
 
 const FUNCTIONS: [Function; 8] = [
@@ -84,7 +84,8 @@ impl Draw {
         };
         let mut conds: Vec<Cond> = Vec::new();
         for _ in 0..self.one(&[0, 0, 0, 1, 1, 2]) {
-            let cond = self.cond(&columns);
+            let listed = self.chance(0.25);
+            let cond = if listed { Cond::Listed(self.one(&columns)) } else { self.cond(&columns) };
             let taken = |column: &Col| conds.iter().any(|one| one.columns().contains(column));
             if !cond.columns().iter().any(taken) {
                 conds.push(cond);
@@ -153,6 +154,19 @@ impl Draw {
         for _ in 0..self.one(&[0, 1, 1, 2]) {
             clauses.push(self.filter(question));
         }
+        let lists: Vec<Col> = question.conds.iter().filter_map(|cond| cond.listed()).collect();
+        for on in lists {
+            if self.chance(0.8) {
+                let (key, any) = (self.chance(0.1), self.chance(0.2));
+                let on = if key { Col(Table::People, "id") } else { on };
+                let with = if any {
+                    Partner::Any
+                } else {
+                    self.one(&[Partner::Requester, Partner::Requester, Partner::Other])
+                };
+                clauses.push(Clause::Join { on, with });
+            }
+        }
         if self.chance(0.15) {
             let (compute, data) = self.one(&[(true, true), (true, false), (false, true)]);
             clauses.push(Clause::Archetypes { compute, data });
@@ -203,8 +217,12 @@ impl Draw {
         dedup(&mut functions);
         dedup(&mut arguments);
         dedup(&mut by);
-        let own_conds: Vec<Cond> =
-            question.conds.iter().copied().filter(|one| one.columns().iter().all(fits)).collect();
+        let own_conds: Vec<Cond> = question
+            .conds
+            .iter()
+            .copied()
+            .filter(|one| one.listed().is_none() && one.columns().iter().all(fits))
+            .collect();
         let cond = match own_conds.first() {
             Some(one) if self.chance(0.3) => Some(*one),
             _ if self.chance(0.05) => Some(self.cond(&within)),
@@ -225,7 +243,7 @@ impl Draw {
             }
         }
         dedup(&mut columns);
-        let cond = match question.conds.first() {
+        let cond = match question.conds.first().filter(|one| one.listed().is_none()) {
             Some(one) if self.chance(0.3) => Some(*one),
             _ if self.chance(0.05) => Some(self.cond(&columns_of(from.tables()))),
             _ => None,

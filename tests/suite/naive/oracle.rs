@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::world::{
-    Above, Agreement, COORDINATOR, Clause, Col, Cond, Family, From, Function, PLACES, PROVIDERS, Question, Source,
-    Table, Valid, Value, What, With, World,
+    Above, Agreement, COORDINATOR, Clause, Col, Cond, Family, From, Function, PLACES, PROVIDERS, Partner, Question,
+    Source, Table, Valid, Value, What, With, World,
 };
 
 /// How a release point is computed.
@@ -189,9 +189,13 @@ fn covers(agreement: &Agreement, index: usize, source: Source, conds: &[Cond], k
             && argument
             && value.filter.is_none_or(|filter| filter_allows(agreement, filter))
     };
+    let allowed = |one: &Cond| match one {
+        Cond::Listed(column) => list_allowed(agreement, *column, source),
+        other => Some(*other) == *cond || filter_allows(agreement, *other),
+    };
     *from == source
         && cond.is_none_or(|own| conds.contains(&own))
-        && conds.iter().all(|one| Some(*one) == *cond || filter_allows(agreement, *one))
+        && conds.iter().all(allowed)
         && keys.iter().all(|key| by.contains(key))
         && values.iter().all(value_covered)
 }
@@ -208,8 +212,20 @@ fn filter_allows(agreement: &Agreement, cond: Cond) -> bool {
     match cond {
         Cond::Literal(column) | Cond::Present(column) => listed(column, false),
         Cond::Columns(one, other) => listed(one, true) && listed(other, true),
-        Cond::Function(_) => false,
+        Cond::Function(_) | Cond::Listed(_) => false,
     }
+}
+
+/// Whether the agreement lets a column be compared with a list of the requester. The join makes the keys equal, so one is as
+/// good as the other.
+fn list_allowed(agreement: &Agreement, column: Col, source: Source) -> bool {
+    agreement.clauses.iter().any(|clause| match clause {
+        Clause::Join { on, with } => {
+            let key = source == Source::Both && on.1 == "id" && column.1 == "id";
+            matches!(with, Partner::Requester | Partner::Any) && (*on == column || key)
+        }
+        _ => false,
+    })
 }
 
 /// Whether states of constant size give the value.

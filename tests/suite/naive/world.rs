@@ -76,13 +76,25 @@ pub(super) enum Cond {
     Columns(Col, Col),
     /// A function of the column compared: never a predicate that a FILTER allows.
     Function(Col),
+    /// The column is in a list of the requester.
+    Listed(Col),
 }
 
 impl Cond {
     pub(super) fn columns(self) -> Vec<Col> {
         match self {
-            Self::Literal(one) | Self::Present(one) | Self::Function(one) => vec![one],
+            Self::Literal(one) | Self::Present(one) | Self::Function(one) | Self::Listed(one) => vec![one],
             Self::Columns(one, other) => vec![one, other],
+        }
+    }
+}
+
+impl Cond {
+    /// The column that is compared with a list.
+    pub(super) fn listed(self) -> Option<Col> {
+        match self {
+            Self::Listed(column) => Some(column),
+            _ => None,
         }
     }
 }
@@ -100,6 +112,11 @@ impl fmt::Display for Cond {
             Self::Function(one) => match one.kind() {
                 Kind::Text => write!(out, "reverse({one}) > 'k'"),
                 Kind::Int | Kind::Float => write!(out, "sqrt({one}) > 1.5"),
+            },
+            Self::Listed(one) => match one.kind() {
+                Kind::Int => write!(out, "{one} IN (VALUES (3), (4))"),
+                Kind::Float => write!(out, "{one} IN (VALUES (CAST(1.5 AS DOUBLE)), (CAST(2.5 AS DOUBLE)))"),
+                Kind::Text => write!(out, "{one} IN (VALUES ('k'), ('l'))"),
             },
         }
     }
@@ -182,6 +199,25 @@ impl fmt::Display for Function {
     }
 }
 
+/// Who rows may be joined with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Partner {
+    Requester,
+    Any,
+    /// A steward, and so not the requester.
+    Other,
+}
+
+impl fmt::Display for Partner {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Requester => "REQUESTER",
+            Self::Any => "ANY",
+            Self::Other => "c",
+        })
+    }
+}
+
 /// A clause.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Clause {
@@ -218,6 +254,11 @@ pub(super) enum Clause {
     Archetypes {
         compute: bool,
         data: bool,
+    },
+    /// Rows may be joined on this column.
+    Join {
+        on: Col,
+        with: Partner,
     },
     /// Views do not decide what may be asked.
     Rows(Cond),
@@ -269,6 +310,7 @@ impl fmt::Display for Clause {
                 let names: Vec<&str> = names.into_iter().filter(|(is, _)| *is).map(|(_, name)| name).collect();
                 write!(out, "ARCHETYPES {}", names.join(", "))
             }
+            Self::Join { on, with } => write!(out, "JOIN ON {on} WITH {with}"),
             Self::Rows(cond) => {
                 write!(out, "ROWS ON s.{} WHERE {cond}", cond.columns()[0].0.name())
             }

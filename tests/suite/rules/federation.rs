@@ -1,0 +1,112 @@
+//! Which agreement governs, which tables a query needs, and what LOCAL means (rules C.1 to C.5).
+
+use std::collections::BTreeSet;
+
+use dynamos_planner::sql::parse_agreement;
+
+use super::bench::{Bench, places};
+
+#[test]
+fn c1_clauses_of_different_agreements_never_combine() {
+    let release = "RELEASE sum OF wage FROM s.people MINIMUM 5 DISTINCT id";
+    let filter = "FILTER ON sex COMPARE WITH LITERALS";
+    let sql = "SELECT sum(wage) FROM a.s.people WHERE sex = 'f'";
+    let apart = Bench::none().with("a", "one", release).with("a", "two", filter);
+    apart.refuses(sql, "no FILTER clause allows");
+    let together =
+        apart.with("a", "zwei", &format!("{release}, {filter}")).with("a", "yet", &format!("{release}, {filter}"));
+    let governing = |bench: &Bench| {
+        let query = bench.allows(sql);
+        query.graph().governing.values().map(|one| one.agreement.clone()).collect::<Vec<_>>()
+    };
+    // The first by name of those that allow it, or the one that the requester names.
+    assert_eq!(governing(&together), ["yet"]);
+    let named = together.under("zwei");
+    assert_eq!(governing(&named), ["zwei"]);
+    // One that does not allow it does not stand in the way.
+    assert_eq!(governing(&named.under("one")), ["yet"]);
+    // Several ROWS are ANDed within one agreement.
+    let edges = Bench::none()
+        .with("a", "g", "RELEASE count OF * FROM s.people, SHIP ROWS (id, wage) FROM s.people TO p")
+        .allows("SELECT count(*) FROM a.s.people");
+    assert_eq!(edges.graph().releases[0].clauses.len(), 1, "one clause covers a release point");
+}
+
+#[test]
+fn c2_rows_and_mask_say_which_table_they_are_about() {
+    for (clauses, reason) in
+        [("MASK wage AS NULL, MASK people.wage AS 1", "given twice"), ("MASK id AS 1", "may not be masked")]
+    {
+        let text = format!(
+            "CREATE AGREEMENT g ON SITE a FOR ANYONE PURPOSE statistics AS (RELEASE count OF * FROM s.people, {clauses})"
+        );
+        let said = match parse_agreement(&text) {
+            Err(error) => error.to_string(),
+            Ok(_) => Bench::none()
+                .with("a", "g", &format!("RELEASE count OF * FROM s.people, {clauses}"))
+                .ask("SELECT count(*) FROM a.s.people")
+                .err()
+                .unwrap_or_default(),
+        };
+        assert!(said.contains(reason), "{clauses}: {said}");
+    }
+    // Masked values are the values: a text in place of a number is a text.
+    let masked = "RELEASE ROWS (city, wage) FROM s.people, MASK people.wage AS 'hidden'";
+    let bench = Bench::none().with("a", "g", masked);
+    bench.allows("SELECT upper(wage) FROM a.s.people");
+    assert!(bench.ask("SELECT wage + INTERVAL '1 day' FROM a.s.people").is_err());
+}
+
+#[test]
+fn c3_without_filter_no_predicate_touches_protected_rows() {
+    let release = "RELEASE sum, count OF wage, * BY sex FROM s.people MINIMUM 5 DISTINCT id";
+    let none = Bench::none().with("a", "g", release);
+    for sql in [
+        "SELECT sum(wage) FROM a.s.people WHERE sex = 'f'",
+        "SELECT sum(wage) FILTER (WHERE sex = 'f') FROM a.s.people",
+        "SELECT sex, sum(wage) FROM a.s.people WHERE sex IS NOT NULL GROUP BY sex",
+    ] {
+        none.refuses(sql, "no FILTER clause allows");
+    }
+    none.allows("SELECT sex, sum(wage) FROM a.s.people GROUP BY sex HAVING sex = 'f' AND sum(wage) > 10");
+    let literals = Bench::none().with("a", "g", &format!("{release}, FILTER ON sex, wage COMPARE WITH LITERALS"));
+    for predicate in ["sex = 'f'", "wage BETWEEN 1 AND 9", "sex IN ('f', 'm') OR NOT wage < 3", "wage IS NULL"] {
+        literals.allows(&format!("SELECT sum(wage) FROM a.s.people WHERE {predicate}"));
+        literals.allows(&format!("SELECT sum(wage) FILTER (WHERE {predicate}) FROM a.s.people"));
+    }
+    for predicate in ["sex LIKE 'f%'", "wage + 1 = 3", "city = 'x'", "upper(sex) = 'F'", "wage = pension", "sex = city"]
+    {
+        literals.refuses(&format!("SELECT sum(wage) FROM a.s.people WHERE {predicate}"), "no FILTER clause allows");
+    }
+    let columns = Bench::none().with("a", "g", &format!("{release}, FILTER ON sex, city COMPARE WITH COLUMNS"));
+    columns.allows("SELECT sum(wage) FROM a.s.people WHERE sex = city");
+    columns.refuses("SELECT sum(wage) FROM a.s.people WHERE sex = 'f'", "no FILTER clause allows");
+    // A predicate over released rows is above the release.
+    Bench::none()
+        .with("a", "g", "RELEASE ROWS (sex, wage) FROM s.people")
+        .allows("SELECT wage FROM a.s.people WHERE sex LIKE 'f%'");
+}
+
+#[test]
+fn c4_a_federated_table_needs_all_of_its_stewards() {
+    let release = "RELEASE count OF * FROM s.people MINIMUM 5 DISTINCT id, SHIP PARTIALS OF 1 TO p";
+    let only_a = Bench::none().with("a", "g", release);
+    only_a.refuses("SELECT count(*) FROM s.people", "b");
+    let query = only_a.allows("SELECT count(*) FROM s.people WHERE steward IN ('a')");
+    assert!(!places(&query).contains("b"));
+    let both = Bench::both(release).allows("SELECT count(*) FROM s.people");
+    assert_eq!(BTreeSet::from(["a", "b"]), both.graph().governing.keys().map(|steward| steward.as_str()).collect());
+}
+
+#[test]
+fn c5_local_keys_are_compared_with_their_steward() {
+    let rows = "RELEASE ROWS (*) FROM s.people, RELEASE ROWS (*) FROM s.visits, SHIP ROWS (*) FROM s.people TO ANY,
+                SHIP ROWS (*) FROM s.visits TO ANY";
+    let bench = Bench::both(rows);
+    bench.refuses("SELECT count(*) FROM a.s.people x JOIN b.s.people y ON x.id = y.id", "are different people");
+    // The value counts against another column or a literal.
+    bench.allows("SELECT count(*) FROM a.s.people x JOIN b.s.people y ON x.id = y.wage");
+    let by_key = bench.allows("SELECT id, count(*) FROM s.people GROUP BY id");
+    let text = by_key.graph().fragments.iter().map(|one| one.plan.display_indent().to_string()).collect::<String>();
+    assert!(text.contains("Utf8(\"a\")") && text.contains("Utf8(\"b\")"), "no steward beside the key: {text}");
+}

@@ -1,0 +1,102 @@
+//! Joins over stewards as each of them judges a graph that somebody else planned (rules A.5, B.7).
+
+use super::bench::{Bench, places};
+
+const PEOPLE: &str = "RELEASE avg, count OF wage, * BY sex FROM s.people MINIMUM 5 DISTINCT id,
+                      SHIP ROWS (id, bsn, wage, sex) FROM s.people TO p, SHIP PARTIALS OF 1 TO p";
+const CASES: &str =
+    "RELEASE count OF * BY illness FROM t.cases MINIMUM 5 DISTINCT bsn, SHIP ROWS (bsn, illness) FROM t.cases TO p";
+const JOINED: &str =
+    "SELECT c.illness, avg(x.wage) FROM s.people x JOIN c.t.cases c ON x.bsn = c.bsn GROUP BY c.illness";
+
+/// What each steward adds to its clauses.
+fn bench(a: &str, b: &str, c: &str) -> Bench {
+    let with =
+        |clauses: &str, more: &str| if more.is_empty() { clauses.to_owned() } else { format!("{clauses}, {more}") };
+    Bench::none().with("a", "g", &with(PEOPLE, a)).with("b", "g", &with(PEOPLE, b)).with("c", "g", &with(CASES, c))
+}
+
+#[test]
+fn b7_each_steward_judges_the_join_by_itself() {
+    let (people, cases) = ("JOIN ON bsn WITH c", "JOIN ON bsn WITH ANY");
+    let agreed = bench(people, people, cases);
+    let query = agreed.allows(JOINED);
+    assert!(places(&query).contains("p"));
+    for steward in ["a", "b", "c"] {
+        agreed.judged_by(steward, &query).unwrap();
+    }
+    let by_table = bench("JOIN ON bsn WITH TABLE t.cases", people, "JOIN ON bsn WITH TABLE people");
+    for steward in ["a", "b", "c"] {
+        by_table.judged_by(steward, &query).unwrap();
+    }
+    // The same graph under agreements that lack one of the clauses: only whose clause it is can know, and refuses.
+    for (bench, at, reason) in [
+        (bench("", people, cases), "a", "no JOIN clause that lets its rows be joined with `c` on `bsn`"),
+        (
+            bench(people, "JOIN ON bsn WITH a", cases),
+            "b",
+            "no JOIN clause that lets its rows be joined with `c` on `bsn`",
+        ),
+        (
+            bench(people, people, "JOIN ON bsn WITH a"),
+            "c",
+            "no JOIN clause that lets its rows be joined with `b` on `bsn`",
+        ),
+        (
+            bench(people, people, "JOIN ON bsn, illness WITH ANY"),
+            "c",
+            "no JOIN clause that lets its rows be joined with `a`",
+        ),
+        (
+            bench(people, people, "JOIN ON bsn WITH REQUESTER"),
+            "c",
+            "no JOIN clause that lets its rows be joined with `a`",
+        ),
+    ] {
+        let refused = bench.judged_by(at, &query).unwrap_err();
+        assert!(refused.contains(reason), "{at}: {refused}");
+        for other in ["a", "b", "c"].into_iter().filter(|other| *other != at) {
+            bench.judged_by(other, &query).unwrap();
+        }
+        bench.refuses(JOINED, reason);
+    }
+}
+
+#[test]
+fn b7_a_part_without_columns_in_the_answer_releases_its_rows() {
+    let (people, cases) = ("JOIN ON bsn WITH c", "JOIN ON bsn WITH ANY");
+    let only_average =
+        "RELEASE avg OF wage FROM s.people MINIMUM 5 DISTINCT id, SHIP ROWS (id, bsn, wage) FROM s.people TO p";
+    let by_illness =
+        "SELECT c.illness, count(*) FROM a.s.people x JOIN c.t.cases c ON x.bsn = c.bsn GROUP BY c.illness";
+    let average = "SELECT avg(x.wage) FROM a.s.people x JOIN c.t.cases c ON x.bsn = c.bsn";
+    let bench =
+        Bench::none().with("a", "g", &format!("{only_average}, {people}")).with("c", "g", &format!("{CASES}, {cases}"));
+    // Of people the first shows nothing but how many rows there are; of cases the second does.
+    bench.refuses(by_illness, "does not list `count` of `*`");
+    bench.allows(average);
+    let no_count = "RELEASE max OF illness FROM t.cases MINIMUM 5 DISTINCT bsn, SHIP ROWS (bsn) FROM t.cases TO p";
+    let bench = Bench::none().with("a", "g", &format!("{only_average}, {people}")).with(
+        "c",
+        "g",
+        &format!("{no_count}, {cases}"),
+    );
+    bench.refuses(average, "does not list `count` of `*`");
+}
+
+#[test]
+fn a5_each_steward_judges_a_list_by_itself() {
+    let sql = "SELECT sex, avg(wage) FROM s.people WHERE bsn IN (VALUES (1), (2), (3)) GROUP BY sex";
+    let list = "JOIN ON bsn WITH REQUESTER";
+    let agreed = bench(list, list, "");
+    let query = agreed.allows(sql);
+    agreed.judged_by("a", &query).unwrap();
+    for other in ["", "JOIN ON id WITH REQUESTER", "JOIN ON bsn WITH c", "FILTER ON bsn COMPARE WITH LITERALS"] {
+        let refused = bench(other, list, "").judged_by("a", &query).unwrap_err();
+        assert!(
+            refused.contains("no JOIN clause lets `bsn` be compared with rows of the requester"),
+            "{other}: {refused}"
+        );
+        bench(other, list, "").judged_by("b", &query).unwrap();
+    }
+}
