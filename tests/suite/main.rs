@@ -25,6 +25,7 @@ mod releases;
 mod requests;
 mod roles;
 mod rules;
+mod thresholds;
 mod tidy;
 mod tpch;
 mod wages;
