@@ -6,6 +6,8 @@ use dynamos_cli::demo::{rows, scene};
 use dynamos_cli::federation::{Client, Design, Federation, Layout, Processes, connect, query, ready};
 use dynamos_proto::status::ServiceError;
 
+use crate::recording::Recorder;
+
 /// A running federation, gone at the end of the test.
 pub struct TestFederation {
     /// Its files and users.
@@ -22,12 +24,17 @@ impl TestFederation {
 
     /// Starts the one that `design` describes; it may write data into the folder that it gets.
     pub async fn design(design: impl FnOnce(&Path) -> Design) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().join("federation");
-        std::fs::create_dir_all(&root).unwrap();
-        let layout = Layout::write(&root, &design(&root), 0).unwrap();
+        let (folder, layout) = written(design);
         let federation = Federation::start(&layout, Processes::One).await.unwrap();
         Self { layout, federation, _folder: folder }
+    }
+
+    /// The same with a proxy before each site that records what it sends.
+    pub async fn recorded(design: impl FnOnce(&Path) -> Design) -> (Self, Recorder) {
+        let (folder, layout) = written(design);
+        let recorder = Recorder::before(&layout).await;
+        let federation = Federation::start(&layout, Processes::One).await.unwrap();
+        (Self { layout, federation, _folder: folder }, recorder)
     }
 
     /// A connection that can already plan `sql`.
@@ -46,6 +53,15 @@ impl TestFederation {
     pub async fn stop(self) {
         self.federation.stop().await.unwrap();
     }
+}
+
+/// The files of a design in a folder of their own.
+fn written(design: impl FnOnce(&Path) -> Design) -> (tempfile::TempDir, Layout) {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("federation");
+    std::fs::create_dir_all(&root).unwrap();
+    let layout = Layout::write(&root, &design(&root), 0).unwrap();
+    (folder, layout)
 }
 
 /// The folder of the published wage data; none, and a word about it, where the machine does not have them.

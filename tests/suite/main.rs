@@ -21,6 +21,7 @@ mod joins;
 mod load;
 mod naive;
 mod processes;
+mod recording;
 mod releases;
 mod requests;
 mod roles;
