@@ -7,6 +7,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DFSchema, DataFusionError, ScalarValue, TableReference};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::optimizer::OptimizerRule;
+use datafusion::optimizer::optimize_projections::OptimizeProjections;
+use datafusion::optimizer::push_down_filter::PushDownFilter;
 use dynamos_proto::ids::{QueryId, SiteId};
 use dynamos_proto::status::Code;
 use thiserror::Error;
@@ -22,7 +25,7 @@ use crate::knowledge::Knowledge;
 use crate::permit::{PermittedQuery, QueryPath, permit};
 use crate::policy::{
     AgreementSet, ClauseChoice, CompliantPlan, Denial, Governing, Hierarchy, Policy, Reason, Requester, Stop,
-    UtcMillis, comply, conditions,
+    UtcMillis, comply, conditions, releases_under_condition,
 };
 use crate::wire::WireError;
 
@@ -233,18 +236,33 @@ impl Attempt<'_> {
         if let Some(denial) = self.unavailable(&stewards_in(&normal)?) {
             return Ok(Planned::Denied(denial));
         }
-        let first = match self.comply(&bound, &normal, &ClauseChoice::new())? {
+        // A condition that a clause releases rows under is looked for where the rows are scanned.
+        if self.governing.values().any(|held| releases_under_condition(&held.agreement)) {
+            let rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> =
+                vec![Arc::new(PushDownFilter::new()), Arc::new(OptimizeProjections::new())];
+            let pushed = bind::optimize(normal.clone(), rules, self.state)?;
+            let planned = self.plan_form(&bound, &pushed, &tables)?;
+            if matches!(planned, Planned::Permitted(_)) {
+                return Ok(planned);
+            }
+        }
+        self.plan_form(&bound, &normal, &tables)
+    }
+
+    /// The plan of a query in one of its forms.
+    fn plan_form(&self, bound: &BoundPlan, normal: &LogicalPlan, tables: &VisibleTables) -> Result<Planned, PlanError> {
+        let first = match self.comply(bound, normal, &ClauseChoice::new())? {
             Ok(compliant) => compliant,
             Err(denial) => return Ok(Planned::Denied(self.explain_absence(denial))),
         };
         let others = first.other_choices();
-        let planned = self.place(&bound, &normal, first, &tables)?;
+        let planned = self.place(bound, normal, first, tables)?;
         if matches!(planned, Planned::Permitted(_)) {
             return Ok(planned);
         }
         for choice in others {
-            if let Ok(compliant) = self.comply(&bound, &normal, &choice)?
-                && let Planned::Permitted(query) = self.place(&bound, &normal, compliant, &tables)?
+            if let Ok(compliant) = self.comply(bound, normal, &choice)?
+                && let Planned::Permitted(query) = self.place(bound, normal, compliant, tables)?
             {
                 return Ok(Planned::Permitted(query));
             }

@@ -291,7 +291,7 @@ pub(crate) fn scan(leaf: &Leaf, schema: SchemaRef) -> LogicalPlanBuilder {
 
 /// A scan of a steward's `wages.persons`.
 pub(crate) fn scan_persons(site: &str) -> LogicalPlanBuilder {
-    scan(&Leaf::Table { site: site.into(), schema: "wages".into(), table: "persons".into() }, persons())
+    scan(&Leaf::Table { site: site.into(), schema: "wages".into(), table: "persons".into(), clause: None }, persons())
 }
 
 /// A fragment without partials.

@@ -88,10 +88,15 @@ fn design(root: &Path) -> Design {
                    FILTER ON grp COMPARE WITH LITERALS)"
             )
         };
+        let rows_only = format!(
+            "CREATE AGREEMENT some ON SITE {steward} FOR ROLE analyst PURPOSE statistics AS (
+               RELEASE ROWS (grp, wage) FROM s.people WHERE id > 5,
+               SHIP ROWS (grp, wage) FROM s.people WHERE id > 5 TO p)"
+        );
         stewards.push(Steward {
             name: steward.into(),
             tables: format!("{}\n{}", table("people"), table("visits")),
-            agreements: ["drop", "remainder", "fail"].map(agreement).into(),
+            agreements: ["drop", "remainder", "fail"].map(agreement).into_iter().chain([rows_only]).collect(),
         });
     }
     stewards.push(Steward { name: "c".into(), tables: String::new(), agreements: Vec::new() });
@@ -126,7 +131,8 @@ async fn everywhere(client: &mut Client, sql: &str) -> Vec<String> {
     for placement in placements {
         answer(client, &format!("SET dynamos.placement = '{placement}'")).await;
         let mut rows: Vec<String> = answer(client, sql).await.into_iter().map(|row| row.join("|")).collect();
-        if sql.rfind("ORDER BY") < sql.rfind(')') {
+        let ordered = sql.rfind("ORDER BY").is_some_and(|at| sql.rfind(')').is_none_or(|end| end < at));
+        if !ordered {
             rows.sort();
         }
         answers.push(rows);
@@ -216,5 +222,41 @@ async fn b2_b5_the_rest_is_merged_or_fails_the_query() {
     assert_eq!(everywhere(&mut ann, fine).await, ["x|8", "y|3"]);
     let nobody = error(&mut ann, "SELECT count(*) FROM s.people WHERE grp = 'nobody'").await.to_string();
     assert!(nobody.contains("below the agreed minimum"), "{nobody}");
+    federation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c3_rows_under_a_condition_are_released_and_nothing_sees_the_others() {
+    let federation = TestFederation::design(design).await;
+    let all = "SELECT grp, wage FROM s.people WHERE id > 5";
+    let mut ann = federation.client("ann@c", "auto", all).await;
+    let expected = [
+        "NULL|100", "NULL|80", "NULL|90", "v|160", "v|170", "x|110", "x|120", "x|130", "y|140", "y|150", "z|60", "z|70",
+    ];
+    assert_eq!(everywhere(&mut ann, all).await, expected);
+    // The fifth person, who is not among them, earns 50: what fails on that row never sees it, wherever it stands.
+    for (sql, expected) in [
+        (
+            "SELECT wage FROM s.people WHERE 700 / (wage - 50) > 10 AND id > 5",
+            vec!["100", "110", "60", "70", "80", "90"],
+        ),
+        (
+            "SELECT wage FROM (SELECT wage FROM s.people WHERE id > 5) WHERE 700 / (wage - 50) > 10",
+            vec!["100", "110", "60", "70", "80", "90"],
+        ),
+        ("SELECT wage FROM s.people WHERE id > 5 AND wage < 80 AND 700 / (wage - 50) > 10", vec!["60", "70"]),
+        ("SELECT count(*), max(wage) FROM s.people WHERE id > 5", vec!["12|170"]),
+    ] {
+        assert_eq!(everywhere(&mut ann, sql).await, expected, "{sql}");
+    }
+    for (sql, reason) in [
+        ("SELECT grp, wage FROM s.people", "it needs the condition"),
+        ("SELECT grp, wage FROM s.people WHERE id > 4", "it needs the condition"),
+        ("SELECT id FROM s.people WHERE id > 5", "it does not list"),
+        ("SELECT wage FROM s.people WHERE id > 5 AND bonus > 1", "it does not list"),
+    ] {
+        let refused = error(&mut ann, sql).await.to_string();
+        assert!(refused.contains(reason), "{sql}: {refused}");
+    }
     federation.stop().await;
 }

@@ -31,6 +31,8 @@ pub struct VisibleTable {
     pub colocated: Colocated,
     /// The columns of its protected view; for a federated table those that all stewards have, and `steward`.
     pub schema: SchemaRef,
+    /// Of each steward the RELEASE ROWS clause whose condition its rows fulfil; empty if there is none.
+    pub within: BTreeMap<SiteId, u32>,
 }
 
 /// The tables that the requester may know to exist.

@@ -13,7 +13,9 @@ use super::placed::{Placement, ReleaseHow};
 use crate::catalog::{Availability, Catalog, SiteKind};
 use crate::policy::matching::shipped_partials;
 use crate::policy::release_plan::is_mergeable;
-use crate::policy::{Agreement, Archetype, Clause, Governing, MinimumScope, PlaceRef, ProtectedPart, RelationShape};
+use crate::policy::{
+    Agreement, Archetype, Clause, Governing, MinimumScope, PlaceRef, ProtectedPart, RelationShape, within,
+};
 use crate::wire::LeafTable;
 
 /// What the agreements allow to be where.
@@ -73,8 +75,10 @@ impl Legal<'_> {
         let Some(table) = LeafTable::bound_to(scan) else { return places };
         let reference = TableReference::partial(table.name.schema.clone(), table.name.table.clone());
         let Ok(schema) = DFSchema::try_from_qualified_schema(reference.clone(), &table.schema) else { return places };
-        let relation =
-            RelationShape { tables: BTreeMap::from([(table.name.clone(), schema)]), ..RelationShape::default() };
+        let whole = RelationShape {
+            tables: BTreeMap::from([(table.name.clone(), schema.clone())]),
+            ..RelationShape::default()
+        };
         let fields = scan.projected_schema.fields();
         let column = |name: &String| Expr::Column(Column::new(Some(reference.clone()), name));
         let columns: Vec<Expr> = fields.iter().map(|field| column(field.name())).collect();
@@ -82,9 +86,13 @@ impl Legal<'_> {
             let everywhere = table.stewards.iter().all(|steward| {
                 let Some(held) = self.governing.get(steward) else { return false };
                 let at = |targets: &[PlaceRef]| self.names(targets, place);
-                steward == place
-                    || (rows_may_leave(&held.agreement)
-                        && relation.shipped_rows(&held.agreement, &columns, &at, self.state).is_ok())
+                let relation = match table.within.get(steward) {
+                    None => Some(whole.clone()),
+                    Some(clause) => within(&held.agreement, *clause, &table.name, schema.clone(), self.state),
+                };
+                let shipped =
+                    |relation: RelationShape| relation.shipped_rows(&held.agreement, &columns, &at, self.state).is_ok();
+                steward == place || (rows_may_leave(&held.agreement) && relation.is_some_and(shipped))
             });
             if everywhere {
                 places.insert(place.clone());

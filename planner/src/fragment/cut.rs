@@ -105,8 +105,12 @@ impl Cutter<'_> {
     fn scan(&self, scan: &TableScan, place: &SiteId) -> Result<LogicalPlan> {
         let Some(table) = LeafTable::bound_to(scan) else { return plan_err!("no bound table `{}`", scan.table_name) };
         let own = self.tables.of_site(place, &table.name)?;
-        let leaf =
-            Leaf::Table { site: place.clone(), schema: table.name.schema.clone(), table: table.name.table.clone() };
+        let leaf = Leaf::Table {
+            site: place.clone(),
+            schema: table.name.schema.clone(),
+            table: table.name.table.clone(),
+            clause: table.within.get(place).copied(),
+        };
         let reference = leaf.to_reference();
         let source = provider_as_source(LeafTable::new(Arc::clone(&own.schema)));
         let raw = TableScanBuilder::new(reference.clone(), source).build()?;

@@ -27,6 +27,7 @@ use super::lists::{ListJoin, is_list_kind};
 use super::matching::{is_steward, ordered, split};
 use super::point_rules::PointRules;
 use super::sides::{SideShape, joined, sides_of};
+use super::within::released_within;
 use super::{MinimumScope, RelationShape};
 use crate::bind::canonical;
 use crate::catalog::{FederatedTable, TableName};
@@ -121,11 +122,11 @@ impl Walk<'_> {
                 let predicate = canonical(&rows.plan, &filter.predicate)?;
                 rows.relation.predicates.extend(split(&predicate));
                 rows.plan = plan.clone();
-                Ok(Relation::Protected(protected.remove(0)))
+                self.perhaps_released(*protected.remove(0))
             }
             (LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_), [rows], _) => {
                 rows.plan = plan.clone();
-                Ok(Relation::Protected(protected.remove(0)))
+                self.perhaps_released(*protected.remove(0))
             }
             (LogicalPlan::Aggregate(aggregate), [_], _) => self.release(aggregate, *protected.remove(0)),
             (other, _, _) => {
@@ -133,6 +134,15 @@ impl Walk<'_> {
                 Err(refuse(&format!("`{}` may not work on protected rows", operator(other)), why))
             }
         }
+    }
+
+    /// Rows under a condition that a RELEASE ROWS clause of every steward has are released.
+    fn perhaps_released(&self, rows: Rows) -> Result<Relation, Stop> {
+        if self.protecting {
+            return Ok(Relation::Protected(Box::new(rows)));
+        }
+        let released = released_within(&rows, self.governing, self.state)?;
+        Ok(released.map_or_else(|| Relation::Protected(Box::new(rows)), Relation::Released))
     }
 
     /// Rows of a table are released at once if every steward's governing agreement has a RELEASE ROWS that covers them.

@@ -16,6 +16,7 @@ use super::check::{Check, Refusal, cite};
 use super::lists::{compared_columns, is_list_kind};
 use super::matching::{columns_of, is_steward, ordered, split};
 use super::part::Partner;
+use super::within::within;
 use crate::bind::unalias;
 use crate::catalog::TableName;
 use crate::fragment::Fragment;
@@ -264,19 +265,21 @@ impl Check<'_> {
                 }
                 Ok(flow)
             }
-            Some(Leaf::Table { site, schema, table }) => {
+            Some(Leaf::Table { site, schema, table, clause }) => {
                 if site != fragment.place {
                     return Err(refuse(format!("a table of `{site}` cannot be read at `{}`", fragment.place)));
                 }
-                self.table(scan, site, TableName::new(schema, table)).map_err(|refusal| match refusal.fragment {
-                    Some(_) => refusal,
-                    None => Refusal::at(fragment.id, refusal.reason),
+                self.table(scan, site, TableName::new(schema, table), clause).map_err(|refusal| {
+                    match refusal.fragment {
+                        Some(_) => refusal,
+                        None => Refusal::at(fragment.id, refusal.reason),
+                    }
                 })
             }
         }
     }
 
-    fn table(&self, scan: &TableScan, steward: SiteId, name: TableName) -> Result<Flow, Refusal> {
+    fn table(&self, scan: &TableScan, steward: SiteId, name: TableName, clause: Option<u32>) -> Result<Flow, Refusal> {
         if steward.is_coordinator() {
             return Err(Refusal { fragment: None, reason: "the coordinator has no tables".into() });
         }
@@ -295,11 +298,24 @@ impl Check<'_> {
             .map(|field| Expr::Column(Column::new(Some(reference.clone()), field.name())))
             .collect();
         let tables = BTreeSet::from([name.clone()]);
-        let relation = RelationShape { tables: BTreeMap::from([(name, schema)]), ..RelationShape::default() };
-        let released = relation.released_rows(&held.agreement, &columns, self.input.state);
-        let mut rows =
-            Protected { steward: steward.clone(), relation, columns, free: BTreeSet::new(), partners: Vec::new() };
-        if let Ok(clause) = released {
+        let relation = match clause {
+            None => RelationShape { tables: BTreeMap::from([(name, schema)]), ..RelationShape::default() },
+            Some(clause) => {
+                within(&held.agreement, clause, &name, schema, self.input.state).ok_or_else(|| Refusal {
+                    fragment: None,
+                    reason: format!("clause {clause} of `{steward}` releases no rows of `{name}` under a condition"),
+                })?
+            }
+        };
+        let released = match clause {
+            None => relation.released_rows(&held.agreement, &columns, self.input.state).ok(),
+            Some(clause) => {
+                relation.lists_columns(&held.agreement, clause, &columns, self.input.state).then_some(clause)
+            }
+        };
+        let (free, partners) = (BTreeSet::new(), Vec::new());
+        let mut rows = Protected { steward: steward.clone(), relation, columns, free, partners };
+        if let Some(clause) = released {
             rows.free.insert(Source::Rows(Box::new(rows.clone()), cite(&steward, held, clause)));
         }
         Ok(Flow { protected: vec![rows], tables, ..Flow::default() })

@@ -112,6 +112,7 @@ impl<'a> Policy<'a> {
                     local: local_key(table),
                     colocated: Colocated::new(),
                     schema,
+                    within: BTreeMap::new(),
                 });
             }
         }
@@ -153,6 +154,7 @@ impl<'a> Policy<'a> {
             local: tables.iter().find_map(|table| local_key(table)),
             colocated: colocated.reduce(in_both).unwrap_or_default(),
             schema: Arc::new(Schema::new(fields)),
+            within: BTreeMap::new(),
         })
     }
 }

@@ -131,23 +131,23 @@ impl RelationShape {
     }
 
     fn filter_allows(&self, agreement: &Agreement, predicate: &Expr, state: &SessionState) -> bool {
-        let listed = |with: &[Comparison]| -> BTreeSet<String> {
-            let mut columns = BTreeSet::new();
-            for clause in &agreement.clauses {
-                let Clause::Filter(filter) = &clause.clause else { continue };
-                if !with.contains(&filter.with) {
-                    continue;
-                }
-                let resolved = filter.columns.iter().filter_map(|column| self.resolve(column, state));
-                columns.extend(resolved.map(|column| column.to_string()));
-            }
-            columns
+        let listed = |with: &[Comparison]| -> Vec<Expr> {
+            let filters = agreement.clauses.iter().filter_map(|clause| match &clause.clause {
+                Clause::Filter(filter) if with.contains(&filter.with) => Some(&filter.columns),
+                _ => None,
+            });
+            let resolved = filters.flatten().filter_map(|expr| self.resolve(expr, state));
+            resolved.filter(|expr| !expr.is_volatile()).collect()
         };
         let literals = listed(&[Comparison::Literals, Comparison::Both]);
         let columns = listed(&[Comparison::Columns, Comparison::Both]);
+        let among =
+            |all: &[Expr], column: &Column| all.iter().any(|one| matches!(one, Expr::Column(one) if one == column));
         let rules = LeakProof {
-            with_literal: &|column| is_steward(column) || literals.contains(&column.to_string()),
-            with_column: &|column| columns.contains(&column.to_string()),
+            with_literal: &|column| is_steward(column) || among(&literals, column),
+            with_column: &|column| among(&columns, column),
+            // Functions of columns are compared with literals only, as they are written.
+            as_written: &|expr| !matches!(expr, Expr::Literal(..) | Expr::Column(_)) && literals.contains(expr),
             kind_of: &|column| self.column_type(column),
         };
         rules.covers(predicate)
@@ -194,7 +194,7 @@ impl RelationShape {
 
     /// Whether a list over `from` covers these expressions of this relation: a bare column is covered by `*`, anything
     /// else only if it is listed as written.
-    fn rows_covered(
+    pub(super) fn rows_covered(
         &self,
         listed: &Columns,
         from: &FromRelation,
@@ -227,7 +227,7 @@ impl RelationShape {
     }
 
     /// The conditions of a clause's own WHERE.
-    fn own_conditions(&self, own: Option<&ast::Expr>, state: &SessionState) -> Vec<Expr> {
+    pub(super) fn own_conditions(&self, own: Option<&ast::Expr>, state: &SessionState) -> Vec<Expr> {
         own.and_then(|own| self.resolve(own, state)).map(|own| split(&own)).unwrap_or_default()
     }
 
@@ -349,8 +349,12 @@ impl RelationShape {
         if own.is_empty() {
             return Ok(());
         }
-        let rules =
-            LeakProof { with_literal: &|_| true, with_column: &|_| true, kind_of: &|column| self.column_type(column) };
+        let rules = LeakProof {
+            with_literal: &|_| true,
+            with_column: &|_| true,
+            as_written: &|_| false,
+            kind_of: &|column| self.column_type(column),
+        };
         let leaking = self.predicates.iter().filter(|predicate| !own.contains(predicate) && !rules.covers(predicate));
         let leaking: Vec<String> =
             leaking.map(|one| format!("the predicate `{one}` could tell of rows that its condition keeps")).collect();
@@ -480,6 +484,8 @@ struct LeakProof<'a> {
     with_literal: &'a dyn Fn(&Column) -> bool,
     /// Columns that may be compared with each other.
     with_column: &'a dyn Fn(&Column) -> bool,
+    /// Other expressions that may be compared with literals, or, if they are conditions, stand by themselves.
+    as_written: &'a dyn Fn(&Expr) -> bool,
     /// A column's type.
     kind_of: &'a dyn Fn(&Column) -> Option<DataType>,
 }
@@ -488,6 +494,9 @@ impl LeakProof<'_> {
     /// Whether a predicate is made only of comparisons that cannot fail or tell more than their outcome: allowed columns
     /// with literals, with each other, IN, BETWEEN, `IS NULL`, `IS NOT NULL`, and AND, OR, NOT of these.
     fn covers(&self, predicate: &Expr) -> bool {
+        if (self.as_written)(predicate) {
+            return true;
+        }
         match predicate {
             Expr::BinaryExpr(BinaryExpr { left, op: Operator::And | Operator::Or, right }) => {
                 self.covers(left) && self.covers(right)
@@ -498,7 +507,7 @@ impl LeakProof<'_> {
                 self.with_literal(expr, low) && self.with_literal(expr, high)
             }
             Expr::IsNull(expr) | Expr::IsNotNull(expr) => {
-                matches!(expr.as_ref(), Expr::Column(column) if (self.with_literal)(column))
+                (self.as_written)(expr) || matches!(expr.as_ref(), Expr::Column(column) if (self.with_literal)(column))
             }
             Expr::Not(expr) => self.covers(expr),
             Expr::Column(one) => (self.with_literal)(one),
@@ -521,6 +530,9 @@ impl LeakProof<'_> {
 
     /// A column and a literal that it may be compared with.
     fn with_literal(&self, column: &Expr, literal: &Expr) -> bool {
+        if matches!(literal, Expr::Literal(..)) && (self.as_written)(column) {
+            return true;
+        }
         let (Expr::Column(column), Expr::Literal(value, _)) = (column, literal) else { return false };
         let alike = is_steward(column)
             || (self.kind_of)(column).is_some_and(|kind| compares_without_errors(&kind, &value.data_type()));

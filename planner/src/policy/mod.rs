@@ -31,6 +31,7 @@ pub mod requester;
 mod sides;
 pub mod support;
 pub mod view;
+mod within;
 
 pub use agreement::{Agreement, Grantee, NotApplicable, NumberedClause};
 pub use budget::release_points;
@@ -60,4 +61,5 @@ pub use release_plan::{ReleasePlan, Values, WHOSE, Whose};
 pub use requester::Requester;
 pub use sides::Side;
 pub use support::{Unimplemented, refuse_unimplemented};
-pub use view::{ProtectedView, RawTable, RawTables, protected_view};
+pub use view::{ProtectedView, RawTable, RawTables, protected_view, view_within};
+pub(crate) use within::{releases_under_condition, within};

@@ -136,6 +136,7 @@ mod tests {
             local: None,
             colocated: Colocated::new(),
             schema: Arc::new(Schema::empty()),
+            within: BTreeMap::new(),
         };
         rules.scope(&[scan])
     }

@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 use thiserror::Error;
 
 use super::agreement::Agreement;
-use super::clause::{BudgetClause, BudgetLimit, Clause, FilterClause, MaskClause, ShipClause, ShipWhat};
+use super::clause::{BudgetClause, BudgetLimit, Clause, Comparison, FilterClause, MaskClause, ShipClause, ShipWhat};
 use super::relation::{Columns, FromRelation, JoinKind};
 use super::release::{ReleaseClause, ReleaseWhat};
 
@@ -51,12 +51,6 @@ type Refuse<'a> = dyn FnMut(String, &'static str) + 'a;
 fn check_release(release: &ReleaseClause, refuse: &mut Refuse<'_>) {
     check_from(&release.from, refuse);
     let ReleaseWhat::Aggregates(aggregates) = &release.what else {
-        if release.filter.is_some() {
-            refuse(
-                "RELEASE ROWS … WHERE".to_owned(),
-                "rows are released as the view has them; say ROWS ON … WHERE instead",
-            );
-        }
         if !release.from.joins.is_empty() {
             refuse("RELEASE ROWS … JOIN".to_owned(), "rows are released table by table; list each table's own columns");
         }
@@ -94,8 +88,13 @@ fn check_budget(budget: &BudgetClause, refuse: &mut Refuse<'_>) {
 
 fn check_filter(filter: &FilterClause, refuse: &mut Refuse<'_>) {
     for expr in &filter.columns {
-        if !matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) {
-            refuse(format!("FILTER ON `{expr}`"), "predicates are matched on bare columns only");
+        if matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) {
+            continue;
+        }
+        if filter.with != Comparison::Literals {
+            refuse(format!("FILTER ON `{expr}`"), "functions of columns are compared with literals only");
+        } else if expr.visit(&mut NamesColumn).is_continue() {
+            refuse(format!("FILTER ON `{expr}`"), "it is about no column");
         }
     }
 }
@@ -117,6 +116,20 @@ impl Visitor for CallsHash {
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         match expr {
             Expr::Function(function) if function.name.to_string() == "hash" => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// Finds a column, at any depth.
+struct NamesColumn;
+
+impl Visitor for NamesColumn {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Identifier(_) | Expr::CompoundIdentifier(_) => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
         }
     }
@@ -227,6 +240,7 @@ mod tests {
     fn accepts_what_is_enforced() {
         for clauses in [
             "RELEASE ROWS (a, b) FROM t",
+            "RELEASE ROWS (a, b) FROM t WHERE c > 1",
             "RELEASE ROWS (*) FROM t, SHIP ROWS (*) FROM t TO ANY",
             "RELEASE avg, count, median OF a, * BY b, year(c) FROM t JOIN u ON k MINIMUM 10 DISTINCT k ELSE FAIL",
             "c: RELEASE sum OF a FROM t MINIMUM 10 DISTINCT k ELSE DROP, SHIP PARTIALS OF c TO surf, COORDINATOR",
@@ -234,6 +248,7 @@ mod tests {
             "RELEASE sum OF a FROM t MINIMUM 10 DISTINCT k MINIMUM 2 SITES ROUND TO 2.5 ELSE REMAINDER",
             "RELEASE sum, count OF a FROM t MINIMUM 10 DISTINCT k PER SITE",
             "FILTER ON a, t.b COMPARE WITH LITERALS, COLUMNS",
+            "FILTER ON a, lower(b), a LIKE 'x%' COMPARE WITH LITERALS",
             "JOIN ON k WITH surf, JOIN ON k, t.m WITH ANY, JOIN ON k WITH REQUESTER, JOIN ON k WITH TABLE u",
             "ROWS ON t WHERE opted_out IS NOT TRUE, ARCHETYPES compute_to_data",
             "BUDGET 1 QUERIES PER HOUR, 20 QUERIES PER DAY, 30 QUERIES PER WEEK, 40 QUERIES PER MONTH, 50 QUERIES PER YEAR",
@@ -243,20 +258,24 @@ mod tests {
     }
 
     #[test]
+    fn d3_hashed_keys_are_refused_while_sites_have_no_key_of_a_query_in_common() {
+        for clauses in ["SHIP ROWS (b, hash(a)) FROM t TO surf", "SHIP ROWS (upper(HASH(a))) FROM t TO surf"] {
+            assert_eq!(refused(clauses), ["1: `hash(…)`"], "{clauses}");
+        }
+    }
+
+    #[test]
     fn refuses_by_name_what_is_not_enforced() {
         for (clauses, what) in [
             ("RELEASE sum OF a FROM t MINIMUM 2 SITES", "1: MINIMUM … SITES without MINIMUM … DISTINCT"),
             ("RELEASE sum OF a FROM t DOMINANCE 0.5", "1: DOMINANCE"),
-            ("RELEASE ROWS (a) FROM t WHERE a > 1", "1: RELEASE ROWS … WHERE"),
             ("RELEASE ROWS (a) FROM t JOIN u ON k", "1: RELEASE ROWS … JOIN"),
             ("RELEASE sum OF a FROM t LEFT JOIN u ON k", "1: LEFT JOIN"),
             ("MASK a AS 1, SHIP ROWS (b) FROM t LEFT JOIN u ON k TO surf", "2: LEFT JOIN"),
-            ("SHIP ROWS (b, hash(a)) FROM t TO surf", "1: `hash(…)`"),
-            ("SHIP ROWS (upper(HASH(a))) FROM t TO surf", "1: `hash(…)`"),
             ("BUDGET 1 QUERIES PER DAY, EPSILON 4 PER YEAR", "1: BUDGET EPSILON"),
             ("OBLIGE audit", "1: OBLIGE"),
-            ("FILTER ON a, lower(b) COMPARE WITH LITERALS", "1: FILTER ON `lower(b)`"),
-            ("FILTER ON a LIKE 'x%' COMPARE WITH LITERALS", "1: FILTER ON `a LIKE 'x%'`"),
+            ("FILTER ON a, lower(b) COMPARE WITH LITERALS, COLUMNS", "1: FILTER ON `lower(b)`"),
+            ("FILTER ON random() COMPARE WITH LITERALS", "1: FILTER ON `random()`"),
             ("9: MASK a AS 1 / b", "9: MASK with `1 / b`"),
         ] {
             assert_eq!(refused(clauses), [what], "{clauses}");

@@ -14,6 +14,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{ExprSchemable, LogicalPlan, LogicalPlanBuilder};
 use datafusion::prelude::Expr;
 
+use super::within::conditional;
 use super::{Agreement, Clause, TableRef};
 use crate::bind::scalar_expr;
 use crate::catalog::TableName;
@@ -78,6 +79,27 @@ pub fn protected_view(
     });
     let plan = view.project(columns.collect::<Vec<_>>())?.build()?;
     Ok(ProtectedView::Derived(crate::bind::analyze(plan, state)?))
+}
+
+/// The view of `table`, and of its rows those that fulfil the condition of a RELEASE ROWS clause, over masked values.
+pub fn view_within(
+    agreement: &Agreement,
+    clause: u32,
+    table: &TableName,
+    tables: RawTables<'_>,
+    state: &SessionState,
+) -> Result<LogicalPlan> {
+    let Some(release) = conditional(agreement, clause) else {
+        return plan_err!("clause {clause} releases no rows under a condition");
+    };
+    let view = match (protected_view(agreement, table, tables, state)?, tables(table)) {
+        (ProtectedView::Derived(plan), _) => LogicalPlanBuilder::from(plan).alias(reference(table))?,
+        (ProtectedView::Whole, Some(raw)) => scan(table, &raw)?,
+        (ProtectedView::Whole, None) => return plan_err!("no table `{table}`"),
+    };
+    let Some(condition) = &release.filter else { return plan_err!("clause {clause} has no condition") };
+    let condition = scalar_expr(condition, view.schema(), state)?;
+    crate::bind::analyze(view.filter(condition.is_true())?.build()?, state)
 }
 
 /// Qualifies the entities that a ROWS clause of another table hides.

@@ -14,6 +14,9 @@ use dynamos_proto::ids::{FragmentId, ReleaseId, SiteId};
 use crate::bind::VisibleTable;
 use crate::fragment::{EXCHANGE, RELEASE};
 
+/// Between the name of a site and the number of a clause.
+const CLAUSE: char = '#';
+
 /// A leaf of a fragment's plan.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Leaf {
@@ -25,6 +28,8 @@ pub enum Leaf {
         schema: String,
         /// Table name.
         table: String,
+        /// The RELEASE ROWS clause whose condition is part of the view.
+        clause: Option<u32>,
     },
     /// Another fragment's output.
     Exchange(FragmentId),
@@ -36,11 +41,14 @@ impl Leaf {
     /// The leaf that a table name in a plan stands for; none if it is none of the three forms.
     pub fn from_reference(reference: &TableReference) -> Option<Self> {
         match reference {
-            TableReference::Full { catalog, schema, table } => Some(Self::Table {
-                site: SiteId::new(catalog.as_ref()),
-                schema: schema.to_string(),
-                table: table.to_string(),
-            }),
+            TableReference::Full { catalog, schema, table } => {
+                let (site, clause) = match catalog.rsplit_once(CLAUSE) {
+                    Some((site, clause)) => (site, Some(clause.parse().ok()?)),
+                    None => (catalog.as_ref(), None),
+                };
+                let (schema, table) = (schema.to_string(), table.to_string());
+                Some(Self::Table { site: SiteId::new(site), schema, table, clause })
+            }
             TableReference::Partial { schema, table } => match schema.as_ref() {
                 EXCHANGE => Some(Self::Exchange(FragmentId(table.strip_prefix('f')?.parse().ok()?))),
                 RELEASE => Some(Self::Release(ReleaseId(table.strip_prefix('r')?.parse().ok()?))),
@@ -53,8 +61,9 @@ impl Leaf {
     /// The table name that stands for this leaf in a plan.
     pub fn to_reference(&self) -> TableReference {
         match self {
-            Self::Table { site, schema, table } => {
-                TableReference::full(site.as_str().to_owned(), schema.clone(), table.clone())
+            Self::Table { site, schema, table, clause } => {
+                let clause = clause.map(|clause| format!("{CLAUSE}{clause}")).unwrap_or_default();
+                TableReference::full(format!("{site}{clause}"), schema.clone(), table.clone())
             }
             Self::Exchange(id) => TableReference::partial(EXCHANGE, id.to_string()),
             Self::Release(id) => TableReference::partial(RELEASE, id.to_string()),

@@ -265,7 +265,7 @@ mod tests {
 
     fn table(name: &str) -> LogicalPlan {
         let schema = Arc::new(Schema::new(vec![Field::new("num", DataType::Int64, true)]));
-        let leaf = Leaf::Table { site: "uva".into(), schema: "s".into(), table: name.into() };
+        let leaf = Leaf::Table { site: "uva".into(), schema: "s".into(), table: name.into(), clause: None };
         let source = provider_as_source(LeafTable::new(schema));
         LogicalPlan::TableScan(TableScanBuilder::new(leaf.to_reference(), source).build().unwrap())
     }

@@ -17,6 +17,7 @@ use dynamos_planner::catalog::TableName;
 use dynamos_planner::fragment::{Fragment, ReleaseInput, ReleasePoint};
 use dynamos_planner::policy::{
     MinimumScope, ProtectedView, ReleaseConditions, ReleasePlan, Values, WHOSE, Whose, conditions, protected_view,
+    view_within,
 };
 use dynamos_planner::wire::{Leaf, bind_leaves};
 use dynamos_proto::ids::{FragmentId, ReleaseId};
@@ -79,8 +80,8 @@ impl FragmentPlanner<'_> {
         let mut tables: BTreeMap<TableReference, Arc<dyn TableProvider>> = BTreeMap::new();
         for (reference, declared) in leaves(plan)? {
             let table = match Leaf::from_reference(&reference) {
-                Some(Leaf::Table { site, schema, table }) if site == self.place.name => {
-                    self.view(&TableName::new(schema, table))?
+                Some(Leaf::Table { site, schema, table, clause }) if site == self.place.name => {
+                    self.view(&TableName::new(schema, table), clause)?
                 }
                 Some(Leaf::Exchange(id)) => self.exchange(id, declared)?,
                 Some(Leaf::Release(id)) => self.release(id, &declared)?,
@@ -92,13 +93,17 @@ impl FragmentPlanner<'_> {
             .map_err(|error| DataFusionError::Plan(error.to_string()))
     }
 
-    /// What exists of an own table under the agreement that governs the query.
-    fn view(&self, name: &TableName) -> Result<Arc<dyn TableProvider>> {
+    /// What exists of an own table under the agreement that governs the query, or what a clause of it releases.
+    fn view(&self, name: &TableName, clause: Option<u32>) -> Result<Arc<dyn TableProvider>> {
         let Some(raw) = self.place.tables.raw(name) else { return plan_err!("no table `{name}` here") };
         let governing = self.query.graph.governing.get(&self.place.name);
         let held = governing.and_then(|one| self.query.agreements.get(&self.place.name, &one.agreement));
         let Some(held) = held else { return plan_err!("no agreement governs table `{name}`") };
         let tables = |name: &TableName| self.place.tables.raw(name);
+        if let Some(clause) = clause {
+            let plan = view_within(&held.agreement, clause, name, &tables, &self.query.state)?;
+            return Ok(ProtectedTable::new(plan, PushDown::LeakProof));
+        }
         match protected_view(&held.agreement, name, &tables, &self.query.state)? {
             ProtectedView::Whole => Ok(raw.provider),
             ProtectedView::Derived(plan) => Ok(ProtectedTable::new(plan, PushDown::LeakProof)),

@@ -188,7 +188,21 @@ impl Draw {
         columns.push(Col(table, "id"));
         columns.sort();
         columns.dedup();
-        Clause::ReleaseRows { table, columns }
+        let own: Vec<Cond> = question.conds.iter().copied().filter(|cond| of_table(*cond, table)).collect();
+        let cond = match own.first() {
+            Some(one) if self.chance(0.3) => Some(*one),
+            _ if self.chance(0.05) => Some(self.cond(&columns_of(&[table]))).filter(|cond| of_table(*cond, table)),
+            _ => None,
+        };
+        // A clause need not list what only its condition is about.
+        if let Some(cond) = cond
+            && self.chance(0.5)
+        {
+            columns.retain(|column| !cond.columns().contains(column));
+            columns.push(Col(table, "id"));
+            dedup(&mut columns);
+        }
+        Clause::ReleaseRows { table, columns, cond }
     }
 
     fn release(&mut self, question: &Question) -> Clause {
@@ -261,8 +275,14 @@ impl Draw {
         let more = self.some(&columns_of(&question.from.visible()), 2);
         columns.extend(more);
         dedup(&mut columns);
+        let of_functions: Vec<Col> = question.conds.iter().filter_map(|cond| cond.of_function()).collect();
+        let functions: Vec<Col> = of_functions.into_iter().filter(|_| self.chance(0.7)).collect();
+        // Functions are compared with literals only.
+        if !functions.is_empty() {
+            return Clause::Filter { columns, functions, literals: true, with_columns: false };
+        }
         let (literals, with_columns) = self.one(&[(true, false), (true, true), (true, true), (false, true)]);
-        Clause::Filter { columns, literals, with_columns }
+        Clause::Filter { columns, functions, literals, with_columns }
     }
 
     /// Columns of a table that a question needs, perhaps without one, perhaps with another.
@@ -281,6 +301,11 @@ impl Draw {
         all.extend([Target::Place("p"), Target::Region, Target::Role, Target::Coordinator, Target::Any]);
         self.some(&all, 2)
     }
+}
+
+/// Whether a condition is one that a clause over a table can have.
+fn of_table(cond: Cond, table: Table) -> bool {
+    cond.listed().is_none() && cond.columns().iter().all(|column| column.0 == table)
 }
 
 fn dedup<T: PartialEq + Clone>(all: &mut Vec<T>) {

@@ -64,10 +64,10 @@ impl Asked {
         Self { from: question.from, conds: question.conds.clone(), groups, rows }
     }
 
-    /// Every column of a table that is given or touched.
-    fn touched(&self, table: Table) -> Vec<Col> {
+    /// Every column of a table that is given or touched, but by this condition.
+    fn touched_beside(&self, table: Table, beside: Option<Cond>) -> Vec<Col> {
         let mut all = self.rows.clone();
-        all.extend(self.conds.iter().flat_map(|cond| cond.columns()));
+        all.extend(self.conds.iter().filter(|cond| Some(**cond) != beside).flat_map(|cond| cond.columns()));
         if let Some((keys, values)) = &self.groups {
             all.extend(keys);
             all.extend(values.iter().flat_map(|value| value.argument));
@@ -88,10 +88,7 @@ pub(super) fn ways(world: &World) -> Vec<Way> {
     let mut ways = Vec::new();
     for governing in choices(&stewards, &|steward| applicable(world, steward)) {
         let agreements: BTreeMap<_, _> = governing.iter().map(|(steward, one)| (*steward, one.name)).collect();
-        let released = asked.from.tables().into_iter().map(|table| {
-            let touched = asked.touched(table);
-            stewards.iter().all(|steward| rows_released(governing[steward], table, &touched))
-        });
+        let released = asked.from.tables().into_iter().map(|table| rows_released(&governing, table, &asked));
         let released: Vec<bool> = released.collect();
         if released.iter().all(|one| *one) {
             ways.push(Way::Released { agreements });
@@ -169,10 +166,24 @@ fn applicable<'a>(world: &'a World, steward: &str) -> Vec<&'a Agreement> {
     world.agreements.iter().filter(holds).collect()
 }
 
-fn rows_released(agreement: &Agreement, of: Table, touched: &[Col]) -> bool {
-    agreement.clauses.iter().any(|clause| match clause {
-        Clause::ReleaseRows { table, columns } => *table == of && touched.iter().all(|column| columns.contains(column)),
-        _ => false,
+/// Whether each steward has a clause that releases what the question touches of a table. What only a condition touches that
+/// all these clauses have, and that the question states, need not be listed.
+fn rows_released(governing: &BTreeMap<&'static str, &Agreement>, table: Table, asked: &Asked) -> bool {
+    // A condition of the question is applied to the rows before they are joined only if the join lets it.
+    let stated: Vec<Cond> = asked.conds.iter().copied().filter(|cond| asked.from.filters_first(*cond)).collect();
+    let stewards: Vec<&'static str> = governing.keys().copied().collect();
+    let options = |steward: &'static str| -> Vec<(&Vec<Col>, Option<Cond>)> {
+        let clauses = governing[steward].clauses.iter().filter_map(|clause| match clause {
+            Clause::ReleaseRows { table: of, columns, cond } if *of == table => Some((columns, *cond)),
+            _ => None,
+        });
+        clauses.filter(|(_, cond)| cond.is_none_or(|cond| stated.contains(&cond))).collect()
+    };
+    choices(&stewards, &options).into_iter().any(|chosen| {
+        let mut conds = chosen.values().map(|(_, cond)| *cond);
+        let common = conds.next().flatten().filter(|first| conds.all(|cond| cond == Some(*first)));
+        let touched = asked.touched_beside(table, common);
+        chosen.values().all(|(columns, _)| touched.iter().all(|column| columns.contains(column)))
     })
 }
 
@@ -203,7 +214,7 @@ fn covers(agreement: &Agreement, index: usize, source: Source, conds: &[Cond], k
 fn filter_allows(agreement: &Agreement, cond: Cond) -> bool {
     let listed = |column: Col, against_columns: bool| {
         agreement.clauses.iter().any(|clause| match clause {
-            Clause::Filter { columns, literals, with_columns } => {
+            Clause::Filter { columns, literals, with_columns, .. } => {
                 columns.contains(&column) && if against_columns { *with_columns } else { *literals }
             }
             _ => false,
@@ -212,7 +223,11 @@ fn filter_allows(agreement: &Agreement, cond: Cond) -> bool {
     match cond {
         Cond::Literal(column) | Cond::Present(column) => listed(column, false),
         Cond::Columns(one, other) => listed(one, true) && listed(other, true),
-        Cond::Function(_) | Cond::Listed(_) => false,
+        Cond::Function(column) => agreement.clauses.iter().any(|clause| match clause {
+            Clause::Filter { functions, literals: true, with_columns: false, .. } => functions.contains(&column),
+            _ => false,
+        }),
+        Cond::Listed(_) => false,
     }
 }
 
@@ -360,7 +375,7 @@ pub(super) fn may_be(
         let Clause::ShipRows { columns: listed, from, cond, to } = clause else { return false };
         let Source::One(of) = from else { return false };
         of.name() == table
-            && cond.is_none()
+            && cond.is_none_or(|own| world.question.conds.contains(&own))
             && to.iter().any(|target| target.is(place))
             && columns.iter().all(|column| listed.iter().any(|one| one.1 == column))
     })

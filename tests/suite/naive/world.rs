@@ -54,6 +54,14 @@ pub(super) enum Kind {
 pub(super) struct Col(pub(super) Table, pub(super) &'static str);
 
 impl Col {
+    /// The function of it that conditions have.
+    pub(super) fn function(self) -> String {
+        match self.kind() {
+            Kind::Text => format!("reverse({self})"),
+            Kind::Int | Kind::Float => format!("sqrt({self})"),
+        }
+    }
+
     pub(super) fn kind(self) -> Kind {
         self.0.columns().iter().find(|(name, _)| *name == self.1).unwrap().1
     }
@@ -74,7 +82,7 @@ pub(super) enum Cond {
     Present(Col),
     /// Two text columns of one table compared.
     Columns(Col, Col),
-    /// A function of the column compared: never a predicate that a FILTER allows.
+    /// A function of the column compared.
     Function(Col),
     /// The column is in a list of the requester.
     Listed(Col),
@@ -90,6 +98,14 @@ impl Cond {
 }
 
 impl Cond {
+    /// The column of which a function is compared.
+    pub(super) fn of_function(self) -> Option<Col> {
+        match self {
+            Self::Function(column) => Some(column),
+            _ => None,
+        }
+    }
+
     /// The column that is compared with a list.
     pub(super) fn listed(self) -> Option<Col> {
         match self {
@@ -110,8 +126,8 @@ impl fmt::Display for Cond {
             Self::Present(one) => write!(out, "{one} IS NOT NULL"),
             Self::Columns(one, other) => write!(out, "{one} <> {other}"),
             Self::Function(one) => match one.kind() {
-                Kind::Text => write!(out, "reverse({one}) > 'k'"),
-                Kind::Int | Kind::Float => write!(out, "sqrt({one}) > 1.5"),
+                Kind::Text => write!(out, "{} > 'k'", one.function()),
+                Kind::Int | Kind::Float => write!(out, "{} > 1.5", one.function()),
             },
             Self::Listed(one) => match one.kind() {
                 Kind::Int => write!(out, "{one} IN (VALUES (3), (4))"),
@@ -224,6 +240,7 @@ pub(super) enum Clause {
     ReleaseRows {
         table: Table,
         columns: Vec<Col>,
+        cond: Option<Cond>,
     },
     Release {
         functions: Vec<Function>,
@@ -248,6 +265,8 @@ pub(super) enum Clause {
     },
     Filter {
         columns: Vec<Col>,
+        /// Columns of which the function of [`Cond::Function`] is listed.
+        functions: Vec<Col>,
         literals: bool,
         with_columns: bool,
     },
@@ -268,8 +287,9 @@ pub(super) enum Clause {
 impl fmt::Display for Clause {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ReleaseRows { table, columns } => {
-                write!(out, "RELEASE ROWS ({}) FROM s.{}", list(columns), table.name())
+            Self::ReleaseRows { table, columns, cond } => {
+                write!(out, "RELEASE ROWS ({}) FROM s.{}", list(columns), table.name())?;
+                cond.map_or(Ok(()), |cond| write!(out, " WHERE {cond}"))
             }
             Self::Release { functions, arguments, star, by, from, cond, minimum, fail } => {
                 let mut what: Vec<String> = arguments.iter().map(ToString::to_string).collect();
@@ -297,13 +317,15 @@ impl fmt::Display for Clause {
                 }
                 write!(out, " TO {}", list(to))
             }
-            Self::Filter { columns, literals, with_columns } => {
+            Self::Filter { columns, functions, literals, with_columns } => {
                 let with = match (literals, with_columns) {
                     (true, true) => "LITERALS, COLUMNS",
                     (false, true) => "COLUMNS",
                     _ => "LITERALS",
                 };
-                write!(out, "FILTER ON {} COMPARE WITH {with}", list(columns))
+                let functions = functions.iter().map(|column| column.function());
+                let listed: Vec<String> = columns.iter().map(ToString::to_string).chain(functions).collect();
+                write!(out, "FILTER ON {} COMPARE WITH {with}", listed.join(", "))
             }
             Self::Archetypes { compute, data } => {
                 let names = [(*compute, "compute_to_data"), (*data, "data_to_compute")];
@@ -408,6 +430,12 @@ impl From {
             Self::One(table) => vec![table],
             Self::Join | Self::LeftJoin | Self::Semi => vec![Table::People, Table::Visits],
         }
+    }
+
+    /// Whether a condition on the relation may as well be applied to the rows before they are joined: not where NULLs stand in
+    /// for rows that are not there.
+    pub(super) fn filters_first(self, cond: Cond) -> bool {
+        self != Self::LeftJoin || cond.columns().iter().all(|column| column.0 == Table::People)
     }
 
     /// The tables whose columns the question may name.

@@ -78,6 +78,19 @@ fn c3_without_filter_no_predicate_touches_protected_rows() {
     {
         literals.refuses(&format!("SELECT sum(wage) FROM a.s.people WHERE {predicate}"), "no FILTER clause allows");
     }
+    let written = Bench::none().with(
+        "a",
+        "g",
+        &format!("{release}, FILTER ON upper(sex), city LIKE 'a%', wage + 1 COMPARE WITH LITERALS"),
+    );
+    for predicate in ["upper(sex) = 'F'", "city LIKE 'a%' AND NOT upper(sex) IN ('F', 'M')", "wage + 1 > 3"] {
+        written.allows(&format!("SELECT sum(wage) FROM a.s.people WHERE {predicate}"));
+    }
+    for predicate in
+        ["sex = 'f'", "lower(sex) = 'f'", "city LIKE 'b%'", "wage + 2 > 3", "upper(sex) = city", "wage > 3"]
+    {
+        written.refuses(&format!("SELECT sum(wage) FROM a.s.people WHERE {predicate}"), "no FILTER clause allows");
+    }
     let columns = Bench::none().with("a", "g", &format!("{release}, FILTER ON sex, city COMPARE WITH COLUMNS"));
     columns.allows("SELECT sum(wage) FROM a.s.people WHERE sex = city");
     columns.refuses("SELECT sum(wage) FROM a.s.people WHERE sex = 'f'", "no FILTER clause allows");

@@ -6,4 +6,5 @@ mod bench;
 mod federation;
 mod joining;
 mod protected;
+mod releasing;
 mod shipping;

@@ -70,7 +70,7 @@ fn schema(columns: &[(&str, DataType)]) -> SchemaRef {
 
 /// A scan of a steward's table with the columns that it has.
 pub(super) fn table(site: &str, name: &str) -> LogicalPlanBuilder {
-    let leaf = Leaf::Table { site: site.into(), schema: "wages".into(), table: name.into() };
+    let leaf = Leaf::Table { site: site.into(), schema: "wages".into(), table: name.into(), clause: None };
     let int = DataType::Int64;
     let columns = match name {
         "contracts" => schema(&[("id", int.clone()), ("person", int.clone()), ("hours", int)]),

@@ -223,7 +223,7 @@ async fn a_leaf_that_declares_other_columns_than_the_table_has_reads_nothing() {
     let mut fields = table("uva", "persons").schema().fields().to_vec();
     // What is called salary would be the key, and the other way round.
     fields.swap(0, 2);
-    let leaf = Leaf::Table { site: "uva".into(), schema: "wages".into(), table: "persons".into() };
+    let leaf = Leaf::Table { site: "uva".into(), schema: "wages".into(), table: "persons".into(), clause: None };
     let swapped = scan(&leaf, std::sync::Arc::new(arrow::datatypes::Schema::new(fields)));
     lie.plan(columns(swapped, ["grade", "salary", "id"]));
     let permit = lie.permit(&federation);

@@ -107,7 +107,7 @@ const CASES: &[Case] = &[
     Case {
         name: "the raw table beside its view",
         forge: |lie| {
-            let leaf = Leaf::Table { site: "uva".into(), schema: "raw".into(), table: "persons".into() };
+            let leaf = Leaf::Table { site: "uva".into(), schema: "raw".into(), table: "persons".into(), clause: None };
             let raw = scan(&leaf, table("uva", "persons").schema().inner().clone());
             lie.plan(columns(raw.filter(col("grade").not_eq(lit("x"))).unwrap(), ["id", "grade", "salary"]));
         },
@@ -118,7 +118,7 @@ const CASES: &[Case] = &[
         name: "a file by its path",
         forge: |lie| {
             let path = "/srv/data/uva.csv";
-            let leaf = Leaf::Table { site: "uva".into(), schema: "wages".into(), table: path.into() };
+            let leaf = Leaf::Table { site: "uva".into(), schema: "wages".into(), table: path.into(), clause: None };
             let file = scan(&leaf, table("uva", "persons").schema().inner().clone());
             lie.plan(columns(file.filter(col("grade").not_eq(lit("x"))).unwrap(), ["id", "grade", "salary"]));
         },
