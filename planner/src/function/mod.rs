@@ -3,14 +3,21 @@
 
 mod average;
 mod entities;
+mod exact;
+mod exact_sum;
+#[cfg(test)]
+mod exact_tests;
 mod fingerprint;
 mod pushdown;
 mod round;
 mod share;
 mod state;
+mod wide;
 
 pub use average::average_of;
 pub use entities::{entities, shares, united_entities};
+pub use exact::ExactSum;
+pub use exact_sum::{EXACT_SUM, exact_sum, sum_of, united_sums};
 pub use fingerprint::fingerprint;
 pub use round::{Step, rounded_to};
 pub use share::{EntityHash, HASH_BYTES, Share};

@@ -29,6 +29,7 @@ pub mod release;
 pub mod release_plan;
 pub mod requester;
 mod sides;
+mod states;
 pub mod support;
 pub mod view;
 

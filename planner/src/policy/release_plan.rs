@@ -9,25 +9,25 @@
 //!  output:       k0.. | v0..
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, SchemaRef};
-use datafusion::common::{Column, DFSchema, DataFusionError, Result, plan_err};
+use arrow::datatypes::SchemaRef;
+use datafusion::common::{DFSchema, DataFusionError, Result, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::expr::AggregateFunction;
-use datafusion::logical_expr::{
-    AggregateUDF, EmptyRelation, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast, lit,
-};
+use datafusion::logical_expr::{EmptyRelation, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::prelude::col;
 use dynamos_proto::sign::HashKey;
 
 use super::conditions::ReleaseConditions;
 use super::decide::{CounterRule, DecisionRules};
 use super::decided::{GroupDecision, REMAINDER};
+pub use super::states::is_mergeable;
+use super::states::{Columns, Split, holds_exact_sum, like, state_name};
 use super::{Decimal, MinimumScope, Outcome};
 use crate::fragment::{ReleaseShape, ReleasedAggregate};
-use crate::function::{Step, average_of, entities, fingerprint, rounded_to, united_entities};
+use crate::function::{Step, entities, fingerprint, rounded_to, sum_of, united_entities};
 
 /// The column of rows or partials of several stewards that says whose they are. The executing place puts it there.
 pub const WHOSE: &str = "dynamos_steward";
@@ -60,10 +60,10 @@ pub struct ReleasePlan<'a> {
 impl ReleasePlan<'_> {
     /// Rows of `input` aggregated to states and entities: what a steward sends where the states are merged.
     pub fn partials(&self, input: LogicalPlan) -> Result<LogicalPlan> {
-        let columns = Columns::of(&input, self.shape)?;
+        let columns = Columns::of(&input, self.shape);
         let mut aggregates = Vec::new();
         for (index, value) in self.shape.aggregates.iter().enumerate() {
-            aggregates.extend(self.states(index, value, &Split::of(value)?, &columns)?);
+            aggregates.extend(columns.states(index, value, Split::of(value)?, self.state)?);
         }
         for (index, counter) in self.counters()?.iter().enumerate() {
             aggregates.push(self.entities(counter, &columns, None)?.alias(format!("e{index}")));
@@ -76,7 +76,7 @@ impl ReleasePlan<'_> {
         let keys: Vec<Expr> = (0..self.shape.keys).map(|index| col(key_name(index))).collect();
         let mut aggregates = Vec::new();
         for (index, value) in self.shape.aggregates.iter().enumerate() {
-            aggregates.extend(self.merged(index, &Split::of(value)?)?);
+            aggregates.extend(Split::of(value)?.merged(index, partials.schema(), self.state)?);
         }
         for (index, counter) in self.counters()?.iter().enumerate() {
             for (at, steward) in self.conditions.stewards.iter().enumerate() {
@@ -94,10 +94,11 @@ impl ReleasePlan<'_> {
     /// The groups of rows. Where rows of several stewards are in them, `whose` names for each column that tells entities apart
     /// the column that says whose they are.
     pub fn groups_of_rows(&self, input: LogicalPlan, values: Values, whose: &Whose) -> Result<LogicalPlan> {
-        let columns = Columns::of(&input, self.shape)?;
+        let columns = Columns::of(&input, self.shape);
         let mut aggregates = Vec::new();
         for (index, value) in self.shape.aggregates.iter().enumerate() {
-            aggregates.extend(self.states(index, value, &self.split(values, value)?, &columns)?);
+            let split = self.split(values, value, columns.is_exact(value))?;
+            aggregates.extend(columns.states(index, value, split, self.state)?);
         }
         let several = self.conditions.stewards.len() > 1;
         for (index, counter) in self.counters()?.iter().enumerate() {
@@ -137,7 +138,7 @@ impl ReleasePlan<'_> {
         let plan = if self.may_have_remainder() { self.merged_parts(decided)? } else { decided };
         let mut output: Vec<Expr> = (0..self.shape.keys).map(|index| col(key_name(index))).collect();
         for (index, value) in self.shape.aggregates.iter().enumerate() {
-            let value = self.split(values, value)?.value(index, &schema)?;
+            let value = self.split(values, value, holds_exact_sum(index, &schema))?.value(index, &schema)?;
             output.push(self.rounded(value, &schema)?.alias(format!("v{index}")));
         }
         crate::bind::analyze(LogicalPlanBuilder::from(plan).project(output)?.build()?, self.state)
@@ -149,9 +150,11 @@ impl ReleasePlan<'_> {
         let plan = if self.may_have_remainder() { self.merged_parts(decided)? } else { decided };
         let schema = Arc::clone(plan.schema());
         let states = 1 + self.shape.keys;
+        let sums: BTreeSet<String> = self.exact_sums(&schema).map(|index| state_name(index, 0)).collect();
         let columns = schema.columns().into_iter().enumerate().map(|(index, column)| {
             let name = column.name.clone();
             let value = Expr::from(column);
+            let value = if sums.contains(&name) { sum_of().call(vec![value]) } else { value };
             let value = if index < states { value } else { self.rounded(value, &schema)? };
             Ok(value.alias(name))
         });
@@ -162,13 +165,14 @@ impl ReleasePlan<'_> {
     /// Decided groups with those of equal keys merged: the parts of a remainder, or what several stewards released.
     pub fn merged_parts(&self, decided: LogicalPlan) -> Result<LogicalPlan> {
         let keys = std::iter::once(REMAINDER.to_owned()).chain((0..self.shape.keys).map(key_name));
+        let types = Arc::clone(decided.schema());
         let mut states = Vec::new();
         for (index, value) in self.shape.aggregates.iter().enumerate() {
-            states.extend(self.merged(index, &Split::of(value)?)?);
+            states.extend(Split::of(value)?.merged(index, &types, self.state)?);
         }
-        let types = Arc::clone(decided.schema());
         let merged = LogicalPlanBuilder::from(decided).aggregate(keys.map(col).collect::<Vec<_>>(), states)?;
-        let columns = merged.schema().columns().into_iter().map(|column| like(&types, &column));
+        let found = Arc::clone(merged.schema());
+        let columns = found.columns().into_iter().map(|column| like(&types, &found, &column));
         let columns = columns.collect::<Vec<_>>();
         crate::bind::analyze(merged.project(columns)?.build()?, self.state)
     }
@@ -201,12 +205,22 @@ impl ReleasePlan<'_> {
         self.conditions.outcome == Outcome::Remainder && self.shape.keys > 0 && !self.conditions.minimums.is_empty()
     }
 
-    /// Where rows are at hand, every function is computed in one go; only a remainder needs states that can be merged.
-    fn split(&self, values: Values, value: &ReleasedAggregate) -> Result<Split> {
+    /// Where rows are at hand, every function is computed in one go; only a remainder needs states that can be merged, and an
+    /// exact sum is one.
+    fn split(&self, values: Values, value: &ReleasedAggregate, exact: bool) -> Result<Split> {
         match values {
-            Values::Whole if !self.may_have_remainder() => Ok(Split::Whole),
-            Values::Whole | Values::States => Split::of(value),
+            Values::Whole if self.may_have_remainder() => Split::of(value),
+            Values::Whole if exact => Split::of_function(&value.function, false),
+            Values::Whole => Ok(Split::Whole),
+            Values::States => Split::of(value),
         }
+    }
+
+    /// The values whose first state is an exact sum.
+    fn exact_sums<'a>(&'a self, states: &'a DFSchema) -> impl Iterator<Item = usize> + 'a {
+        let values = self.shape.aggregates.iter().enumerate();
+        let sums = values.filter(|(_, value)| matches!(value.function.as_str(), "sum" | "avg"));
+        sums.map(|(index, _)| index).filter(|index| holds_exact_sum(*index, states))
     }
 
     /// The aggregate under its agreed names. A sum of sums is wider than the sum of all rows: columns that `types` has are
@@ -219,44 +233,16 @@ impl ReleasePlan<'_> {
         types: Option<&DFSchema>,
     ) -> Result<LogicalPlan> {
         let grouped = LogicalPlanBuilder::from(input).aggregate(keys.to_vec(), aggregates)?;
-        let names = grouped.schema().columns();
+        let found = Arc::clone(grouped.schema());
+        let names = found.columns();
         let keys = names.iter().take(keys.len()).enumerate();
         let keys = keys.map(|(index, key)| Expr::from(key.clone()).alias(key_name(index)));
         let rest = names.iter().skip(self.shape.keys).map(|column| match types {
-            Some(types) => like(types, column),
+            Some(types) => like(types, &found, column),
             None => Expr::from(column.clone()),
         });
         let named = keys.chain(rest).collect::<Vec<_>>();
         crate::bind::analyze(grouped.project(named)?.build()?, self.state)
-    }
-
-    /// The states of a value over rows.
-    fn states(&self, index: usize, value: &ReleasedAggregate, split: &Split, columns: &Columns) -> Result<Vec<Expr>> {
-        let argument = columns.argument(value)?;
-        let filter = columns.filter(value)?;
-        if let Split::Whole = split {
-            let distinctness = if value.distinct { Distinctness::Distinct } else { Distinctness::All };
-            let whole = call(self.state, &value.function, argument, filter, distinctness)?;
-            return Ok(vec![whole.alias(state_name(index, 0))]);
-        }
-        let parts = split.states().iter().enumerate().map(|(part, function)| {
-            let argument = match (function, &argument) {
-                (&"sum", Some(argument)) if value.function == "avg" => Some(columns.as_summand(argument)?),
-                _ => argument.clone(),
-            };
-            let state = call(self.state, function, argument, filter.clone(), Distinctness::All)?;
-            Ok(state.alias(state_name(index, part)))
-        });
-        parts.collect()
-    }
-
-    /// The states of a value over states.
-    fn merged(&self, index: usize, split: &Split) -> Result<Vec<Expr>> {
-        let parts = split.merges().iter().enumerate().map(|(part, function)| {
-            let name = state_name(index, part);
-            Ok(call(self.state, function, Some(col(&name)), None, Distinctness::All)?.alias(name))
-        });
-        parts.collect()
     }
 
     /// The entities with a row that enters a value.
@@ -318,21 +304,9 @@ fn step_of(step: &Decimal) -> Result<Step> {
     }
 }
 
-/// The column with the type that it has there, if it is there.
-fn like(types: &DFSchema, column: &Column) -> Expr {
-    match types.field_with_unqualified_name(&column.name) {
-        Ok(field) => cast(Expr::from(column.clone()), field.data_type().clone()).alias(&column.name),
-        Err(_) => Expr::from(column.clone()),
-    }
-}
-
 /// The name of a grouping key in what a release point sends and offers.
 pub fn key_name(index: usize) -> String {
     format!("k{index}")
-}
-
-fn state_name(index: usize, part: usize) -> String {
-    format!("s{index}_{part}")
 }
 
 /// One count of entities: those with a row that enters a value (after its FILTER and with a non-NULL argument). Values that
@@ -343,135 +317,4 @@ struct Counter<'a> {
     minimum: &'a super::conditions::EntityMinimum,
     argument: Option<usize>,
     filter: Option<usize>,
-}
-
-/// The input's columns by what they are for.
-struct Columns {
-    all: Vec<Column>,
-    types: Vec<DataType>,
-    keys: Vec<Expr>,
-}
-
-impl Columns {
-    fn of(input: &LogicalPlan, shape: &ReleaseShape) -> Result<Self> {
-        let all = input.schema().columns();
-        let types = input.schema().fields().iter().map(|field| field.data_type().clone()).collect();
-        let keys = all.iter().take(shape.keys).cloned().map(Expr::from).collect();
-        Ok(Self { all, types, keys })
-    }
-
-    fn at(&self, index: usize) -> Result<Expr> {
-        match self.all.get(index) {
-            Some(column) => Ok(Expr::from(column.clone())),
-            None => plan_err!("the release point names column {index}, which its input does not have"),
-        }
-    }
-
-    fn argument(&self, value: &ReleasedAggregate) -> Result<Option<Expr>> {
-        value.argument.map(|index| self.at(index)).transpose()
-    }
-
-    fn filter(&self, value: &ReleasedAggregate) -> Result<Option<Expr>> {
-        value.filter.map(|index| self.at(index)).transpose()
-    }
-
-    /// `avg` sums decimals as they are and everything else as 64-bit floats.
-    fn as_summand(&self, argument: &Expr) -> Result<Expr> {
-        let position = self.all.iter().position(|column| Expr::from(column.clone()) == *argument);
-        Ok(match position.and_then(|index| self.types.get(index)) {
-            Some(DataType::Decimal128(..)) => argument.clone(),
-            Some(_) => cast(argument.clone(), DataType::Float64),
-            None => return plan_err!("the argument is no column of the input"),
-        })
-    }
-}
-
-/// How a function is computed from states: mergeable ones of constant size, or one that is the value.
-enum Split {
-    Whole,
-    Sum,
-    Count,
-    Extreme(&'static str),
-    Average,
-}
-
-impl Split {
-    fn of(value: &ReleasedAggregate) -> Result<Self> {
-        Self::of_function(&value.function, value.distinct)
-    }
-
-    fn of_function(function: &str, distinct: bool) -> Result<Self> {
-        match (function, distinct) {
-            ("sum", false) => Ok(Self::Sum),
-            ("count", false) => Ok(Self::Count),
-            ("avg", false) => Ok(Self::Average),
-            ("min", _) => Ok(Self::Extreme("min")),
-            ("max", _) => Ok(Self::Extreme("max")),
-            (function, _) => Err(DataFusionError::Plan(format!("`{function}` has no partial state of constant size"))),
-        }
-    }
-
-    fn states(&self) -> &'static [&'static str] {
-        match self {
-            // The function itself, whatever it is.
-            Self::Whole => &[],
-            Self::Sum => &["sum"],
-            Self::Count => &["count"],
-            Self::Extreme("min") => &["min"],
-            Self::Extreme(_) => &["max"],
-            Self::Average => &["sum", "count"],
-        }
-    }
-
-    fn merges(&self) -> &'static [&'static str] {
-        match self {
-            Self::Whole => &[],
-            Self::Sum | Self::Count => &["sum"],
-            Self::Extreme("min") => &["min"],
-            Self::Extreme(_) => &["max"],
-            Self::Average => &["sum", "sum"],
-        }
-    }
-
-    /// The value from merged states. A sum of sums is wider than the sum over all rows would be; it is brought back to
-    /// that type (an overflow there is one here).
-    fn value(&self, index: usize, states: &DFSchema) -> Result<Expr> {
-        let state = |part: usize| {
-            let name = state_name(index, part);
-            let kind = states.field_with_unqualified_name(&name)?.data_type().clone();
-            Ok::<_, DataFusionError>(cast(col(name), kind))
-        };
-        Ok(match self {
-            Self::Whole | Self::Sum | Self::Count | Self::Extreme(_) => state(0)?,
-            Self::Average => average_of().call(vec![state(0)?, state(1)?]),
-        })
-    }
-}
-
-/// Whether a released function can be computed from partial states of constant size per group.
-pub fn is_mergeable(function: &str, distinct: bool) -> bool {
-    Split::of_function(function, distinct).is_ok()
-}
-
-#[derive(Clone, Copy)]
-enum Distinctness {
-    All,
-    Distinct,
-}
-
-fn call(
-    state: &SessionState,
-    function: &str,
-    argument: Option<Expr>,
-    filter: Option<Expr>,
-    distinctness: Distinctness,
-) -> Result<Expr> {
-    let Some(aggregate): Option<&Arc<AggregateUDF>> = state.aggregate_functions().get(function) else {
-        return plan_err!("`{function}` is no aggregate function known here");
-    };
-    let distinct = matches!(distinctness, Distinctness::Distinct);
-    let argument = argument.unwrap_or_else(|| lit(1_i64));
-    let call =
-        AggregateFunction::new_udf(Arc::clone(aggregate), vec![argument], distinct, filter.map(Box::new), vec![], None);
-    Ok(Expr::AggregateFunction(call))
 }
