@@ -226,6 +226,61 @@ async fn b8_round_and_sites_hold_under_every_placement() {
     federation.stop().await;
 }
 
+/// The largest parts that a person and a steward have of the salaries of these rows.
+fn largest_parts(rows: &[&Row]) -> (f64, f64) {
+    let (mut people, mut stewards) = (BTreeMap::<_, i64>::new(), BTreeMap::<_, i64>::new());
+    for row in rows {
+        *people.entry((&row.steward, &row.person)).or_default() += row.salary.unwrap_or(0);
+        *stewards.entry(&row.steward).or_default() += row.salary.unwrap_or(0);
+    }
+    let all: i64 = stewards.values().sum();
+    let part = |largest: Option<&i64>| *largest.unwrap_or(&0) as f64 / all as f64;
+    (part(people.values().max()), part(stewards.values().max()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b8_dominance_leaves_no_sum_to_one_person_or_one_steward() {
+    let federation = TestFederation::start(None).await;
+    let rows = all_rows(&federation).await;
+    let group = |keys: &[String], steward: Option<&str>| -> Vec<&Row> {
+        let of = rows.iter().filter(|row| row.keys[..keys.len()] == *keys);
+        of.filter(|row| steward.is_none_or(|steward| row.steward == steward)).collect()
+    };
+    // Over both, no steward has more than its portion; at one, no person has.
+    for (name, portion, steward) in [("both", 0.6, None), ("one", 0.1, Some("uva"))] {
+        let of = |sql: String| steward.map_or(sql.clone(), |name| sql.replace("wages.", &format!("{name}.wages.")));
+        let mut analyst = under(&federation, "strict", "ELSE DROP").await;
+        let (two, three) = (of(grouped(2)), of(grouped(3)));
+        let strict = [answer(&mut analyst, &two).await, answer(&mut analyst, &three).await];
+        let mut analyst = under(&federation, name, &format!("DOMINANCE {portion} ELSE DROP")).await;
+        let held = [everywhere(&mut analyst, &two).await, everywhere(&mut analyst, &three).await];
+        let mut dominated = 0;
+        for (keys, (strict, held)) in (2..=3).zip(strict.iter().zip(&held)) {
+            for row in strict {
+                let (person, of_steward) = largest_parts(&group(&row[..keys], steward));
+                if person > portion || (steward.is_none() && of_steward > portion) {
+                    assert!(!held.contains(row), "{name}: {row:?} has parts of {person} and {of_steward}");
+                    dominated += 1;
+                }
+            }
+            assert!(held.iter().all(|row| strict.contains(row)), "{name}: something else is released");
+        }
+        println!("{name}: {dominated} dominated, {:?} of {:?} released", held.map(|h| h.len()), strict.map(|s| s.len()));
+        assert!(dominated > 0, "{name}: nothing was dominated");
+        let mut analyst = under(&federation, &format!("{name}_fails"), &format!("DOMINANCE {portion} ELSE FAIL")).await;
+        assert_eq!(error(&mut analyst, &three).await.code, dynamos_proto::status::Code::Denied);
+    }
+    let refused = "RELEASE sum DISTINCT OF salschal FROM wages.aanstellingen MINIMUM 2 DISTINCT unieknr DOMINANCE 0.5";
+    let refused = format!("CREATE AGREEMENT different ON SITE uva FOR ROLE analyst PURPOSE statistics AS ({refused})");
+    let mut steward = federation.plain_client("steward@uva.nl", "statistics").await;
+    answer(&mut steward, &refused).await;
+    let mut analyst = under(&federation, "strict", "ELSE DROP").await;
+    answer(&mut analyst, "SET dynamos.agreement = 'different'").await;
+    let refused = error(&mut analyst, "SELECT sum(DISTINCT salschal) FROM uva.wages.aanstellingen").await;
+    assert!(refused.message.contains("cannot be held to DOMINANCE"), "{refused}");
+    federation.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn b6_per_site_merges_what_each_steward_releases_alone() {
     let federation = TestFederation::start(None).await;

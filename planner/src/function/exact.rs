@@ -6,6 +6,7 @@
 //! beyond all doubles. A sum of 0 has no sign, whatever zeros are added. With a NaN, or with infinities of both signs, it is
 //! NaN, always the same one; with infinities of one sign it is that.
 
+use super::magnitude::Portion;
 use super::wide::Wide;
 
 /// Below this, no addition of two doubles overflows: 2^1020.
@@ -161,9 +162,9 @@ impl ExactSum {
         }
     }
 
-    /// Whether it is more than `share` / `whole` of the other; both are finite and at least 0.
-    pub(super) fn exceeds(&self, share: u64, whole: u64, other: &Self) -> bool {
-        self.wide().exceeds(share, whole, &other.wide())
+    /// Whether it is more than this portion of the other; both are finite and at least 0.
+    pub(super) fn exceeds(&self, portion: Portion, other: &Self) -> bool {
+        self.wide().exceeds(portion.units, portion.whole, &other.wide())
     }
 
     /// Whether it is below 0.

@@ -9,6 +9,7 @@ use datafusion::logical_expr::{Accumulator, AggregateUDF, EmitTo, GroupsAccumula
 use num_bigint::BigInt;
 
 use super::exact::ExactSum;
+use super::magnitude::Portion;
 use super::exact_sum::{decoded, exact_sum, united_sums};
 
 /// Random numbers by splitmix64.
@@ -194,17 +195,18 @@ fn e3_bytes_of_a_sum_are_believed_only_as_agreed() {
 
 #[test]
 fn exceeding_a_share_is_exact() {
+    let of = |units, whole| Portion { units, whole };
     let one = |value: f64| sum_of(&[value]);
-    assert!(!one(0.5).exceeds(5, 10, &one(1.0)));
-    assert!(one(0.5f64.next_up()).exceeds(5, 10, &one(1.0)));
-    assert!(!one(0.0).exceeds(1, 3, &one(0.0)));
+    assert!(!one(0.5).exceeds(of(5, 10), &one(1.0)));
+    assert!(one(0.5f64.next_up()).exceeds(of(5, 10), &one(1.0)));
+    assert!(!one(0.0).exceeds(of(1, 3), &one(0.0)));
     let mut far = one(1e300);
     far.add(1e-300);
-    assert!(far.exceeds(1, 1, &one(1e300)) && !far.exceeds(1, 1, &far.clone()));
-    assert!(!one(f64::MAX).exceeds(u64::MAX, u64::MAX, &one(f64::MAX)));
+    assert!(far.exceeds(of(1, 1), &one(1e300)) && !far.exceeds(of(1, 1), &far.clone()));
+    assert!(!one(f64::MAX).exceeds(of(u64::MAX, u64::MAX), &one(f64::MAX)));
     let mut whole = ExactSum::default();
     whole.add_whole(u128::MAX);
-    assert!(whole.exceeds(1, 1, &one(3.4e38)) && !whole.exceeds(1, 1, &one(3.5e38)));
+    assert!(whole.exceeds(of(1, 1), &one(3.4e38)) && !whole.exceeds(of(1, 1), &one(3.5e38)));
 }
 
 // ---- as aggregates ----

@@ -8,6 +8,8 @@ mod exact_sum;
 #[cfg(test)]
 mod exact_tests;
 mod fingerprint;
+mod magnitude;
+mod magnitudes_of;
 mod pushdown;
 mod round;
 mod share;
@@ -19,6 +21,8 @@ pub use entities::{entities, shares, united_entities};
 pub use exact::ExactSum;
 pub use exact_sum::{EXACT_SUM, exact_sum, sum_of, united_sums};
 pub use fingerprint::fingerprint;
+pub use magnitude::{Magnitudes, Portion};
+pub use magnitudes_of::{all_magnitudes, magnitudes, united_magnitudes};
 pub use round::{Step, rounded_to};
 pub use share::{EntityHash, HASH_BYTES, Share};
 pub use state::{engine_state, engine_state_with};

@@ -34,6 +34,15 @@ pub struct EntityMinimum {
     pub largest: u32,
     /// What each steward's own clause demands where it demands something.
     pub own: BTreeMap<SiteId, u32>,
+    /// The portion of a sum that one of them may have, where a steward's own clause says so.
+    pub dominance: BTreeMap<SiteId, Decimal>,
+}
+
+impl EntityMinimum {
+    /// No entity may have more of a sum than this, if a clause says so.
+    pub fn portion(&self) -> Option<&Decimal> {
+        self.dominance.values().min()
+    }
 }
 
 impl ReleaseConditions {
@@ -94,6 +103,9 @@ pub fn conditions(clauses: &[ReleaseClauseRef], agreements: &AgreementSet) -> Re
             of_entity.largest = of_entity.largest.max(minimum.count);
             let own = of_entity.own.entry(reference.steward.clone()).or_default();
             *own = (*own).max(minimum.count);
+            if let Some(portion) = &released.dominance {
+                of_entity.dominance.insert(reference.steward.clone(), portion.clone());
+            }
         }
         let sites = released.minimum_sites.unwrap_or(0);
         if sites > 1 {
@@ -152,6 +164,19 @@ mod tests {
         let (k, h) = (both.minimums.get("k").unwrap(), both.minimums.get("h").unwrap());
         assert_eq!([both.alone(&"uva".into(), k), both.alone(&"vu".into(), k)], [5, 1]);
         assert_eq!([both.alone(&"uva".into(), h), both.alone(&"vu".into(), h)], [1, 3]);
+    }
+
+    #[test]
+    fn b8_dominance_is_the_smallest_portion_over_the_entities_of_its_clause() {
+        let both = together([
+            "RELEASE sum OF a FROM t MINIMUM 5 DISTINCT k DOMINANCE 0.5",
+            "RELEASE sum OF a FROM t MINIMUM 5 DISTINCT k MINIMUM 3 DISTINCT h DOMINANCE 0.25",
+        ]);
+        let (k, h) = (both.minimums.get("k").unwrap(), both.minimums.get("h").unwrap());
+        assert_eq!((k.portion(), h.portion()), (Decimal::parse("0.25").as_ref(), Decimal::parse("0.25").as_ref()));
+        assert_eq!((k.dominance.get(&"uva".into()), h.dominance.get(&"uva".into())), (Decimal::parse("0.5").as_ref(), None));
+        let neither = together(["RELEASE sum OF a FROM t MINIMUM 5 DISTINCT k"; 2]);
+        assert_eq!(neither.minimums.get("k").unwrap().portion(), None);
     }
 
     #[test]

@@ -65,6 +65,10 @@ impl PointRules<'_> {
         if keys.len() > KEYS_MAX && self.released().any(|released| !released.minimums.is_empty()) {
             return Some(format!("a release under a minimum has at most {KEYS_MAX} grouping keys"));
         }
+        let different = asked.iter().find(|value| value.distinct && matches!(value.function.as_str(), "sum" | "avg"));
+        if let Some(value) = different.filter(|_| self.released().any(|released| released.dominance.is_some())) {
+            return Some(format!("{} cannot be held to DOMINANCE: a value is of all who have it", name(value)));
+        }
         let remainder = self.released().all(|released| released.outcome == Outcome::Remainder);
         let whole = asked.iter().find(|value| !is_mergeable(&value.function, value.distinct));
         let whole = whole.filter(|_| remainder && !keys.is_empty())?;

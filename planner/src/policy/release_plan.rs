@@ -4,30 +4,37 @@
 //!
 //! ```text
 //!  input rows:   keys | arguments | filters | entity keys | steward, where there are several
-//!  partials:     k0.. | s0_0.. (states of the values) | e0.. (entities behind each value) | steward, where they meet
-//!  groups:       k0.. | s0_0.. | e0_0.. (entities by counter and steward)   ──► decision ──►   remainder | k0.. | s0_0..
+//!  partials:     k0.. | s0_0.. (states of the values) | e0.. (entities behind each value)
+//!                | m0.. (what they add up to, where DOMINANCE asks for it) | steward, where they meet
+//!  groups:       k0.. | s0_0.. | e0_0.. (entities by counter and steward) | m0_0..
+//!                   ──► decision ──►   remainder | k0.. | s0_0..
 //!  output:       k0.. | v0..
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::{DFSchema, DataFusionError, Result, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::expr::AggregateFunction;
-use datafusion::logical_expr::{EmptyRelation, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, lit};
+use datafusion::logical_expr::{
+    AggregateUDF, EmptyRelation, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast, lit,
+};
 use datafusion::prelude::col;
+use dynamos_proto::ids::SiteId;
 use dynamos_proto::sign::HashKey;
 
-use super::conditions::ReleaseConditions;
-use super::decide::{CounterRule, DecisionRules};
+use super::conditions::{EntityMinimum, ReleaseConditions};
+use super::decide::{CounterRule, DecisionRules, DominanceRule};
 use super::decided::{GroupDecision, REMAINDER};
 pub use super::states::is_mergeable;
 use super::states::{Columns, Split, holds_exact_sum, like, state_name};
 use super::{Decimal, MinimumScope, Outcome};
 use crate::fragment::{ReleaseShape, ReleasedAggregate};
-use crate::function::{Step, entities, fingerprint, rounded_to, sum_of, united_entities};
+use crate::function::{
+    Portion, Step, entities, fingerprint, magnitudes, rounded_to, sum_of, united_entities, united_magnitudes,
+};
 
 /// The column of rows or partials of several stewards that says whose they are. The executing place puts it there.
 pub const WHOSE: &str = "dynamos_steward";
@@ -65,8 +72,12 @@ impl ReleasePlan<'_> {
         for (index, value) in self.shape.aggregates.iter().enumerate() {
             aggregates.extend(columns.states(index, value, Split::of(value)?, self.state)?);
         }
-        for (index, counter) in self.counters()?.iter().enumerate() {
+        let counters = self.counters()?;
+        for (index, counter) in counters.iter().enumerate() {
             aggregates.push(self.entities(counter, &columns, None)?.alias(format!("e{index}")));
+        }
+        for (index, counter) in counters.iter().enumerate().filter(|(_, counter)| counter.is_held_to_dominance()) {
+            aggregates.push(self.magnitudes(counter, &columns, None)?.alias(format!("m{index}")));
         }
         self.grouped(input, &columns.keys, aggregates, None)
     }
@@ -78,13 +89,18 @@ impl ReleasePlan<'_> {
         for (index, value) in self.shape.aggregates.iter().enumerate() {
             aggregates.extend(Split::of(value)?.merged(index, partials.schema(), self.state)?);
         }
-        for (index, counter) in self.counters()?.iter().enumerate() {
+        let counters = self.counters()?;
+        for (index, counter) in counters.iter().enumerate() {
             for (at, steward) in self.conditions.stewards.iter().enumerate() {
-                let share = vec![col(format!("e{index}"))];
-                let of_steward = Some(Box::new(col(WHOSE).eq(lit(steward.as_str()))));
-                let call = united_entities(counter.minimum.largest);
-                let call = AggregateFunction::new_udf(Arc::new(call), share, false, of_steward, vec![], None);
-                aggregates.push(Expr::AggregateFunction(call).alias(format!("e{index}_{at}")));
+                let united = united_entities(counter.minimum.largest);
+                let united = aggregate(united, vec![col(format!("e{index}"))], Some(is_of(WHOSE, steward)));
+                aggregates.push(united.alias(format!("e{index}_{at}")));
+            }
+        }
+        for (index, _) in counters.iter().enumerate().filter(|(_, counter)| counter.is_held_to_dominance()) {
+            for (at, steward) in self.conditions.stewards.iter().enumerate() {
+                let united = aggregate(united_magnitudes(), vec![col(format!("m{index}"))], Some(is_of(WHOSE, steward)));
+                aggregates.push(united.alias(format!("m{index}_{at}")));
             }
         }
         let states = Arc::clone(partials.schema());
@@ -101,14 +117,26 @@ impl ReleasePlan<'_> {
             aggregates.extend(columns.states(index, value, split, self.state)?);
         }
         let several = self.conditions.stewards.len() > 1;
-        for (index, counter) in self.counters()?.iter().enumerate() {
+        let of_steward = |counter: &Counter<'_>, steward: &SiteId| match whose.get(&counter.entity) {
+            Some(label) => Ok(Some(is_of(label, steward))),
+            None if several => plan_err!("whose column {} is, is not known", counter.entity),
+            None => Ok(None),
+        };
+        let counters = self.counters()?;
+        for (index, counter) in counters.iter().enumerate() {
             for (at, steward) in self.conditions.stewards.iter().enumerate() {
-                let of_steward = match whose.get(&counter.entity) {
-                    Some(column) => Some(col(column).eq(lit(steward.as_str()))),
-                    None if several => return plan_err!("whose column {} is, is not known", counter.entity),
-                    None => None,
-                };
-                aggregates.push(self.entities(counter, &columns, of_steward)?.alias(format!("e{index}_{at}")));
+                let entities = self.entities(counter, &columns, of_steward(counter, steward)?)?;
+                aggregates.push(entities.alias(format!("e{index}_{at}")));
+            }
+        }
+        let labels: BTreeSet<&String> = whose.values().collect();
+        for (index, counter) in counters.iter().enumerate().filter(|(_, counter)| counter.is_held_to_dominance()) {
+            if labels.len() > 1 {
+                return plan_err!("{JOINED_DOMINANCE}");
+            }
+            for (at, steward) in self.conditions.stewards.iter().enumerate() {
+                let magnitudes = self.magnitudes(counter, &columns, of_steward(counter, steward)?)?;
+                aggregates.push(magnitudes.alias(format!("m{index}_{at}")));
             }
         }
         self.grouped(input, &columns.keys, aggregates, None)
@@ -118,12 +146,15 @@ impl ReleasePlan<'_> {
     /// is one, and knows that steward's part.
     pub fn decision(&self, organisation: &str) -> Result<GroupDecision> {
         let stewards = &self.conditions.stewards;
-        let rule = |counter: Counter<'_>| CounterRule {
-            minimum: counter.minimum.largest,
-            own: stewards.iter().map(|steward| self.conditions.alone(steward, counter.minimum)).collect(),
+        let rule = |counter: Counter<'_>| {
+            Ok(CounterRule {
+                minimum: counter.minimum.largest,
+                own: stewards.iter().map(|steward| self.conditions.alone(steward, counter.minimum)).collect(),
+                dominance: counter.dominance(stewards)?,
+            })
         };
         let rules = DecisionRules {
-            counters: self.counters()?.into_iter().map(rule).collect(),
+            counters: self.counters()?.into_iter().map(rule).collect::<Result<_>>()?,
             stewards: stewards.len(),
             sites: self.conditions.sites,
             requester: stewards.iter().position(|steward| steward.as_str() == organisation),
@@ -247,13 +278,25 @@ impl ReleasePlan<'_> {
 
     /// The entities with a row that enters a value.
     fn entities(&self, counter: &Counter<'_>, columns: &Columns, of_steward: Option<Expr>) -> Result<Expr> {
-        let filter = counter.filter.map(|filter| columns.at(filter)).transpose()?;
-        let present = counter.argument.map(|argument| Ok::<_, DataFusionError>(columns.at(argument)?.is_not_null()));
-        let conditions = filter.into_iter().chain(present.transpose()?).chain(of_steward);
-        let filter = conditions.reduce(Expr::and).map(Box::new);
-        let entity = vec![fingerprint(self.key).call(vec![columns.at(counter.entity)?])];
-        let share = Arc::new(entities(counter.minimum.largest, self.key));
-        Ok(Expr::AggregateFunction(AggregateFunction::new_udf(share, entity, false, filter, vec![], None)))
+        let entity = fingerprint(self.key).call(vec![columns.at(counter.entity)?]);
+        let filter = counter.entering(columns, of_steward)?;
+        Ok(aggregate(entities(counter.minimum.largest, self.key), vec![entity], filter))
+    }
+
+    /// What the entities add up to that have a row which enters a value.
+    fn magnitudes(&self, counter: &Counter<'_>, columns: &Columns, of_steward: Option<Expr>) -> Result<Expr> {
+        let Some(argument) = counter.argument else { return plan_err!("a sum has an argument") };
+        let entity = fingerprint(self.key).call(vec![columns.at(counter.entity)?]);
+        let number = columns.at(argument)?;
+        let number = match columns.type_at(argument) {
+            DataType::Float16 | DataType::Float32 => cast(number, DataType::Float64),
+            kind if kind.is_integer() => cast(number, DataType::Decimal128(20, 0)),
+            DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) => {
+                cast(number, DataType::Decimal128(precision, scale))
+            }
+            _ => number,
+        };
+        Ok(aggregate(magnitudes(), vec![entity, number], counter.entering(columns, of_steward)?))
     }
 
     fn rounded(&self, value: Expr, schema: &DFSchema) -> Result<Expr> {
@@ -276,17 +319,22 @@ impl ReleasePlan<'_> {
                 );
             }
             for entity in entities {
-                let mut add = |argument, filter| {
-                    let counter = Counter { entity: entity.column, minimum, argument, filter };
-                    if !counters.contains(&counter) {
-                        counters.push(counter);
+                let mut add = |argument, filter, summed| {
+                    let counter = Counter { entity: entity.column, minimum, argument, filter, summed };
+                    match counters.iter_mut().find(|have: &&mut Counter<'_>| have.sees_the_same_as(&counter)) {
+                        Some(have) => have.summed |= summed,
+                        None => counters.push(counter),
                     }
                 };
                 if self.shape.aggregates.is_empty() {
-                    add(None, None);
+                    add(None, None, false);
                 }
                 for value in &self.shape.aggregates {
-                    add(value.argument, value.filter);
+                    let summed = matches!(value.function.as_str(), "sum" | "avg");
+                    if summed && value.distinct && minimum.portion().is_some() {
+                        return plan_err!("sums of different values cannot be held to DOMINANCE");
+                    }
+                    add(value.argument, value.filter, summed);
                 }
             }
         }
@@ -304,17 +352,64 @@ fn step_of(step: &Decimal) -> Result<Step> {
     }
 }
 
+/// A sum over joined rows is of all that are joined, each with all of it: no steward has a part.
+pub(super) const JOINED_DOMINANCE: &str = "DOMINANCE cannot be held over joined rows of several stewards";
+
+fn is_of(label: &str, steward: &SiteId) -> Expr {
+    col(label).eq(lit(steward.as_str()))
+}
+
 /// The name of a grouping key in what a release point sends and offers.
 pub fn key_name(index: usize) -> String {
     format!("k{index}")
 }
 
+fn aggregate(function: AggregateUDF, arguments: Vec<Expr>, filter: Option<Expr>) -> Expr {
+    let filter = filter.map(Box::new);
+    Expr::AggregateFunction(AggregateFunction::new_udf(Arc::new(function), arguments, false, filter, vec![], None))
+}
+
 /// One count of entities: those with a row that enters a value (after its FILTER and with a non-NULL argument). Values that
 /// see the same rows share a counter.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct Counter<'a> {
     entity: usize,
-    minimum: &'a super::conditions::EntityMinimum,
+    minimum: &'a EntityMinimum,
     argument: Option<usize>,
     filter: Option<usize>,
+    /// Whether one of the values is a sum or an average.
+    summed: bool,
+}
+
+impl Counter<'_> {
+    fn sees_the_same_as(&self, other: &Self) -> bool {
+        let seen = |counter: &Self| (counter.entity, counter.argument, counter.filter);
+        seen(self) == seen(other) && self.minimum == other.minimum
+    }
+
+    fn is_held_to_dominance(&self) -> bool {
+        self.summed && self.minimum.portion().is_some()
+    }
+
+    /// Which rows enter the values.
+    fn entering(&self, columns: &Columns, of_steward: Option<Expr>) -> Result<Option<Expr>> {
+        let filter = self.filter.map(|filter| columns.at(filter)).transpose()?;
+        let present = self.argument.map(|argument| Ok::<_, DataFusionError>(columns.at(argument)?.is_not_null()));
+        let conditions = filter.into_iter().chain(present.transpose()?).chain(of_steward);
+        Ok(conditions.reduce(Expr::and))
+    }
+
+    /// What is demanded of sums; in the order of the stewards.
+    fn dominance(&self, stewards: &BTreeSet<SiteId>) -> Result<Option<DominanceRule>> {
+        let Some(portion) = self.minimum.portion().filter(|_| self.summed) else { return Ok(None) };
+        let own = stewards.iter().map(|steward| self.minimum.dominance.get(steward).map(portion_of).transpose());
+        Ok(Some(DominanceRule { portion: portion_of(portion)?, own: own.collect::<Result<_>>()? }))
+    }
+}
+
+fn portion_of(number: &Decimal) -> Result<Portion> {
+    match number.portion() {
+        Some(portion) => Ok(portion),
+        None => plan_err!("`{number}` is no portion of a sum"),
+    }
 }

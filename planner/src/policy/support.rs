@@ -66,8 +66,14 @@ fn check_release(release: &ReleaseClause, refuse: &mut Refuse<'_>) {
         let why = "a steward counts if it has an entity in the group, so say which: add MINIMUM 1 DISTINCT and the key";
         refuse("MINIMUM … SITES without MINIMUM … DISTINCT".to_owned(), why);
     }
-    if aggregates.dominance.is_some() {
-        refuse("DOMINANCE".to_owned(), "the largest share of an entity is not kept yet");
+    if let Some(portion) = &aggregates.dominance {
+        if aggregates.minimums.is_empty() {
+            let why = "no entity may have more of a sum, so say which: add MINIMUM 1 DISTINCT and the key";
+            refuse("DOMINANCE without MINIMUM … DISTINCT".to_owned(), why);
+        }
+        if portion.portion().is_none() {
+            refuse(format!("DOMINANCE {portion}"), "a portion has at most 18 digits");
+        }
     }
 }
 
@@ -233,6 +239,7 @@ mod tests {
             "SHIP ROWS (a, lower(b)) FROM t TO surf",
             "RELEASE sum OF a FROM t MINIMUM 10 DISTINCT k MINIMUM 2 SITES ROUND TO 2.5 ELSE REMAINDER",
             "RELEASE sum, count OF a FROM t MINIMUM 10 DISTINCT k PER SITE",
+            "RELEASE sum, count OF a FROM t MINIMUM 10 DISTINCT k DOMINANCE 0.123456789012345678",
             "FILTER ON a, t.b COMPARE WITH LITERALS, COLUMNS",
             "JOIN ON k WITH surf, JOIN ON k, t.m WITH ANY, JOIN ON k WITH REQUESTER, JOIN ON k WITH TABLE u",
             "ROWS ON t WHERE opted_out IS NOT TRUE, ARCHETYPES compute_to_data",
@@ -246,7 +253,11 @@ mod tests {
     fn refuses_by_name_what_is_not_enforced() {
         for (clauses, what) in [
             ("RELEASE sum OF a FROM t MINIMUM 2 SITES", "1: MINIMUM … SITES without MINIMUM … DISTINCT"),
-            ("RELEASE sum OF a FROM t DOMINANCE 0.5", "1: DOMINANCE"),
+            ("RELEASE sum OF a FROM t DOMINANCE 0.5", "1: DOMINANCE without MINIMUM … DISTINCT"),
+            (
+                "RELEASE sum OF a FROM t MINIMUM 1 DISTINCT k DOMINANCE 0.1234567890123456789",
+                "1: DOMINANCE 0.1234567890123456789",
+            ),
             ("RELEASE ROWS (a) FROM t WHERE a > 1", "1: RELEASE ROWS … WHERE"),
             ("RELEASE ROWS (a) FROM t JOIN u ON k", "1: RELEASE ROWS … JOIN"),
             ("RELEASE sum OF a FROM t LEFT JOIN u ON k", "1: LEFT JOIN"),
@@ -262,7 +273,7 @@ mod tests {
             assert_eq!(refused(clauses), [what], "{clauses}");
         }
         let all = refused("RELEASE sum OF a FROM t LEFT JOIN u ON k DOMINANCE 0.5, BUDGET EPSILON 1 PER DAY");
-        assert_eq!(all, ["1: LEFT JOIN", "1: DOMINANCE", "2: BUDGET EPSILON"]);
+        assert_eq!(all, ["1: LEFT JOIN", "1: DOMINANCE without MINIMUM … DISTINCT", "2: BUDGET EPSILON"]);
     }
 
     #[test]

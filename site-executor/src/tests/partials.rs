@@ -120,6 +120,24 @@ async fn b8_round_and_sites_hold_where_partials_are_merged() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b8_dominance_holds_where_partials_are_merged() {
+    let dominance = |portion: &str| PLAIN.replace("ELSE", &format!("DOMINANCE {portion} ELSE"));
+    // 1000 of 1300 are vu's.
+    let rows = ["1,a,100\n2,a,200\n", "11,a,400\n14,a,600\n"];
+    assert_eq!(answer(rows, &dominance("0.77")).await.unwrap(), "|a|325.0|");
+    assert_eq!(answer(rows, &dominance("0.76")).await.unwrap(), "");
+    assert_eq!(answer(rows, &dominance("0.76").replace("DROP", "FAIL")).await.unwrap_err(), Code::Denied);
+    // Half are each's. uva asks and knows its own, and of what is left one person has 700 of 1300.
+    let rows = ["1,a,100\n2,a,200\n3,a,1000\n", "11,a,600\n14,a,700\n"];
+    assert_eq!(answer(rows, &dominance("0.54")).await.unwrap(), "|a|520.0|");
+    assert_eq!(answer(rows, &dominance("0.53")).await.unwrap(), "");
+    // Signs do not matter, and what one person adds in several rows is one person's.
+    let rows = ["1,a,-100\n2,a,200\n3,a,-1000\n", "11,a,300\n11,a,300\n14,a,700\n"];
+    assert_eq!(answer(rows, &dominance("0.54")).await.unwrap(), "|a|66.66666666666667|");
+    assert_eq!(answer(rows, &dominance("0.53")).await.unwrap(), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_minimum_that_must_not_be_missed_fails_the_query() {
     let federation = Federation::start([UVA, VU], &PLAIN.replace("DROP", "FAIL")).await;
     let graph = average_by_grade(&federation, "q1", 1);
