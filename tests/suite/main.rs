@@ -27,6 +27,7 @@ mod requests;
 mod roles;
 mod rules;
 mod thresholds;
+mod sums;
 mod tidy;
 mod tpch;
 mod wages;
