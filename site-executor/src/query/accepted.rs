@@ -159,9 +159,9 @@ impl Query {
         governs || releases.into_iter().any(|one| &one.steward == steward && one.agreement.agreement == agreement)
     }
 
-    /// The largest minimum that stands in any of the clauses of its release points.
+    /// The largest of the minimums that were in force when it was accepted.
     pub(crate) fn largest_minimum(&self) -> u32 {
-        largest_minimum(&self.graph, &self.agreements)
+        largest_minimum(&self.agreements)
     }
 }
 
