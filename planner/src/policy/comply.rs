@@ -25,7 +25,7 @@ use super::denial::{Reason, Stop, denied, refuse};
 use super::govern::Governing;
 use super::lists::{ListJoin, is_list_kind};
 use super::matching::{is_steward, ordered, split};
-use super::point_rules::PointRules;
+use super::point_rules::{PointRules, refuse_other_remainders};
 use super::sides::{SideShape, joined, sides_of};
 use super::{MinimumScope, RelationShape};
 use crate::bind::canonical;
@@ -48,6 +48,7 @@ pub fn comply(
         Relation::Released(plan) => plan,
         Relation::Protected(rows) => return Err(denied(rows.why)),
     };
+    refuse_other_remainders(&plan)?;
     let governing = walk
         .used
         .iter()

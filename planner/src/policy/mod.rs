@@ -43,7 +43,9 @@ pub use clause::{
 pub use compliant::{ClauseChoice, CompliantPlan, ProtectedPart};
 pub use comply::comply;
 pub use conditions::{EntityMinimum, ReleaseConditions, conditions, largest_minimum};
-pub use decide::{BelowMinimum, Cell, CounterRule, DecisionRules, DominanceRule, Entities, Fate, KEYS_MAX, Part, decide};
+pub use decide::{
+    BelowMinimum, Cell, CounterRule, DecisionRules, DominanceRule, Entities, Fate, KEYS_MAX, Part, decide,
+};
 pub use decided::GroupDecision;
 pub use denial::{Denial, Reason, Stop};
 pub use govern::{Governing, Policy};

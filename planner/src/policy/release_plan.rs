@@ -33,7 +33,8 @@ use super::states::{Columns, Split, holds_exact_sum, like, state_name};
 use super::{Decimal, MinimumScope, Outcome};
 use crate::fragment::{ReleaseShape, ReleasedAggregate};
 use crate::function::{
-    Portion, Step, entities, fingerprint, magnitudes, rounded_to, sum_of, united_entities, united_magnitudes,
+    IS_REMAINDER, Portion, Step, entities, fingerprint, magnitudes, rounded_to, sum_of, united_entities,
+    united_magnitudes,
 };
 
 /// The column of rows or partials of several stewards that says whose they are. The executing place puts it there.
@@ -241,7 +242,7 @@ impl ReleasePlan<'_> {
     fn split(&self, values: Values, value: &ReleasedAggregate, exact: bool) -> Result<Split> {
         match values {
             Values::Whole if self.may_have_remainder() => Split::of(value),
-            Values::Whole if exact => Split::of_function(&value.function, false),
+            Values::Whole if exact || value.function == IS_REMAINDER => Split::of_function(&value.function, false),
             Values::Whole => Ok(Split::Whole),
             Values::States => Split::of(value),
         }
@@ -326,10 +327,11 @@ impl ReleasePlan<'_> {
                         None => counters.push(counter),
                     }
                 };
-                if self.shape.aggregates.is_empty() {
+                let counted = |value: &&ReleasedAggregate| value.function != IS_REMAINDER;
+                if !self.shape.aggregates.iter().any(|value| counted(&value)) {
                     add(None, None, false);
                 }
-                for value in &self.shape.aggregates {
+                for value in self.shape.aggregates.iter().filter(counted) {
                     let summed = matches!(value.function.as_str(), "sum" | "avg");
                     if summed && value.distinct && minimum.portion().is_some() {
                         return plan_err!("sums of different values cannot be held to DOMINANCE");

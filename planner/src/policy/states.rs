@@ -11,8 +11,9 @@ use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{AggregateUDF, Expr, LogicalPlan, cast, lit};
 use datafusion::prelude::col;
 
+use super::decided::REMAINDER;
 use crate::fragment::{ReleaseShape, ReleasedAggregate};
-use crate::function::{EXACT_SUM, average_of, exact_sum, sum_of, united_sums};
+use crate::function::{EXACT_SUM, IS_REMAINDER, average_of, exact_sum, sum_of, united_sums};
 
 /// The name of a state's column.
 pub(super) fn state_name(index: usize, part: usize) -> String {
@@ -105,6 +106,8 @@ pub(super) enum Split {
     Count,
     Extreme(&'static str),
     Average,
+    /// Whether the group is the remainder; it needs no state.
+    Mark,
 }
 
 impl Split {
@@ -120,6 +123,7 @@ impl Split {
             ("avg", false) => Ok(Self::Average),
             ("min", _) => Ok(Self::Extreme("min")),
             ("max", _) => Ok(Self::Extreme("max")),
+            (IS_REMAINDER, false) => Ok(Self::Mark),
             (function, _) => Err(DataFusionError::Plan(format!("`{function}` has no partial state of constant size"))),
         }
     }
@@ -127,7 +131,7 @@ impl Split {
     fn states(self) -> &'static [&'static str] {
         match self {
             // The function itself, whatever it is.
-            Self::Whole => &[],
+            Self::Whole | Self::Mark => &[],
             Self::Sum => &["sum"],
             Self::Count => &["count"],
             Self::Extreme("min") => &["min"],
@@ -138,7 +142,7 @@ impl Split {
 
     fn merges(self) -> &'static [&'static str] {
         match self {
-            Self::Whole => &[],
+            Self::Whole | Self::Mark => &[],
             Self::Sum | Self::Count => &["sum"],
             Self::Extreme("min") => &["min"],
             Self::Extreme(_) => &["max"],
@@ -175,6 +179,7 @@ impl Split {
             Self::Sum => rounded_sum(index, states)?,
             Self::Whole | Self::Count | Self::Extreme(_) => state(0)?,
             Self::Average => average_of().call(vec![state(0)?, state(1)?]),
+            Self::Mark => col(REMAINDER),
         })
     }
 }
@@ -228,12 +233,7 @@ fn call(
     Ok(call_of(aggregate.as_ref().clone(), argument, filter, distinctness))
 }
 
-fn call_of(
-    aggregate: AggregateUDF,
-    argument: Option<Expr>,
-    filter: Option<Expr>,
-    distinctness: Distinctness,
-) -> Expr {
+fn call_of(aggregate: AggregateUDF, argument: Option<Expr>, filter: Option<Expr>, distinctness: Distinctness) -> Expr {
     let distinct = matches!(distinctness, Distinctness::Distinct);
     let arguments = vec![argument.unwrap_or_else(|| lit(1_i64))];
     let filter = filter.map(Box::new);
