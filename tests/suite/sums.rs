@@ -46,7 +46,8 @@ fn rows() -> Vec<Row> {
         .collect();
     // Most of what is wild is taken away again, by somebody else; in group 0 beyond the largest double and back.
     for at in 0..rows.len() / 2 {
-        let other = Row { wild: rows[at].wild.map(|wild| -wild), id: 10_000 + at, group: rows[at].group, ..rows[at + 1] };
+        let other =
+            Row { wild: rows[at].wild.map(|wild| -wild), id: 10_000 + at, group: rows[at].group, ..rows[at + 1] };
         rows.push(other);
     }
     for (id, wild) in [f64::MAX, 1e308, f64::MAX, f64::MIN, -1e308, f64::MIN, 5e-324].into_iter().enumerate() {
@@ -148,7 +149,9 @@ fn expected(rows: &[Row], plain: bool) -> BTreeMap<i64, Vec<u64>> {
         });
         both.map(f64::to_bits).collect()
     };
-    (-1..4).map(|group| (group, values(rows.iter().filter(|row| group < 0 || row.group == group as usize).collect()))).collect()
+    (-1..4)
+        .map(|group| (group, values(rows.iter().filter(|row| group < 0 || row.group == group as usize).collect())))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -158,7 +161,14 @@ async fn e3_sums_of_doubles_have_the_same_bits_wherever_they_are_computed() {
     let truth = expected(&all, false);
     // An engine that adds in some order would not find them.
     let naive = expected(&all, true);
-    assert!(truth.iter().all(|(group, values)| values.iter().zip(&naive[group]).filter(|(one, other)| one != other).count() > 1));
+    assert!(
+        truth.iter().all(|(group, values)| values
+            .iter()
+            .zip(&naive[group])
+            .filter(|(one, other)| one != other)
+            .count()
+            > 1)
+    );
     let mut client = federation.client(USER, "auto", "SELECT count(*) FROM m.amounts").await;
     for agreement in ["together", "with_remainder"] {
         answer(&mut client, &format!("SET dynamos.agreement = '{agreement}'")).await;

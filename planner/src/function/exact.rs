@@ -100,13 +100,14 @@ impl ExactSum {
         }
     }
 
-    /// Adds a whole number.
-    pub(super) fn add_whole(&mut self, value: u128) {
+    /// Adds a whole number; gives whether the sum takes more memory now.
+    pub(super) fn add_whole(&mut self, value: u128) -> bool {
         if value < 1 << 53 {
-            self.add(value as f64);
-        } else {
-            self.wide.get_or_insert_default().add_whole(value);
+            return self.add(value as f64);
         }
+        let grows = self.wide.is_none();
+        self.wide.get_or_insert_default().add_whole(value);
+        grows
     }
 
     /// Adds another sum; gives whether this one takes more memory now.

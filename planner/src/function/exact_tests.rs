@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array};
+use arrow::array::{ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array};
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, EmitTo, GroupsAccumulator};
 use num_bigint::BigInt;
 
 use super::exact::ExactSum;
-use super::magnitude::Portion;
 use super::exact_sum::{decoded, exact_sum, united_sums};
+use super::magnitude::Portion;
 
 /// Random numbers by splitmix64.
 struct Random(u64);
@@ -30,8 +30,7 @@ impl Random {
 
     /// A finite double of one of several kinds: any bits, subnormal, whole, hundredths, near the largest, or far apart.
     fn double(&mut self, kind: usize) -> f64 {
-        const FAR: [f64; 8] =
-            [1.0, 1e16, 1e-16, f64::MAX, f64::MIN_POSITIVE, 5e-324, 1e300, 9_007_199_254_740_992.0];
+        const FAR: [f64; 8] = [1.0, 1e16, 1e-16, f64::MAX, f64::MIN_POSITIVE, 5e-324, 1e300, 9_007_199_254_740_992.0];
         let bits = self.next();
         let exponent = |exponent: u64| (bits & !(0x7ff << 52)) | (exponent << 52);
         let double = match kind {

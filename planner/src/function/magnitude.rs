@@ -143,7 +143,9 @@ mod tests {
         // Of nothing nobody has more than a share.
         assert!(!of(&[0.0]).may_have_dominant_entity(HALF) && !of(&[]).may_have_dominant_entity(HALF));
         for odd in [f64::NAN, f64::INFINITY] {
-            assert!(of(&[odd, 1.0, 1.0]).may_have_dominant_entity(HALF) && of(&[1.0, odd]).may_have_dominant_entity(HALF));
+            assert!(
+                of(&[odd, 1.0, 1.0]).may_have_dominant_entity(HALF) && of(&[1.0, odd]).may_have_dominant_entity(HALF)
+            );
             assert!(of(&[1.0]).dominates(HALF, &of(&[odd])));
         }
     }

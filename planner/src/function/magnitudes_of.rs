@@ -30,11 +30,10 @@ pub fn united_magnitudes() -> AggregateUDF {
 
 /// The magnitudes in a column that one of these aggregates gave.
 pub fn all_magnitudes(column: &ArrayRef) -> Result<Vec<Magnitudes>> {
-    let Some(column) = column.as_binary_opt::<i32>() else { return exec_err!("a column of magnitudes has another type") };
-    column
-        .iter()
-        .map(|one| one.map_or_else(|| Ok(Magnitudes::default()), Magnitudes::decode))
-        .collect()
+    let Some(column) = column.as_binary_opt::<i32>() else {
+        return exec_err!("a column of magnitudes has another type");
+    };
+    column.iter().map(|one| one.map_or_else(|| Ok(Magnitudes::default()), Magnitudes::decode)).collect()
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]

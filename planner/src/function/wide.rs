@@ -134,7 +134,8 @@ impl Wide {
         let (limbs, rest) = limbs.as_chunks::<8>();
         let ends = [limbs.first()?, limbs.last()?];
         let top = usize::from(*first) + limbs.len();
-        let room = top < LIMBS || (top == LIMBS && limbs.last().is_some_and(|top| u64::from_be_bytes(*top) < TOP_LIMB_MAX));
+        let room =
+            top < LIMBS || (top == LIMBS && limbs.last().is_some_and(|top| u64::from_be_bytes(*top) < TOP_LIMB_MAX));
         if !rest.is_empty() || !room || ends.contains(&&[0; 8]) {
             return None;
         }

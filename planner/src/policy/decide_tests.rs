@@ -218,7 +218,8 @@ fn b8_dominance_holds_for_the_rest() {
 #[test]
 fn b8_dominance_holds_for_the_complement_and_the_remainder() {
     // One has 5 of 7. With the next smallest group it is 6 of 12 at most, if the same person is in both.
-    let mut cells = [sums(&[0], &[(3, 5.0)]), sums(&[1], &[(9, 1.0)]), sums(&[2], &[(5, 1.0)]), sums(&[3], &[(8, 1.0)])];
+    let mut cells =
+        [sums(&[0], &[(3, 5.0)]), sums(&[1], &[(9, 1.0)]), sums(&[2], &[(5, 1.0)]), sums(&[3], &[(8, 1.0)])];
     assert_eq!(fates(&cells, &half(1, Outcome::Drop)), "wrwr");
     assert_eq!(fates(&cells, &half(1, Outcome::Remainder)), "mrmr");
     // With 7 of 9 it may be 8 of 14, so that a third goes along.
@@ -297,7 +298,8 @@ impl World {
             let tenths = |units| Portion { units, whole: 10 };
             let dominance = (random.below(2) == 0).then(|| {
                 let portion = 2 + random.below(7);
-                let own = (0..stewards).map(|_| (random.below(3) > 0).then(|| tenths(portion + random.below(10 - portion))));
+                let own =
+                    (0..stewards).map(|_| (random.below(3) > 0).then(|| tenths(portion + random.below(10 - portion))));
                 DominanceRule { portion: tenths(portion), own: own.collect() }
             });
             CounterRule { minimum, own, dominance }
@@ -380,7 +382,10 @@ impl World {
                 let all: f64 = (0..self.rules.stewards).map(of).sum();
                 for steward in 0..self.rules.stewards {
                     if more(largest(steward), rule.portion, all) {
-                        return Some(format!("value {counter}: one of steward {steward} has {} of {all}", largest(steward)));
+                        return Some(format!(
+                            "value {counter}: one of steward {steward} has {} of {all}",
+                            largest(steward)
+                        ));
                     }
                     if self.rules.stewards > 1 && more(of(steward), rule.portion, all) {
                         return Some(format!("value {counter}: steward {steward} has {} of {all}", of(steward)));
