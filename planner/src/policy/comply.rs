@@ -314,7 +314,7 @@ impl Walk<'_> {
             let text = "each steward is to decide over its own groups, which one cannot over rows that are joined with others'";
             return Err(refuse(text, rows.why));
         }
-        if let Some(text) = rules.undecidable(&keys, &asked) {
+        if let Some(text) = rules.undecidable(&keys, &asked, sides.len()) {
             return Err(refuse(&text, rows.why));
         }
         if scope == MinimumScope::PerSite && stewards.len() > 1 {

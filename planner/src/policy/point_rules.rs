@@ -12,7 +12,7 @@ use dynamos_proto::ids::SiteId;
 use super::denial::{Reason, Stop, refuse};
 use super::govern::Governing;
 use super::matching::Asked;
-use super::release_plan::is_mergeable;
+use super::release_plan::{JOINED_DOMINANCE, is_mergeable};
 use super::{
     Clause, ClauseRef, KEYS_MAX, MinimumScope, Outcome, RelationShape, ReleaseClause, ReleaseWhat, ReleasedAggregates,
 };
@@ -62,13 +62,18 @@ impl PointRules<'_> {
         }
     }
 
-    /// Why the conditions of the clauses cannot be decided over the groups of this query; none if they can.
-    pub(super) fn undecidable(&self, keys: &[Expr], asked: &[Asked]) -> Option<String> {
+    /// Why the conditions of the clauses cannot be decided over the groups of this query, whose rows are those of so many
+    /// sides joined; none if they can.
+    pub(super) fn undecidable(&self, keys: &[Expr], asked: &[Asked], sides: usize) -> Option<String> {
         if keys.len() > KEYS_MAX && self.released().any(|released| !released.minimums.is_empty()) {
             return Some(format!("a release under a minimum has at most {KEYS_MAX} grouping keys"));
         }
         let different = asked.iter().find(|value| value.distinct && matches!(value.function.as_str(), "sum" | "avg"));
-        if let Some(value) = different.filter(|_| self.released().any(|released| released.dominance.is_some())) {
+        let dominance = self.released().any(|released| released.dominance.is_some());
+        if dominance && sides > 1 {
+            return Some(JOINED_DOMINANCE.to_owned());
+        }
+        if let Some(value) = different.filter(|_| dominance) {
             return Some(format!("{} cannot be held to DOMINANCE: a value is of all who have it", name(value)));
         }
         let remainder = self.released().all(|released| released.outcome == Outcome::Remainder);
