@@ -20,6 +20,7 @@ pub mod instant;
 mod lists;
 pub mod matching;
 mod part;
+mod oblige;
 pub mod place;
 mod point_rules;
 pub(crate) mod print;
@@ -53,6 +54,7 @@ pub use held::{AgreementSet, HeldAgreement};
 pub use hierarchy::{Hierarchy, HierarchyError};
 pub use instant::UtcMillis;
 pub use matching::{Covered, RelationShape};
+pub use oblige::{Obliged, obligations};
 pub use place::PlaceRef;
 pub use relation::{ColumnRef, Columns, FromRelation, JoinKey, JoinKind, JoinStep, TableRef};
 pub use release::{

@@ -9,7 +9,9 @@ use datafusion::sql::sqlparser::ast::{
 use thiserror::Error;
 
 use super::agreement::Agreement;
-use super::clause::{BudgetClause, BudgetLimit, Clause, FilterClause, MaskClause, ShipClause, ShipWhat};
+use super::clause::{
+    BudgetClause, BudgetLimit, Clause, FilterClause, MaskClause, Obligation, ObligeClause, ShipClause, ShipWhat,
+};
 use super::relation::{Columns, FromRelation, JoinKind};
 use super::release::{ReleaseClause, ReleaseWhat};
 
@@ -38,7 +40,7 @@ pub fn refuse_unimplemented(agreement: &Agreement) -> Result<(), Vec<Unimplement
             Clause::Filter(filter) => check_filter(filter, &mut refuse),
             Clause::Mask(mask) => check_mask(mask, &mut refuse),
             Clause::Budget(budget) => check_budget(budget, &mut refuse),
-            Clause::Oblige(_) => refuse("OBLIGE".to_owned(), "no place can prove yet that it did what was demanded"),
+            Clause::Oblige(oblige) => check_oblige(oblige, &mut refuse),
             Clause::Join(_) | Clause::Rows(_) | Clause::Archetypes(_) => {}
         }
     }
@@ -95,6 +97,21 @@ fn check_from(from: &FromRelation, refuse: &mut Refuse<'_>) {
 fn check_budget(budget: &BudgetClause, refuse: &mut Refuse<'_>) {
     if budget.limits.iter().any(|limit| matches!(limit, BudgetLimit::Epsilon { .. })) {
         refuse("BUDGET EPSILON".to_owned(), "no noise is added to answers; limit the number of queries instead");
+    }
+}
+
+/// A place keeps nothing of a query that has ended, and records each query before it begins. It cannot be shown that
+/// something was kept for a while and no longer, nor that somebody was told.
+fn check_oblige(oblige: &ObligeClause, refuse: &mut Refuse<'_>) {
+    match &oblige.obligation {
+        Obligation::Retention { amount: 0, .. } | Obligation::Audit => {}
+        Obligation::Retention { .. } => {
+            let why = "places keep nothing of a query that has ended; say RETENTION INTERVAL '0' HOUR";
+            refuse(oblige.to_string(), why);
+        }
+        Obligation::Notification => {
+            refuse("OBLIGE NOTIFICATION".to_owned(), "no place tells a steward of a use; AUDIT records it at the place");
+        }
     }
 }
 
@@ -243,6 +260,7 @@ mod tests {
             "FILTER ON a, t.b COMPARE WITH LITERALS, COLUMNS",
             "JOIN ON k WITH surf, JOIN ON k, t.m WITH ANY, JOIN ON k WITH REQUESTER, JOIN ON k WITH TABLE u",
             "ROWS ON t WHERE opted_out IS NOT TRUE, ARCHETYPES compute_to_data",
+            "OBLIGE audit, OBLIGE audit AT surf, OBLIGE retention INTERVAL '0' DAY AT ANY",
             "BUDGET 1 QUERIES PER HOUR, 20 QUERIES PER DAY, 30 QUERIES PER WEEK, 40 QUERIES PER MONTH, 50 QUERIES PER YEAR",
         ] {
             assert_eq!(refused(clauses), Vec::<String>::new(), "{clauses}");
@@ -265,7 +283,8 @@ mod tests {
             ("SHIP ROWS (b, hash(a)) FROM t TO surf", "1: `hash(…)`"),
             ("SHIP ROWS (upper(HASH(a))) FROM t TO surf", "1: `hash(…)`"),
             ("BUDGET 1 QUERIES PER DAY, EPSILON 4 PER YEAR", "1: BUDGET EPSILON"),
-            ("OBLIGE audit", "1: OBLIGE"),
+            ("OBLIGE notification", "1: OBLIGE NOTIFICATION"),
+            ("OBLIGE retention INTERVAL '12' HOUR AT surf", "1: OBLIGE RETENTION INTERVAL '12' HOUR AT surf"),
             ("FILTER ON a, lower(b) COMPARE WITH LITERALS", "1: FILTER ON `lower(b)`"),
             ("FILTER ON a LIKE 'x%' COMPARE WITH LITERALS", "1: FILTER ON `a LIKE 'x%'`"),
             ("9: MASK a AS 1 / b", "9: MASK with `1 / b`"),
