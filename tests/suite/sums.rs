@@ -28,6 +28,8 @@ struct Row {
     price: f64,
     /// Far apart, cancelling each other nearly.
     wild: Option<f64>,
+    /// Any whole number.
+    whole: i64,
 }
 
 fn rows() -> Vec<Row> {
@@ -41,6 +43,7 @@ fn rows() -> Vec<Row> {
                 group: random.random_range(0..4),
                 price: f64::from(random.random_range(-100_000..1_000_000)) / 100.0,
                 wild: (id % 10 > 0).then(|| magnitude * random.random_range(-1.0..1.0)),
+                whole: random.random(),
             }
         })
         .collect();
@@ -51,7 +54,7 @@ fn rows() -> Vec<Row> {
         rows.push(other);
     }
     for (id, wild) in [f64::MAX, 1e308, f64::MAX, f64::MIN, -1e308, f64::MIN, 5e-324].into_iter().enumerate() {
-        rows.push(Row { steward: id % 3, id: 20_000 + id, group: 0, price: 0.01, wild: Some(wild) });
+        rows.push(Row { steward: id % 3, id: 20_000 + id, group: 0, price: 0.01, wild: Some(wild), whole: i64::MAX });
     }
     rows
 }
@@ -61,10 +64,10 @@ fn design(root: &Path) -> Design {
     let mut tables = STEWARDS.map(|_| String::new());
     for table in TABLES {
         for (steward, name) in STEWARDS.into_iter().enumerate() {
-            let mut csv = "id,grp,price,wild\n".to_owned();
+            let mut csv = "id,grp,price,wild,whole\n".to_owned();
             for row in all.iter().filter(|row| row.steward == steward) {
                 let wild = row.wild.map(|wild| format!("{wild:e}")).unwrap_or_default();
-                writeln!(csv, "{},{},{:e},{wild}", row.id, row.group, row.price).unwrap();
+                writeln!(csv, "{},{},{:e},{wild},{}", row.id, row.group, row.price, row.whole).unwrap();
             }
             std::fs::create_dir_all(root.join(name)).unwrap();
             std::fs::write(root.join(name).join(format!("{table}.csv")), csv).unwrap();
@@ -72,7 +75,7 @@ fn design(root: &Path) -> Design {
                 tables[steward],
                 "\n[[tables]]\nschema = \"m\"\ntable = \"{table}\"\npath = \"{table}.csv\"\nformat = \"csv\"\nentity = \"id\"\n\
                  columns = [\n  {{ name = \"id\", type = \"bigint\" }},\n  {{ name = \"grp\", type = \"bigint\" }},\n  \
-                 {{ name = \"price\", type = \"double\" }},\n  {{ name = \"wild\", type = \"double\" }},\n]\n"
+                 {{ name = \"price\", type = \"double\" }},\n  {{ name = \"wild\", type = \"double\" }},\n  {{ name = \"whole\", type = \"bigint\" }},\n]\n"
             )
             .unwrap();
         }
@@ -81,8 +84,8 @@ fn design(root: &Path) -> Design {
     let agreement = |steward: &str, name: &str, conditions: &str| {
         let clauses = TABLES.map(|table| {
             format!(
-                "{table}: RELEASE sum, avg, count OF price, wild, * BY grp FROM m.{table} MINIMUM 2 DISTINCT id {conditions},
-                 SHIP PARTIALS OF {table} TO p, SHIP ROWS (id, grp, price, wild) FROM m.{table} TO p"
+                "{table}: RELEASE sum, avg, count OF price, wild, whole, * BY grp FROM m.{table} MINIMUM 2 DISTINCT id {conditions},
+                 SHIP PARTIALS OF {table} TO p, SHIP ROWS (id, grp, price, wild, whole) FROM m.{table} TO p"
             )
         });
         format!(
@@ -210,6 +213,37 @@ async fn e3_released_sums_of_stewards_are_merged_in_no_order_either() {
             for (group, values) in bits(&mut client, &format!("m.{table}")).await {
                 let expected = sums[&group].each_ref().map(|sum| sum.value().to_bits());
                 assert_eq!([values[0], values[2]], expected, "{table} {placement} {group}");
+            }
+        }
+    }
+    federation.stop().await;
+}
+
+/// Whole numbers are the engine's to add: exact while there is room, and beyond it the same wrong number everywhere rather
+/// than an error that would tell of values.
+#[tokio::test(flavor = "multi_thread")]
+async fn e3_sums_of_whole_numbers_overflow_without_an_error_and_alike() {
+    let federation = TestFederation::design(design).await;
+    let mut client = federation.client(USER, "auto", "SELECT count(*) FROM m.amounts").await;
+    let mut truth: BTreeMap<String, i64> = BTreeMap::new();
+    let mut exact: BTreeMap<usize, i128> = BTreeMap::new();
+    for row in rows() {
+        let sum = truth.entry(row.group.to_string()).or_default();
+        *sum = sum.wrapping_add(row.whole);
+        *exact.entry(row.group).or_default() += i128::from(row.whole);
+    }
+    assert!(exact.values().any(|sum| i64::try_from(*sum).is_err()), "nothing overflows");
+    let truth: Vec<Vec<String>> = truth.into_iter().map(|(group, sum)| vec![group, sum.to_string()]).collect();
+    for agreement in ["together", "with_remainder", "alone"] {
+        answer(&mut client, &format!("SET dynamos.agreement = '{agreement}'")).await;
+        for placement in ["auto", "compute_to_data", "data_to_compute"] {
+            if (agreement, placement) == ("alone", "data_to_compute") {
+                continue;
+            }
+            answer(&mut client, &format!("SET dynamos.placement = '{placement}'")).await;
+            for table in TABLES {
+                let sql = format!("SELECT grp, sum(whole) FROM m.{table} GROUP BY grp ORDER BY grp");
+                assert_eq!(answer(&mut client, &sql).await, truth, "{agreement} {placement} {table}");
             }
         }
     }

@@ -100,7 +100,8 @@ impl ReleasePlan<'_> {
         }
         for (index, _) in counters.iter().enumerate().filter(|(_, counter)| counter.is_held_to_dominance()) {
             for (at, steward) in self.conditions.stewards.iter().enumerate() {
-                let united = aggregate(united_magnitudes(), vec![col(format!("m{index}"))], Some(is_of(WHOSE, steward)));
+                let united =
+                    aggregate(united_magnitudes(), vec![col(format!("m{index}"))], Some(is_of(WHOSE, steward)));
                 aggregates.push(united.alias(format!("m{index}_{at}")));
             }
         }

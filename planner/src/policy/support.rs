@@ -110,7 +110,10 @@ fn check_oblige(oblige: &ObligeClause, refuse: &mut Refuse<'_>) {
             refuse(oblige.to_string(), why);
         }
         Obligation::Notification => {
-            refuse("OBLIGE NOTIFICATION".to_owned(), "no place tells a steward of a use; AUDIT records it at the place");
+            refuse(
+                "OBLIGE NOTIFICATION".to_owned(),
+                "no place tells a steward of a use; AUDIT records it at the place",
+            );
         }
     }
 }

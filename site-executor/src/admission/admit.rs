@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use datafusion::execution::SessionState;
 use dynamos_planner::fragment::FragmentGraph;
 use dynamos_planner::policy::{
-    AgreementSet, CheckInput, EdgeVerdict, Hierarchy, Obliged, PlaceFacts, Requester, UtcMillis, Viewpoint, obligations,
-    purpose,
+    AgreementSet, CheckInput, EdgeVerdict, Hierarchy, Obliged, PlaceFacts, Requester, UtcMillis, Viewpoint,
+    obligations, purpose,
 };
 use dynamos_planner::wire::decode_graph;
 use dynamos_proto::ids::SiteId;
