@@ -296,7 +296,7 @@ impl World {
             });
             let own = own.collect();
             let tenths = |units| Portion { units, whole: 10 };
-            let dominance = (random.below(2) == 0).then(|| {
+            let dominance = (random.below(4) == 0).then(|| {
                 let portion = 2 + random.below(7);
                 let own =
                     (0..stewards).map(|_| (random.below(3) > 0).then(|| tenths(portion + random.below(10 - portion))));
