@@ -243,7 +243,9 @@ impl ReleasePlan<'_> {
     fn split(&self, values: Values, value: &ReleasedAggregate, exact: bool) -> Result<Split> {
         match values {
             Values::Whole if self.may_have_remainder() => Split::of(value),
-            Values::Whole if exact || value.function == IS_REMAINDER => Split::of_function(&value.function, false),
+            Values::Whole if (exact && is_sum(value)) || value.function == IS_REMAINDER => {
+                Split::of_function(&value.function, false)
+            }
             Values::Whole => Ok(Split::Whole),
             Values::States => Split::of(value),
         }
@@ -252,7 +254,7 @@ impl ReleasePlan<'_> {
     /// The values whose first state is an exact sum.
     fn exact_sums<'a>(&'a self, states: &'a DFSchema) -> impl Iterator<Item = usize> + 'a {
         let values = self.shape.aggregates.iter().enumerate();
-        let sums = values.filter(|(_, value)| matches!(value.function.as_str(), "sum" | "avg"));
+        let sums = values.filter(|(_, value)| is_sum(value));
         sums.map(|(index, _)| index).filter(|index| holds_exact_sum(*index, states))
     }
 
@@ -333,7 +335,7 @@ impl ReleasePlan<'_> {
                     add(None, None, false);
                 }
                 for value in self.shape.aggregates.iter().filter(counted) {
-                    let summed = matches!(value.function.as_str(), "sum" | "avg");
+                    let summed = is_sum(value);
                     if summed && value.distinct && minimum.portion().is_some() {
                         return plan_err!("sums of different values cannot be held to DOMINANCE");
                     }
@@ -353,6 +355,11 @@ fn step_of(step: &Decimal) -> Result<Step> {
         Some((units, scale)) if units > 0 => Ok(Step { units, scale }),
         Some(_) | None => plan_err!("numbers cannot be rounded to multiples of `{step}`"),
     }
+}
+
+/// Whether a value is a sum, or made of one.
+fn is_sum(value: &ReleasedAggregate) -> bool {
+    matches!(value.function.as_str(), "sum" | "avg")
 }
 
 /// A sum over joined rows is of all that are joined, each with all of it: no steward has a part.
