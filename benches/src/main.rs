@@ -6,6 +6,7 @@ mod flight;
 mod overhead;
 mod payload;
 mod provider;
+mod sums;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,12 @@ enum Measurement {
         #[arg(long, default_value_t = 7)]
         rounds: usize,
     },
+    /// Exact sums of doubles against the engine's own.
+    Sums {
+        /// Rounds; medians are printed.
+        #[arg(long, default_value_t = 7)]
+        rounds: usize,
+    },
     /// The 22 TPC-H queries over three sites against one engine over the same files.
     Overhead {
         /// Scale factor.
@@ -65,11 +72,13 @@ async fn run() -> anyhow::Result<ExitCode> {
         Some(Measurement::Payload) => payload::run().await?,
         Some(Measurement::Provider { rounds }) => provider::run(rounds).await?,
         Some(Measurement::Flight { rounds }) => flight::run(rounds).await?,
+        Some(Measurement::Sums { rounds }) => sums::run(rounds).await?,
         Some(Measurement::Overhead { factor, rounds }) => overhead::run(factor, rounds).await?,
         None => {
             payload::run().await?;
             provider::run(3).await?;
             flight::run(3).await?;
+            sums::run(3).await?;
             overhead::run(0.05, 3).await?;
         }
     }

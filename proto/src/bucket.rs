@@ -15,6 +15,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn e3_counts_are_told_in_powers_of_two_and_small_ones_look_the_same() {
+        for minimum in [0, 1, 10, 1023, 1024, 1025, 3000, 65_536, u32::MAX] {
+            let least = bucket(0, minimum);
+            assert!(least >= 1024 && least >= u64::from(minimum), "{minimum}");
+            let mut before = least;
+            for exponent in 0..63 {
+                for count in [(1_u64 << exponent) - 1, 1 << exponent, (1 << exponent) + 1] {
+                    let told = bucket(count, minimum);
+                    assert!(told.is_power_of_two() && told >= count && told >= before, "{count} under {minimum}");
+                    assert!(told == least || told < 2 * count, "{count} under {minimum} is told as {told}");
+                    before = told;
+                }
+            }
+        }
+    }
+
+    #[test]
     fn small_counts_look_the_same() {
         assert_eq!([0, 1, 9, 1024].map(|count| bucket(count, 10)), [1024; 4]);
         assert_eq!(bucket(1025, 10), 2048);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use dynamos_planner::fragment::FragmentGraph;
-use dynamos_planner::policy::{AgreementSet, EdgeVerdict, Requester, UtcMillis, release_points};
+use dynamos_planner::policy::{AgreementSet, EdgeVerdict, Obliged, Requester, UtcMillis, release_points};
 use dynamos_proto::ids::{FragmentId, QueryId, SiteId};
 use dynamos_proto::status::{Code, ServiceError};
 use dynamos_proto::v1;
@@ -224,8 +224,10 @@ fn accept(place: &Place, permit: &v1::Permit, subject: &mut Subject, now_ms: i64
         tracing::warn!(%error, "permit cannot be planned");
         Refused { reason: Reason::Plan, error: fault::of_planning(&error, &place.name) }
     };
-    let state = place.query_state().map_err(planning)?;
-    let query = Query::new(&place.name, graph, hash, Arc::clone(&agreements), state, deadline).map_err(planning)?;
+    let spill = place.spill.folder().map_err(|error| planning(error.into()))?;
+    let state = place.query_state(&spill).map_err(planning)?;
+    let ran_in = (state, spill);
+    let query = Query::new(&place.name, graph, hash, Arc::clone(&agreements), ran_in, deadline).map_err(planning)?;
     let query = Arc::new(query);
     {
         // An agreement that changes while its query is on the way in must end it, too.
@@ -235,8 +237,12 @@ fn accept(place: &Place, permit: &v1::Permit, subject: &mut Subject, now_ms: i64
     }
     // From here on the query can be cancelled, but gives no row before its permit is recorded.
     let demand = demand(place, &query.graph, &edges, requester.as_ref(), &agreements);
-    match place.ledger.permit(subject.clone(), &edges, demand, UtcMillis(now_ms)) {
+    let obligations = place.admission.obligations(&query.graph, &agreements);
+    match place.ledger.permit(subject.clone(), &edges, &obligations, demand, UtcMillis(now_ms)) {
         Ok(charge) => {
+            if obligations.iter().any(Obliged::is_retention) {
+                place.oblige(&query);
+            }
             query.record(charge);
             Ok(())
         }
@@ -268,5 +274,16 @@ async fn sweep(place: Weak<Place>) {
         ticks.tick().await;
         let Some(place) = place.upgrade() else { return };
         place.queries.sweep(Instant::now());
+        if !place.owes_records() {
+            continue;
+        }
+        let erasing = Arc::clone(&place);
+        let record = move || {
+            erasing.record_erased();
+            Ok(())
+        };
+        if let Err(error) = place.cpu.run(record).await {
+            tracing::error!(%error, "it was not recorded what is gone");
+        }
     }
 }

@@ -139,6 +139,44 @@ mod tests {
     }
 
     #[test]
+    fn e3_sizes_of_batches_tell_of_no_row_that_a_filter_hid() {
+        // The engine filters batch by batch; a filter that hides single rows leaves holes of these sizes.
+        let sizes = |given: &[i64]| {
+            let mut guard = guard(&Limits::default());
+            let mut sizes = Vec::new();
+            for rows in given {
+                guard.push(&batch(*rows)).unwrap();
+                sizes.extend(std::iter::from_fn(|| guard.next().unwrap()).map(|cut| cut.num_rows()));
+            }
+            sizes.extend(std::iter::from_fn(|| guard.finish().unwrap()).map(|cut| cut.num_rows()));
+            sizes
+        };
+        assert_eq!(sizes(&[8191, 8192, 8192, 100]), [8192, 8192, 8192, 99]);
+        // Where the hidden row was does not matter, nor in how many batches the rest came.
+        for given in [vec![8192, 8191, 8192, 100], vec![8192, 8192, 8192, 99], vec![1; 24_675], vec![24_675]] {
+            assert_eq!(sizes(&given), [8192, 8192, 8192, 99], "{} batches", given.len());
+        }
+        assert_eq!(sizes(&[]), Vec::<usize>::new());
+        assert_eq!(sizes(&[0, 8192, 0]), [8192]);
+    }
+
+    #[test]
+    fn e3_bare_rows_leave_in_one_size_too() {
+        let declared = Arc::new(Schema::empty());
+        let mut guard = Guard::new(&SiteId::new("uva"), Arc::clone(&declared), &Limits::default());
+        let mut sizes = Vec::new();
+        for rows in [8191, 8194, 8192, 5] {
+            let options = RecordBatchOptions::new().with_row_count(Some(rows));
+            guard
+                .push(&RecordBatch::try_new_with_options(Arc::clone(&declared), Vec::new(), &options).unwrap())
+                .unwrap();
+            sizes.extend(std::iter::from_fn(|| guard.next().unwrap()).map(|cut| cut.num_rows()));
+        }
+        sizes.extend(std::iter::from_fn(|| guard.finish().unwrap()).map(|cut| cut.num_rows()));
+        assert_eq!(sizes, [8192, 8192, 8192, 6]);
+    }
+
+    #[test]
     fn nothing_leaves_beyond_the_limits_or_of_another_type() {
         let limits = Limits { output_rows: 10, ..Limits::default() };
         assert!(guard(&limits).push(&batch(10)).is_ok());

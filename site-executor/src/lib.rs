@@ -32,6 +32,7 @@ mod registration;
 mod server;
 mod service;
 pub mod source;
+mod spill;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -4,15 +4,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use datafusion::execution::SessionState;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::SessionConfig;
 use dynamos_planner::function::{engine_state, engine_state_with};
-use dynamos_planner::policy::PlaceFacts;
-use dynamos_proto::ids::SiteId;
+use dynamos_planner::policy::{PlaceFacts, UtcMillis};
+use dynamos_proto::ids::{QueryId, SiteId};
 use dynamos_proto::sign::PublicKey;
 use tokio::sync::Notify;
 use tonic::transport::{Certificate, Identity};
@@ -27,7 +27,8 @@ use crate::error::SiteError;
 use crate::exchange::PeerChannels;
 use crate::guard::BATCH_ROWS;
 use crate::ledger::Ledger;
-use crate::query::QueryRegistry;
+use crate::query::{Query, QueryRegistry};
+use crate::spill::{SpillFolder, SpillRoot};
 
 /// A running place.
 pub(crate) struct Place {
@@ -46,7 +47,9 @@ pub(crate) struct Place {
     /// Told when the place's own agreements have changed.
     pub(crate) agreements_changed: Notify,
     book: Mutex<AgreementBook>,
-    spill_dir: PathBuf,
+    pub(crate) spill: SpillRoot,
+    /// Queries of which a record is owed that nothing of them is left.
+    obliged: Mutex<Vec<(QueryId, Weak<Query>)>>,
 }
 
 impl fmt::Debug for Place {
@@ -63,10 +66,10 @@ impl Place {
     ) -> Result<Arc<Self>, SiteError> {
         config.validate()?;
         let name = config.site.name.clone();
-        let spill_dir = config.site.state_dir.join("spill");
-        std::fs::create_dir_all(&spill_dir).map_err(|source| SiteError::File {
-            what: "state folder",
-            path: spill_dir.clone(),
+        let path = config.site.state_dir.join("spill");
+        let spill = SpillRoot::open(path.clone()).map_err(|source| SiteError::File {
+            what: "folder of spilled data",
+            path,
             source,
         })?;
         let book = AgreementBook::load(config, steward_keys(config)?)?;
@@ -84,6 +87,10 @@ impl Place {
             PlaceKind::Steward | PlaceKind::Provider => Ledger::open(&name, &config.site.state_dir)?,
             PlaceKind::Coordinator => Ledger::none(&name),
         };
+        // What ran when the place stopped is gone with the folder of spilled data.
+        for query in ledger.owed() {
+            ledger.erased(&query, UtcMillis(clock.now_ms()));
+        }
         let threads = config.limits.target_partitions;
         let cpu = CpuPool::new(threads).map_err(|error| SiteError::Engine(error.to_string()))?;
         Ok(Arc::new(Self {
@@ -99,7 +106,8 @@ impl Place {
             clock,
             agreements_changed: Notify::new(),
             book: Mutex::new(book),
-            spill_dir,
+            spill,
+            obliged: Mutex::default(),
         }))
     }
 
@@ -108,11 +116,34 @@ impl Place {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The state that one query runs in, with memory of its own.
-    pub(crate) fn query_state(&self) -> datafusion::common::Result<SessionState> {
+    /// Remembers a query under a retention of 0, to record when nothing of it is left.
+    pub(crate) fn oblige(&self, query: &Arc<Query>) {
+        let mut obliged = self.obliged.lock().unwrap_or_else(PoisonError::into_inner);
+        obliged.push((query.graph.query.clone(), Arc::downgrade(query)));
+    }
+
+    /// Whether there are such queries.
+    pub(crate) fn owes_records(&self) -> bool {
+        !self.obliged.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Records of each such query that has ended that nothing of it is left: its rows are gone from memory with the query
+    /// itself, and its folder with them. It blocks the thread.
+    pub(crate) fn record_erased(&self) {
+        let gone: Vec<QueryId> = {
+            let mut obliged = self.obliged.lock().unwrap_or_else(PoisonError::into_inner);
+            obliged.extract_if(.., |(_, query)| query.strong_count() == 0).map(|(id, _)| id).collect()
+        };
+        for query in gone {
+            self.ledger.erased(&query, UtcMillis(self.clock.now_ms()));
+        }
+    }
+
+    /// The state that one query runs in, with memory of its own, and this folder for what does not fit.
+    pub(crate) fn query_state(&self, spill: &SpillFolder) -> datafusion::common::Result<SessionState> {
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(FairSpillPool::new(self.limits.memory_per_query.as_usize())))
-            .with_temp_file_path(&self.spill_dir)
+            .with_temp_file_path(spill.path())
             .build_arc()?;
         let config =
             SessionConfig::new().with_target_partitions(self.limits.target_partitions).with_batch_size(BATCH_ROWS);

@@ -26,6 +26,7 @@ mod releases;
 mod requests;
 mod roles;
 mod rules;
+mod sums;
 mod thresholds;
 mod tidy;
 mod tpch;

@@ -205,6 +205,60 @@ async fn b5_remainder_is_the_merge_of_what_is_withheld() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn b2_is_remainder_tells_the_remainder_from_groups_whose_keys_are_null() {
+    let federation = TestFederation::start(None).await;
+    let mut analyst = under(&federation, "merged", "ELSE REMAINDER").await;
+    let by = "geslacht, hoopgeb, date_part('year', gebdat)";
+    let plain = everywhere(&mut analyst, &grouped(3)).await;
+    let sql =
+        format!("SELECT {by}, count(*), sum(salschal), dynamos.is_remainder() FROM {FROM} GROUP BY {by} ORDER BY {by}");
+    let marked = everywhere(&mut analyst, &sql).await;
+    let of = |mark: &str| -> Vec<Vec<String>> {
+        marked.iter().filter(|row| row[5] == mark).map(|row| row[..5].to_vec()).collect()
+    };
+    let (remainder, others) = (of("true"), of("false"));
+    assert_eq!((remainder.len(), remainder.len() + others.len()), (1, plain.len()));
+    assert!(remainder[0][..3].iter().all(|key| key == "NULL") && plain.contains(&remainder[0]));
+    assert!(others.iter().all(|row| plain.contains(row)));
+    // In HAVING, in ORDER BY, in any case, above the release, and with nothing beside it.
+    let only = format!("SELECT count(*) FROM {FROM} GROUP BY {by} HAVING Dynamos.Is_Remainder()");
+    assert_eq!(everywhere(&mut analyst, &only).await, [[remainder[0][3].clone()]]);
+    let last = format!("SELECT count(*) FROM {FROM} GROUP BY {by} ORDER BY dynamos.is_remainder() DESC LIMIT 1");
+    assert_eq!(everywhere(&mut analyst, &last).await, [[remainder[0][3].clone()]]);
+    let above = format!(
+        "SELECT rest, sum(n) FROM (SELECT dynamos.is_remainder() AS rest, count(*) AS n FROM {FROM} GROUP BY {by}) t \
+         GROUP BY rest ORDER BY rest DESC"
+    );
+    assert_eq!(everywhere(&mut analyst, &above).await[0], ["true".to_owned(), remainder[0][3].clone()]);
+    let bare = format!("SELECT dynamos.is_remainder(), geslacht FROM {FROM} GROUP BY geslacht ORDER BY geslacht");
+    assert_eq!(everywhere(&mut analyst, &bare).await.iter().map(|row| &row[0]).collect::<Vec<_>>(), ["false", "false"]);
+    // Without keys nothing is a remainder.
+    let total = format!("SELECT count(*) > 0, dynamos.is_remainder() FROM {FROM}");
+    assert_eq!(everywhere(&mut analyst, &total).await, [["true", "false"]]);
+    // Over what is released already, and over nothing.
+    for sql in [
+        format!(
+            "SELECT dynamos.is_remainder() FROM (SELECT hoopgeb, count(*) AS n FROM {FROM} GROUP BY hoopgeb) t GROUP BY n"
+        ),
+        format!("SELECT count(*), dynamos.is_remainder() OVER () FROM {FROM} GROUP BY {by}"),
+        "SELECT dynamos.is_remainder()".to_owned(),
+    ] {
+        let refused = error(&mut analyst, &sql).await;
+        assert!(refused.message.contains("ask for it where groups are released"), "{sql}: {refused}");
+    }
+    let filtered = format!("SELECT dynamos.is_remainder() FILTER (WHERE salschal > 1) FROM {FROM} GROUP BY geslacht");
+    assert!(error(&mut analyst, &filtered).await.message.contains("does not list `dynamos.is_remainder`"));
+    let mut analyst = under(&federation, "strict", "ELSE DROP").await;
+    let refused = error(&mut analyst, &sql).await;
+    assert!(refused.message.contains("merge no remainder (ELSE REMAINDER)"), "{refused}");
+    let mut analyst = under(&federation, "alone", "PER SITE ELSE REMAINDER").await;
+    let marked = answer(&mut analyst, &sql).await;
+    assert_eq!(marked.iter().filter(|row| row[5] == "true").count(), 1);
+    assert!(marked.iter().all(|row| row[5] == "true" || row[..3].iter().any(|key| key != "NULL")));
+    federation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn b8_round_and_sites_hold_under_every_placement() {
     let federation = TestFederation::start(None).await;
     let mut analyst = under(&federation, "strict", "ELSE DROP").await;
@@ -223,6 +277,65 @@ async fn b8_round_and_sites_hold_under_every_placement() {
     let mut analyst = under(&federation, "sites", "MINIMUM 2 SITES ELSE DROP").await;
     assert_eq!(everywhere(&mut analyst, &grouped(1)).await, exact);
     assert_eq!(answer(&mut analyst, &one).await, [["NULL"]]);
+    federation.stop().await;
+}
+
+/// The largest parts that a person and a steward have of the salaries of these rows.
+fn largest_parts(rows: &[&Row]) -> (f64, f64) {
+    let (mut people, mut stewards) = (BTreeMap::<_, i64>::new(), BTreeMap::<_, i64>::new());
+    for row in rows {
+        *people.entry((&row.steward, &row.person)).or_default() += row.salary.unwrap_or(0);
+        *stewards.entry(&row.steward).or_default() += row.salary.unwrap_or(0);
+    }
+    let all: i64 = stewards.values().sum();
+    let part = |largest: Option<&i64>| *largest.unwrap_or(&0) as f64 / all as f64;
+    (part(people.values().max()), part(stewards.values().max()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b8_dominance_leaves_no_sum_to_one_person_or_one_steward() {
+    let federation = TestFederation::start(None).await;
+    let rows = all_rows(&federation).await;
+    let group = |keys: &[String], steward: Option<&str>| -> Vec<&Row> {
+        let of = rows.iter().filter(|row| row.keys[..keys.len()] == *keys);
+        of.filter(|row| steward.is_none_or(|steward| row.steward == steward)).collect()
+    };
+    // Over both, no steward has more than its portion; at one, no person has.
+    for (name, portion, steward) in [("both", 0.6, None), ("one", 0.1, Some("uva"))] {
+        let of = |sql: String| steward.map_or(sql.clone(), |name| sql.replace("wages.", &format!("{name}.wages.")));
+        let mut analyst = under(&federation, "strict", "ELSE DROP").await;
+        let (two, three) = (of(grouped(2)), of(grouped(3)));
+        let strict = [answer(&mut analyst, &two).await, answer(&mut analyst, &three).await];
+        let mut analyst = under(&federation, name, &format!("DOMINANCE {portion} ELSE DROP")).await;
+        let held = [everywhere(&mut analyst, &two).await, everywhere(&mut analyst, &three).await];
+        let mut dominated = 0;
+        for (keys, (strict, held)) in (2..=3).zip(strict.iter().zip(&held)) {
+            for row in strict {
+                let (person, of_steward) = largest_parts(&group(&row[..keys], steward));
+                if person > portion || (steward.is_none() && of_steward > portion) {
+                    assert!(!held.contains(row), "{name}: {row:?} has parts of {person} and {of_steward}");
+                    dominated += 1;
+                }
+            }
+            assert!(held.iter().all(|row| strict.contains(row)), "{name}: something else is released");
+        }
+        println!(
+            "{name}: {dominated} dominated, {:?} of {:?} released",
+            held.map(|h| h.len()),
+            strict.map(|s| s.len())
+        );
+        assert!(dominated > 0, "{name}: nothing was dominated");
+        let mut analyst = under(&federation, &format!("{name}_fails"), &format!("DOMINANCE {portion} ELSE FAIL")).await;
+        assert_eq!(error(&mut analyst, &three).await.code, dynamos_proto::status::Code::Denied);
+    }
+    let refused = "RELEASE sum DISTINCT OF salschal FROM wages.aanstellingen MINIMUM 2 DISTINCT unieknr DOMINANCE 0.5";
+    let refused = format!("CREATE AGREEMENT different ON SITE uva FOR ROLE analyst PURPOSE statistics AS ({refused})");
+    let mut steward = federation.plain_client("steward@uva.nl", "statistics").await;
+    answer(&mut steward, &refused).await;
+    let mut analyst = under(&federation, "strict", "ELSE DROP").await;
+    answer(&mut analyst, "SET dynamos.agreement = 'different'").await;
+    let refused = error(&mut analyst, "SELECT sum(DISTINCT salschal) FROM uva.wages.aanstellingen").await;
+    assert!(refused.message.contains("cannot be held to DOMINANCE"), "{refused}");
     federation.stop().await;
 }
 

@@ -16,7 +16,7 @@ pub(crate) struct Ending {
     pub(crate) log: DecisionLog,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) background: Background,
-    /// The largest minimum of the clauses that the query rests on.
+    /// The largest minimum in force.
     pub(crate) largest_minimum: u32,
 }
 

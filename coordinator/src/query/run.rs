@@ -88,7 +88,7 @@ impl QueryEngine {
             request.snapshot = self.parts.registry.snapshot();
             request.now = UtcMillis(self.parts.clock.utc_ms());
             let plan = self.decide(sql, parameters, &request).await?;
-            live.permitted(self.ending(&request, plan.as_ref()));
+            live.permitted(self.ending(&request));
             live.update(|record| {
                 record.edges = Edge::of(plan.graph());
                 record.state = QueryState::Dispatching;
@@ -177,12 +177,12 @@ impl QueryEngine {
         }
     }
 
-    fn ending(&self, request: &PlanRequest, plan: &dyn PermittedPlan) -> Ending {
+    fn ending(&self, request: &PlanRequest) -> Ending {
         Ending {
             log: self.parts.decisions.clone(),
             clock: self.parts.clock.clone(),
             background: self.background.clone(),
-            largest_minimum: largest_minimum(plan.graph(), &request.snapshot.agreements),
+            largest_minimum: largest_minimum(&request.snapshot.agreements),
         }
     }
 

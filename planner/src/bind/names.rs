@@ -145,6 +145,8 @@ impl ContextProvider for Names<'_> {
     }
 
     fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        // A name of several parts comes as it was written.
+        let name = if name.contains('.') { &name.to_ascii_lowercase() } else { name };
         self.state.aggregate_functions().get(name).cloned()
     }
 

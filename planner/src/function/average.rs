@@ -1,14 +1,17 @@
-//! `dynamos_average(sum, count)`: the average that belongs to a sum and a count, equal to what the engine's `avg` gives
-//! over the same rows. Averages are merged from sums and counts only; an average of averages does not exist here.
+//! `dynamos_average(sum, count)`: the average that belongs to a sum and a count. Of decimals it is what the engine's `avg`
+//! gives over the same rows, of an exact sum of doubles the quotient rounded once. Averages are merged from sums and counts
+//! only; an average of averages does not exist here.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Float64Array, PrimitiveArray};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Decimal128Array, Float64Array, PrimitiveArray};
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, Float64Type, Int64Type};
 use datafusion::common::{Result, exec_err, plan_err};
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
+
+use super::exact_sum::{EXACT_SUM, decoded};
 
 /// The function as a value that can be called in a plan.
 pub fn average_of() -> ScalarUDF {
@@ -31,7 +34,7 @@ impl ScalarUDFImpl for AverageOf {
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
         match arguments {
-            [DataType::Float64, DataType::Int64] => Ok(DataType::Float64),
+            [DataType::Float64 | EXACT_SUM, DataType::Int64] => Ok(DataType::Float64),
             // `avg` of decimal(p, s) has type (p + 4, s + 4) and `sum` (p + 10, s).
             [DataType::Decimal128(precision, scale), DataType::Int64] => {
                 let argument_precision = precision.saturating_sub(10);
@@ -50,6 +53,7 @@ impl ScalarUDFImpl for AverageOf {
         let counts = counts.as_primitive::<Int64Type>();
         let averages: ArrayRef = match (sums.data_type(), &target) {
             (DataType::Float64, _) => Arc::new(float(sums.as_primitive::<Float64Type>(), counts)),
+            (&EXACT_SUM, _) => Arc::new(exact(sums.as_binary(), counts)?),
             (DataType::Decimal128(_, from), DataType::Decimal128(precision, to)) => {
                 let values = decimal(sums.as_primitive::<Decimal128Type>(), counts, i32::from(*to) - i32::from(*from))?;
                 Arc::new(values.with_precision_and_scale(*precision, *to)?)
@@ -62,6 +66,14 @@ impl ScalarUDFImpl for AverageOf {
 
 fn float(sums: &Float64Array, counts: &PrimitiveArray<Int64Type>) -> Float64Array {
     pairs(sums.iter(), counts).map(|pair| pair.map(|(sum, count)| sum / count as f64)).collect()
+}
+
+fn exact(sums: &BinaryArray, counts: &PrimitiveArray<Int64Type>) -> Result<Float64Array> {
+    let averages = pairs(sums.iter(), counts).map(|pair| {
+        let Some((sum, count)) = pair else { return Ok(None) };
+        Ok(Some(decoded(sum)?.average(count.unsigned_abs())))
+    });
+    averages.collect()
 }
 
 fn decimal(sums: &Decimal128Array, counts: &PrimitiveArray<Int64Type>, shift: i32) -> Result<Decimal128Array> {

@@ -3,15 +3,28 @@
 
 mod average;
 mod entities;
+mod exact;
+mod exact_sum;
+#[cfg(test)]
+mod exact_tests;
 mod fingerprint;
+mod magnitude;
+mod magnitudes_of;
 mod pushdown;
+mod remainder;
 mod round;
 mod share;
 mod state;
+mod wide;
 
 pub use average::average_of;
 pub use entities::{entities, shares, united_entities};
+pub use exact::ExactSum;
+pub use exact_sum::{EXACT_SUM, exact_sum, sum_of, united_sums};
 pub use fingerprint::fingerprint;
+pub use magnitude::{Magnitudes, Portion};
+pub use magnitudes_of::{all_magnitudes, magnitudes, united_magnitudes};
+pub use remainder::{IS_REMAINDER, asks_for_remainder};
 pub use round::{Step, rounded_to};
 pub use share::{EntityHash, HASH_BYTES, Share};
 pub use state::{engine_state, engine_state_with};

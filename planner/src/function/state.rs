@@ -10,6 +10,7 @@ use datafusion::prelude::SessionConfig;
 
 use super::average_of;
 use super::pushdown::physical_rules;
+use super::remainder::is_remainder;
 
 /// What [`rules`] leaves out.
 const LEFT_OUT: [&str; 2] = ["single_distinct_aggregation_to_group_by", "eliminate_cross_join"];
@@ -35,6 +36,8 @@ pub fn engine_state_with(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Ses
     // Registering a scalar function in a fresh state cannot fail; the name is ours.
     let previous = datafusion::execution::FunctionRegistry::register_udf(&mut state, Arc::new(average_of()));
     debug_assert!(matches!(previous, Ok(None)), "`dynamos_average` must be registered once");
+    let previous = datafusion::execution::FunctionRegistry::register_udaf(&mut state, Arc::new(is_remainder()));
+    debug_assert!(matches!(previous, Ok(None)), "`dynamos.is_remainder` must be registered once");
     state
 }
 

@@ -25,7 +25,7 @@ use super::denial::{Reason, Stop, denied, refuse};
 use super::govern::Governing;
 use super::lists::{ListJoin, is_list_kind};
 use super::matching::{is_steward, ordered, split};
-use super::point_rules::PointRules;
+use super::point_rules::{PointRules, refuse_other_remainders};
 use super::sides::{SideShape, joined, sides_of};
 use super::within::released_within;
 use super::{MinimumScope, RelationShape};
@@ -49,6 +49,7 @@ pub fn comply(
         Relation::Released(plan) => plan,
         Relation::Protected(rows) => return Err(denied(rows.why)),
     };
+    refuse_other_remainders(&plan)?;
     let governing = walk
         .used
         .iter()
@@ -323,7 +324,7 @@ impl Walk<'_> {
             let text = "each steward is to decide over its own groups, which one cannot over rows that are joined with others'";
             return Err(refuse(text, rows.why));
         }
-        if let Some(text) = rules.undecidable(&keys, &asked) {
+        if let Some(text) = rules.undecidable(&keys, &asked, sides.len()) {
             return Err(refuse(&text, rows.why));
         }
         if scope == MinimumScope::PerSite && stewards.len() > 1 {

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use datafusion::common::{Result, plan_err};
 use dynamos_proto::ids::SiteId;
 
-use super::{AgreementSet, Clause, ClauseRef, Decimal, Outcome, ReleaseWhat};
-use crate::fragment::{FragmentGraph, ReleaseClauseRef};
+use super::{AgreementSet, Clause, ClauseRef, Decimal, Outcome, ReleaseClause, ReleaseWhat};
+use crate::fragment::ReleaseClauseRef;
 
 /// The conditions of all clauses of a release point together. Every minimum holds, each over its own entity; the coarsest
 /// rounding; FAIL before DROP before REMAINDER.
@@ -34,6 +34,15 @@ pub struct EntityMinimum {
     pub largest: u32,
     /// What each steward's own clause demands where it demands something.
     pub own: BTreeMap<SiteId, u32>,
+    /// The portion of a sum that one of them may have, where a steward's own clause says so.
+    pub dominance: BTreeMap<SiteId, Decimal>,
+}
+
+impl EntityMinimum {
+    /// No entity may have more of a sum than this, if a clause says so.
+    pub fn portion(&self) -> Option<&Decimal> {
+        self.dominance.values().min()
+    }
 }
 
 impl ReleaseConditions {
@@ -57,17 +66,16 @@ impl ReleaseConditions {
         }
         minimum.own.get(steward).copied().unwrap_or(1).max(1)
     }
-
-    /// The largest of its minimums.
-    pub fn largest_minimum(&self) -> u32 {
-        self.minimums.values().map(|minimum| minimum.largest).max().unwrap_or(0)
-    }
 }
 
-/// The largest minimum that stands in any of the clauses of a query's release points; 0 if there is none.
-pub fn largest_minimum(graph: &FragmentGraph, agreements: &AgreementSet) -> u32 {
-    let points = graph.releases.iter().filter_map(|point| conditions(&point.clauses, agreements).ok());
-    points.map(|point| point.largest_minimum()).max().unwrap_or(0)
+/// The largest of all minimums in force, whatever a query asks: counts below it are told as one. 0 if there is none.
+pub fn largest_minimum(agreements: &AgreementSet) -> u32 {
+    let clauses = agreements.all().flat_map(|held| &held.agreement.clauses);
+    let minimums = clauses.flat_map(|numbered| match &numbered.clause {
+        Clause::Release(ReleaseClause { what: ReleaseWhat::Aggregates(released), .. }) => released.minimums.as_slice(),
+        _ => &[],
+    });
+    minimums.map(|minimum| minimum.count).max().unwrap_or(0)
 }
 
 /// The conditions that the clauses of a release point state, read from the executing place's own agreements. Fails if one
@@ -94,6 +102,9 @@ pub fn conditions(clauses: &[ReleaseClauseRef], agreements: &AgreementSet) -> Re
             of_entity.largest = of_entity.largest.max(minimum.count);
             let own = of_entity.own.entry(reference.steward.clone()).or_default();
             *own = (*own).max(minimum.count);
+            if let Some(portion) = &released.dominance {
+                of_entity.dominance.insert(reference.steward.clone(), portion.clone());
+            }
         }
         let sites = released.minimum_sites.unwrap_or(0);
         if sites > 1 {
@@ -132,6 +143,22 @@ mod tests {
     }
 
     #[test]
+    fn e3_the_largest_minimum_is_that_of_all_agreements_in_force() {
+        let mut agreements = AgreementSet::default();
+        assert_eq!(largest_minimum(&agreements), 0);
+        for (steward, minimums) in
+            [("uva", "MINIMUM 5 DISTINCT k MINIMUM 3000 DISTINCT h"), ("vu", "MINIMUM 7 DISTINCT k")]
+        {
+            let text = format!(
+                "CREATE AGREEMENT a ON SITE {steward} FOR ANYONE PURPOSE statistics AS \
+                 (RELEASE ROWS (a) FROM u, RELEASE sum OF a FROM t {minimums})"
+            );
+            agreements.insert(1, parse_agreement(&text).unwrap());
+        }
+        assert_eq!(largest_minimum(&agreements), 3000);
+    }
+
+    #[test]
     fn b7_every_minimum_holds_and_the_coarsest_round() {
         let both = together([
             "RELEASE sum OF a FROM t MINIMUM 5 DISTINCT k MINIMUM 2 SITES ROUND TO 2.5 ELSE REMAINDER",
@@ -152,6 +179,22 @@ mod tests {
         let (k, h) = (both.minimums.get("k").unwrap(), both.minimums.get("h").unwrap());
         assert_eq!([both.alone(&"uva".into(), k), both.alone(&"vu".into(), k)], [5, 1]);
         assert_eq!([both.alone(&"uva".into(), h), both.alone(&"vu".into(), h)], [1, 3]);
+    }
+
+    #[test]
+    fn b8_dominance_is_the_smallest_portion_over_the_entities_of_its_clause() {
+        let both = together([
+            "RELEASE sum OF a FROM t MINIMUM 5 DISTINCT k DOMINANCE 0.5",
+            "RELEASE sum OF a FROM t MINIMUM 5 DISTINCT k MINIMUM 3 DISTINCT h DOMINANCE 0.25",
+        ]);
+        let (k, h) = (both.minimums.get("k").unwrap(), both.minimums.get("h").unwrap());
+        assert_eq!((k.portion(), h.portion()), (Decimal::parse("0.25").as_ref(), Decimal::parse("0.25").as_ref()));
+        assert_eq!(
+            (k.dominance.get(&"uva".into()), h.dominance.get(&"uva".into())),
+            (Decimal::parse("0.5").as_ref(), None)
+        );
+        let neither = together(["RELEASE sum OF a FROM t MINIMUM 5 DISTINCT k"; 2]);
+        assert_eq!(neither.minimums.get("k").unwrap().portion(), None);
     }
 
     #[test]

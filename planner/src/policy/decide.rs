@@ -3,11 +3,12 @@
 //!
 //! INVARIANT(no_small_difference): of a released group, the remainder, and of what is withheld under any coarser group, the
 //! requester can compute, by subtracting what it may know, nobody's part or that of enough entities. It may know the part of
-//! its own organisation and that of every steward which alone reaches its own minimum, and it can ask for every coarser
-//! grouping of the same relation.
+//! its own organisation and that of every steward which would alone release it, and it can ask for every coarser grouping of
+//! the same relation. Where a clause demands DOMINANCE, none of these is a sum of which one entity has more than its portion.
 //!
 //! ```text
-//!  groups (keys; entities by value and steward) ──► minimum, sites, rest ──► complement ──► released | remainder | withheld
+//!  groups (keys; entities, and what they add up to, by value and steward)
+//!     ──► minimum, sites, dominance, rest ──► complement ──► released | remainder | withheld
 //! ```
 //!
 //! **Coarser groups.** A clause that releases groups by some keys releases those by any subset of them. So under a query by
@@ -27,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
 use super::Outcome;
-use crate::function::Share;
+use crate::function::{Magnitudes, Portion, Share};
 
 /// More grouping keys than this have too many subsets: each group has 2^keys − 1 coarser ones.
 pub const KEYS_MAX: usize = 8;
@@ -41,30 +42,52 @@ pub struct Cell {
     pub entities: Entities,
 }
 
-/// The entities behind each released value (more precisely, each counter of [`DecisionRules::counters`]) and, within that, of
-/// each steward.
+/// The entities behind each released value, more precisely of each counter of [`DecisionRules::counters`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entities(pub Vec<Vec<Share>>);
+pub struct Entities(pub Vec<Vec<Part>>);
+
+/// One steward's part in a value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// Its entities.
+    pub share: Share,
+    /// What they add up to, where a rule asks for it; nothing elsewhere.
+    pub magnitudes: Option<Box<Magnitudes>>,
+}
+
+impl Part {
+    /// The part of these entities, where nobody asks what they add up to.
+    pub fn of(share: Share) -> Self {
+        Self { share, magnitudes: None }
+    }
+}
 
 impl Entities {
     /// Adds the entities of another group.
     fn unite(&mut self, other: &Self, rules: &DecisionRules) {
         for ((counter, one), other) in rules.counters.iter().zip(&mut self.0).zip(&other.0) {
             for (one, other) in one.iter_mut().zip(other) {
-                one.unite(other, counter.minimum);
+                one.share.unite(&other.share, counter.minimum);
+                if let Some(magnitudes) = &other.magnitudes {
+                    one.magnitudes.get_or_insert_default().unite(magnitudes);
+                }
             }
         }
     }
 
     /// The number of a group's entities: the smallest over its values.
     fn smallest(&self) -> u64 {
-        self.0.iter().map(|shares| count(shares)).min().unwrap_or(0)
+        self.0.iter().map(|parts| count(parts)).min().unwrap_or(0)
     }
 }
 
 /// Entities add over stewards: no two of them have one in common, which the planner and every steward check.
-fn count(shares: &[Share]) -> u64 {
-    shares.iter().fold(0, |sum, share| sum.saturating_add(share.count()))
+fn count(parts: &[Part]) -> u64 {
+    parts.iter().fold(0, |sum, part| sum.saturating_add(part.share.count()))
+}
+
+fn magnitudes<'a>(parts: impl IntoIterator<Item = &'a Part>) -> impl Iterator<Item = &'a Magnitudes> {
+    parts.into_iter().filter_map(|part| part.magnitudes.as_deref())
 }
 
 /// What is demanded of every group.
@@ -89,37 +112,95 @@ pub struct CounterRule {
     pub minimum: u32,
     /// What each steward would demand if it were asked alone; at least 1.
     pub own: Vec<u32>,
+    /// What is demanded of what they add up to, where a sum or an average is released.
+    pub dominance: Option<DominanceRule>,
+}
+
+/// No entity, and of several stewards none, has more than a portion of a sum, signs left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DominanceRule {
+    /// The portion that holds for the group.
+    pub portion: Portion,
+    /// What each steward would demand if it were asked alone, if it would.
+    pub own: Vec<Option<Portion>>,
+}
+
+impl DominanceRule {
+    /// Whether an entity may have too much of these parts together.
+    fn refuses_entities<'a>(&self, parts: impl IntoIterator<Item = &'a Part>) -> bool {
+        Magnitudes::together(magnitudes(parts)).may_have_dominant_entity(self.portion)
+    }
+
+    /// Whether one of several stewards has too much of the whole.
+    fn refuses_stewards(&self, parts: &[Part]) -> bool {
+        let all = Magnitudes::together(magnitudes(parts));
+        parts.len() > 1 && magnitudes(parts).any(|one| one.dominates(self.portion, &all))
+    }
 }
 
 impl DecisionRules {
     /// Whether these entities may be seen as one group.
     fn release(&self, entities: &Entities) -> bool {
-        self.counters.iter().zip(&entities.0).all(|(counter, shares)| self.is_enough(counter, shares))
+        self.counters.iter().zip(&entities.0).all(|(counter, parts)| self.is_enough(counter, parts))
     }
 
     /// Whether what is withheld under a coarser group may be: it can be computed, so it is nobody or a group like any other.
     fn let_be_computed(&self, withheld: &Entities) -> bool {
         let mut counters = self.counters.iter().zip(&withheld.0);
-        counters.all(|(counter, shares)| count(shares) == 0 || self.is_enough(counter, shares))
+        counters.all(|(counter, parts)| count(parts) == 0 || self.is_enough(counter, parts))
     }
 
-    /// Minimum, sites and rest of one number of entities.
-    fn is_enough(&self, counter: &CounterRule, shares: &[Share]) -> bool {
-        let minimum = u64::from(counter.minimum);
-        let sites = shares.iter().filter(|share| share.count() > 0).count();
-        let rest = self.rest(counter, shares);
+    /// Minimum, sites, dominance and rest of one number of entities.
+    fn is_enough(&self, counter: &CounterRule, parts: &[Part]) -> bool {
+        let sites = parts.iter().filter(|part| part.share.count() > 0).count();
+        let dominated = |rule: &DominanceRule| rule.refuses_entities(parts) || rule.refuses_stewards(parts);
         // Zero is below every minimum.
-        count(shares) >= minimum.max(1)
+        count(parts) >= u64::from(counter.minimum).max(1)
             && u32::try_from(sites).unwrap_or(u32::MAX) >= self.sites
-            && (rest == 0 || rest >= minimum)
+            && !counter.dominance.as_ref().is_some_and(dominated)
+            && self.leaves_enough(counter, parts)
     }
 
-    /// The entities that are left when the requester subtracts what it may know of single stewards.
-    fn rest(&self, counter: &CounterRule, shares: &[Share]) -> u64 {
-        let of_stewards = shares.iter().zip(&counter.own).enumerate();
-        let unknown = of_stewards
-            .filter(|(steward, (share, own))| Some(*steward) != self.requester && share.count() < u64::from(**own));
-        unknown.fold(0, |sum, (_, (share, _))| sum.saturating_add(share.count()))
+    /// Whether nobody or enough are left when the requester subtracts what it may know of single stewards. Of several groups
+    /// together it may be open whether a steward would release its part; then enough are left either way. More stewards
+    /// left are more entities, and nobody's share is larger, so each of these is looked at by itself.
+    fn leaves_enough(&self, counter: &CounterRule, parts: &[Part]) -> bool {
+        let stewards = parts.iter().enumerate();
+        let others = stewards.filter(|(at, part)| part.share.count() > 0 && Some(*at) != self.requester);
+        let others = others.map(|(at, part)| (counter.alone(at, part), part));
+        let (unknown, open): (Vec<_>, Vec<_>) =
+            others.filter(|(alone, _)| *alone != Alone::Released).partition(|(alone, _)| *alone == Alone::Withheld);
+        let enough = |rest: Vec<&Part>| {
+            let count = rest.iter().fold(0_u64, |sum, part| sum.saturating_add(part.share.count()));
+            let dominated = |rule: &DominanceRule| rule.refuses_entities(rest.iter().copied());
+            count == 0 || (count >= u64::from(counter.minimum) && !counter.dominance.as_ref().is_some_and(dominated))
+        };
+        let unknown: Vec<&Part> = unknown.into_iter().map(|(_, part)| part).collect();
+        let mut open = open.into_iter().map(|(_, part)| part);
+        open.all(|part| enough(unknown.iter().copied().chain([part]).collect())) && enough(unknown)
+    }
+}
+
+/// What a steward would do with its part of a value if it were asked alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Alone {
+    Released,
+    Withheld,
+    /// One of the two.
+    Open,
+}
+
+impl CounterRule {
+    fn alone(&self, steward: usize, part: &Part) -> Alone {
+        if self.own.get(steward).is_none_or(|own| part.share.count() < u64::from(*own)) {
+            return Alone::Withheld;
+        }
+        let portion = self.dominance.as_ref().and_then(|rule| *rule.own.get(steward)?);
+        match portion.zip(part.magnitudes.as_ref()) {
+            Some((portion, of)) if of.has_dominant_entity(portion) => Alone::Withheld,
+            Some((portion, of)) if of.may_have_dominant_entity(portion) => Alone::Open,
+            Some(_) | None => Alone::Released,
+        }
     }
 }
 
@@ -172,7 +253,7 @@ fn united(cells: &[Cell], which: &BTreeSet<usize>, rules: &DecisionRules) -> Ent
 }
 
 fn nobody(rules: &DecisionRules) -> Entities {
-    Entities(vec![vec![Share::default(); rules.stewards]; rules.counters.len()])
+    Entities(vec![vec![Part::default(); rules.stewards]; rules.counters.len()])
 }
 
 /// All coarser groups, the finest first.

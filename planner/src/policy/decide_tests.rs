@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::function::HASH_BYTES;
+use crate::function::{ExactSum, HASH_BYTES};
 
 /// A minimum of 3, at each steward, too.
 fn rules(stewards: usize, outcome: Outcome) -> DecisionRules {
-    let counters = vec![CounterRule { minimum: 3, own: vec![3; stewards] }];
+    let counters = vec![CounterRule { minimum: 3, own: vec![3; stewards], dominance: None }];
     DecisionRules { counters, stewards, sites: 0, requester: None, outcome }
 }
 
@@ -21,7 +21,7 @@ fn cell(keys: &[u32], people: &[usize]) -> Cell {
             hash.copy_from_slice(dynamos_proto::sign::HashKey::from_bytes([1; 32]).hash(bytes).as_slice());
             hash
         };
-        Share::of((0..*people).map(person).collect(), 3)
+        Part::of(Share::of((0..*people).map(person).collect(), 3))
     });
     Cell { keys: keys.to_vec(), entities: Entities(vec![shares.collect()]) }
 }
@@ -43,7 +43,7 @@ fn b1_the_smallest_count_over_the_values_decides() {
     let mut rules = rules(1, Outcome::Drop);
     rules.counters.push(rules.counters[0].clone());
     assert_eq!(fates(&[both.clone()], &rules), "w");
-    rules.counters[1] = CounterRule { minimum: 2, own: vec![2] };
+    rules.counters[1] = CounterRule { minimum: 2, own: vec![2], dominance: None };
     assert_eq!(fates(&[both], &rules), "r");
 }
 
@@ -51,7 +51,7 @@ fn b1_the_smallest_count_over_the_values_decides() {
 fn b2_zero_is_below_every_minimum() {
     for minimum in [0, 1, 3] {
         let mut rules = rules(1, Outcome::Drop);
-        rules.counters[0] = CounterRule { minimum, own: vec![minimum.max(1)] };
+        rules.counters[0] = CounterRule { minimum, own: vec![minimum.max(1)], dominance: None };
         assert_eq!(fates(&[cell(&[], &[0])], &rules), "w", "{minimum}");
     }
     assert_eq!(decide(&[cell(&[], &[0])], &rules(1, Outcome::Fail)), Err(BelowMinimum));
@@ -138,12 +138,112 @@ fn b7_fail_is_for_every_group_that_is_not_released() {
 fn b8_minimum_sites_counts_stewards_with_an_entity() {
     let rules = DecisionRules {
         sites: 2,
-        counters: vec![CounterRule { minimum: 3, own: vec![u32::MAX; 3] }],
+        counters: vec![CounterRule { minimum: 3, own: vec![u32::MAX; 3], dominance: None }],
         ..rules(3, Outcome::Drop)
     };
     for (people, fate) in [([9, 0, 0], "w"), ([9, 1, 0], "r"), ([1, 1, 1], "r"), ([1, 1, 0], "w")] {
         assert_eq!(fates(&[cell(&[], &people)], &rules), fate, "{people:?}");
     }
+}
+
+/// A group of so many people at each steward of whom everybody has 1, but the first of each, who has so much.
+fn sums(keys: &[u32], people: &[(usize, f64)]) -> Cell {
+    let counts: Vec<usize> = people.iter().map(|(count, _)| *count).collect();
+    let mut cell = cell(keys, &counts);
+    for (part, (count, first)) in cell.entities.0[0].iter_mut().zip(people) {
+        let amounts = std::iter::once(*first).chain(std::iter::repeat(1.0)).take(*count);
+        part.magnitudes = Some(Box::new(of_amounts(amounts)));
+    }
+    cell
+}
+
+fn of_amounts(amounts: impl IntoIterator<Item = f64>) -> Magnitudes {
+    let sum = |amount| {
+        let mut sum = ExactSum::default();
+        sum.add(amount);
+        sum
+    };
+    Magnitudes::of(&amounts.into_iter().map(sum).collect::<Vec<_>>())
+}
+
+/// A minimum of 3, and nobody has more than half; each steward by itself may demand less.
+fn half(stewards: usize, outcome: Outcome) -> DecisionRules {
+    let mut rules = rules(stewards, outcome);
+    let half = Portion { units: 5, whole: 10 };
+    rules.counters[0].dominance = Some(DominanceRule { portion: half, own: vec![Some(half); stewards] });
+    rules
+}
+
+#[test]
+fn b8_dominance_no_entity_has_more_than_its_portion_of_a_sum() {
+    for (first, fate) in [(1.0, "r"), (3.0, "r"), (3.0f64.next_up(), "w"), (100.0, "w")] {
+        assert_eq!(fates(&[sums(&[], &[(4, first)])], &half(1, Outcome::Drop)), fate, "{first}");
+        let failed = decide(&[sums(&[], &[(4, first)])], &half(1, Outcome::Fail));
+        assert_eq!(failed.is_err(), fate == "w", "{first}");
+    }
+    // Where nobody demands it, and of nothing.
+    assert_eq!(fates(&[sums(&[], &[(4, 100.0)])], &rules(1, Outcome::Drop)), "r");
+    assert_eq!(fates(&[sums(&[], &[(4, f64::NAN)])], &half(1, Outcome::Drop)), "w");
+    let mut nothing = sums(&[], &[(4, 0.0)]);
+    nothing.entities.0[0][0].magnitudes = Some(Box::default());
+    assert_eq!(fates(&[nothing], &half(1, Outcome::Drop)), "r");
+}
+
+#[test]
+fn b8_dominance_no_steward_has_more_than_its_portion_either() {
+    for (people, fate) in [([(5, 1.0), (5, 1.0)], "r"), ([(5, 1.0), (6, 1.0)], "w"), ([(5, 2.0), (6, 1.0)], "r")] {
+        assert_eq!(fates(&[sums(&[], &people)], &half(2, Outcome::Drop)), fate, "{people:?}");
+    }
+    // One that is asked alone has all.
+    assert_eq!(fates(&[sums(&[], &[(5, 1.0)])], &half(1, Outcome::Drop)), "r");
+    // With nobody at the other, one has all of what is asked of both.
+    assert_eq!(fates(&[sums(&[], &[(5, 1.0), (0, 0.0)])], &half(2, Outcome::Drop)), "w");
+}
+
+#[test]
+fn b8_dominance_holds_for_the_rest() {
+    let mut rules = half(3, Outcome::Drop);
+    let all = [(5, 6.0), (5, 1.0), (5, 1.0)];
+    // The first steward would be dominated alone, so it is not known; one person has 6 of 10 of what is left.
+    assert_eq!(fates(&[sums(&[], &all)], &rules), "w");
+    // Is it the requester itself, nobody unknown is left.
+    rules.requester = Some(0);
+    assert_eq!(fates(&[sums(&[], &all)], &rules), "r");
+    // Does it demand nothing, it is known.
+    rules.requester = None;
+    rules.counters[0].dominance.as_mut().unwrap().own[0] = None;
+    assert_eq!(fates(&[sums(&[], &all)], &rules), "r");
+}
+
+#[test]
+fn b8_dominance_holds_for_the_complement_and_the_remainder() {
+    // One has 5 of 7. With the next smallest group it is 6 of 12 at most, if the same person is in both.
+    let mut cells =
+        [sums(&[0], &[(3, 5.0)]), sums(&[1], &[(9, 1.0)]), sums(&[2], &[(5, 1.0)]), sums(&[3], &[(8, 1.0)])];
+    assert_eq!(fates(&cells, &half(1, Outcome::Drop)), "wrwr");
+    assert_eq!(fates(&cells, &half(1, Outcome::Remainder)), "mrmr");
+    // With 7 of 9 it may be 8 of 14, so that a third goes along.
+    cells[0] = sums(&[0], &[(3, 7.0)]);
+    assert_eq!(fates(&cells, &half(1, Outcome::Drop)), "wrww");
+    // Where all together would be dominated, there is no remainder.
+    assert_eq!(fates(&[sums(&[0], &[(3, 7.0)]), sums(&[1], &[(3, 1.0)])], &half(1, Outcome::Remainder)), "ww");
+}
+
+#[test]
+fn b8_dominance_of_united_groups_is_open_and_then_holds_either_way() {
+    // At the first steward one has 4 of 8 in each of two groups: together one person has 8 of 16, or two have 4 each. With a
+    // portion of 0.3 the steward would release both together in the second case. The second steward is known, and nothing
+    // is left if the first is, too; the third has two people.
+    let mut rules = half(3, Outcome::Drop);
+    let three = Portion { units: 3, whole: 10 };
+    let rule = rules.counters[0].dominance.as_mut().unwrap();
+    (rule.portion, rule.own) = (Portion { units: 9, whole: 10 }, vec![Some(three), None, None]);
+    let group = |key| sums(&[key], &[(5, 4.0), (4, 1.0), (2, 1.0)]);
+    let (one, mut other) = (group(0), group(1));
+    other.entities.0[0][2].share = one.entities.0[0][2].share.clone();
+    let mut both = one.entities.clone();
+    both.unite(&other.entities, &rules);
+    assert!(!rules.let_be_computed(&both), "two people are left if the first steward is known");
 }
 
 // ---- against an attacker ----
@@ -165,13 +265,14 @@ impl Random {
     }
 }
 
-/// A row: whose, which person, under which keys, and which of the values it enters.
+/// A row: whose, which person, under which keys, which of the values it enters, and with how much.
 #[derive(Clone, Debug)]
 struct Row {
     steward: usize,
     person: u8,
     keys: Vec<u32>,
     enters: Vec<bool>,
+    amount: f64,
 }
 
 #[derive(Debug)]
@@ -193,7 +294,15 @@ impl World {
                 1 => minimum - 1,
                 _ => minimum,
             });
-            CounterRule { minimum, own: own.collect() }
+            let own = own.collect();
+            let tenths = |units| Portion { units, whole: 10 };
+            let dominance = (random.below(4) == 0).then(|| {
+                let portion = 2 + random.below(7);
+                let own =
+                    (0..stewards).map(|_| (random.below(3) > 0).then(|| tenths(portion + random.below(10 - portion))));
+                DominanceRule { portion: tenths(portion), own: own.collect() }
+            });
+            CounterRule { minimum, own, dominance }
         };
         let rules = DecisionRules {
             counters: (0..counters).map(|_| counter(&mut random)).collect(),
@@ -208,6 +317,8 @@ impl World {
             // Skewed, so that groups differ in size.
             keys: (0..keys).map(|_| u32::try_from(random.below(domain).min(random.below(domain))).unwrap()).collect(),
             enters: (0..counters).map(|counter| counter == 0 || random.below(3) > 0).collect(),
+            // Whole numbers, of both signs, some large.
+            amount: [1.0, -1.0, 2.0, 5.0, -20.0, 0.0][random.small(6)],
         });
         Self { rows: rows.collect(), keys, rules }
     }
@@ -219,12 +330,15 @@ impl World {
             groups.entry(&row.keys).or_default().push(row);
         }
         let cell = |(keys, rows): (&[u32], Vec<&Row>)| {
-            let share = |counter: usize, steward: usize| {
-                let rows = rows.iter().filter(|row| row.steward == steward && row.enters[counter]);
-                let people = rows.map(|row| [row.person; HASH_BYTES]).collect();
-                Share::of(people, self.rules.counters[counter].minimum)
+            let part = |counter: usize, steward: usize| {
+                let mine: Vec<&Row> =
+                    rows.iter().copied().filter(|row| row.steward == steward && row.enters[counter]).collect();
+                let people = mine.iter().map(|row| [row.person; HASH_BYTES]).collect();
+                let rule = &self.rules.counters[counter];
+                let magnitudes = rule.dominance.is_some().then(|| Box::new(of_amounts(amounts(&mine).into_values())));
+                Part { share: Share::of(people, rule.minimum), magnitudes }
             };
-            let shares = |counter| (0..self.rules.stewards).map(|steward| share(counter, steward)).collect();
+            let shares = |counter| (0..self.rules.stewards).map(|steward| part(counter, steward)).collect();
             Cell { keys: keys.to_vec(), entities: Entities((0..self.rules.counters.len()).map(shares).collect()) }
         };
         groups.into_iter().map(cell).collect()
@@ -239,15 +353,45 @@ impl World {
         (0..self.rules.stewards).map(of).collect()
     }
 
-    /// Whether whoever knows a value over these rows learns one over too few people: over all of them, or over those that
+    /// What the people of rows that enter a value add up to, by steward.
+    fn amounts(&self, counter: usize, rows: &[&Row]) -> Vec<BTreeMap<u8, f64>> {
+        let of = |steward| {
+            let rows = rows.iter().copied().filter(|row| row.steward == steward && row.enters[counter]);
+            amounts(&rows.collect::<Vec<_>>())
+        };
+        (0..self.rules.stewards).map(of).collect()
+    }
+
+    /// Whether whoever knows a value over these rows learns one over too few people, or one that is mostly one person's: over all of them, or over those that
     /// are left after any of the stewards that can be subtracted are. What is left of stewards that could all be subtracted
     /// is nothing but what they themselves release.
     fn isolates(&self, rows: &[&Row]) -> Option<String> {
         for (counter, rule) in self.rules.counters.iter().enumerate() {
             let people = self.people(counter, rows);
+            let amounts = self.amounts(counter, rows);
+            let of = |steward: usize| amounts[steward].values().sum::<f64>();
+            let largest = |steward: usize| amounts[steward].values().copied().fold(0.0, f64::max);
+            let more = |amount: f64, portion: Portion, all: f64| amount * 10.0 > portion.units as f64 * all;
             let known = |steward: usize| {
-                Some(steward) == self.rules.requester || people[steward].len() >= rule.own[steward] as usize
+                let own = rule.dominance.as_ref().and_then(|rule| rule.own[steward]);
+                let dominated = own.is_some_and(|own| more(largest(steward), own, of(steward)));
+                let enough = people[steward].len() >= rule.own[steward] as usize;
+                Some(steward) == self.rules.requester || (enough && !dominated)
             };
+            if let Some(rule) = &rule.dominance {
+                let all: f64 = (0..self.rules.stewards).map(of).sum();
+                for steward in 0..self.rules.stewards {
+                    if more(largest(steward), rule.portion, all) {
+                        return Some(format!(
+                            "value {counter}: one of steward {steward} has {} of {all}",
+                            largest(steward)
+                        ));
+                    }
+                    if self.rules.stewards > 1 && more(of(steward), rule.portion, all) {
+                        return Some(format!("value {counter}: steward {steward} has {} of {all}", of(steward)));
+                    }
+                }
+            }
             let all: usize = people.iter().map(BTreeSet::len).sum();
             if all > 0 && all < rule.minimum as usize {
                 return Some(format!("value {counter}: {all} people"));
@@ -262,6 +406,15 @@ impl World {
                 let secret = left.iter().any(|steward| !known(*steward) && !people[*steward].is_empty());
                 if secret && left_people > 0 && left_people < rule.minimum as usize {
                     return Some(format!("value {counter}: {left_people} people of stewards {left:?}"));
+                }
+                let left_amount: f64 = left.iter().map(|steward| of(*steward)).sum();
+                let secrets = left.iter().filter(|steward| !known(**steward) && !people[**steward].is_empty());
+                if let Some(rule) = &rule.dominance
+                    && let Some(steward) =
+                        secrets.into_iter().find(|steward| more(largest(**steward), rule.portion, left_amount))
+                {
+                    let amount = largest(*steward);
+                    return Some(format!("value {counter}: {amount} of {left_amount} of stewards {left:?}"));
                 }
             }
         }
@@ -311,6 +464,15 @@ impl World {
     }
 }
 
+/// What people add up to, without signs.
+fn amounts(rows: &[&Row]) -> BTreeMap<u8, f64> {
+    let mut amounts = BTreeMap::new();
+    for row in rows {
+        *amounts.entry(row.person).or_default() += row.amount.abs();
+    }
+    amounts
+}
+
 const WORLDS: u64 = 20_000;
 
 #[test]
@@ -332,22 +494,34 @@ fn no_small_difference_is_found_by_an_attacker_who_tries_every_subtraction() {
 }
 
 #[test]
-fn the_attacker_finds_what_minimum_rest_or_complement_alone_leave_open() {
-    let (mut without_rest, mut without_complement) = (0, 0);
+fn the_attacker_finds_what_minimum_rest_dominance_or_complement_alone_leave_open() {
+    let (mut without_rest, mut without_complement, mut without_dominance, mut dominated) = (0, 0, 0, 0);
     for seed in 0..2_000 {
         let world = World::random(seed);
         let cells = world.cells();
         let enough = |cell: &Cell| {
             let counters = world.rules.counters.iter().zip(&cell.entities.0);
-            counters.into_iter().all(|(rule, shares)| count(shares) >= u64::from(rule.minimum))
+            counters.into_iter().all(|(rule, parts)| count(parts) >= u64::from(rule.minimum))
         };
         let fate = |released: bool| if released { Fate::Released } else { Fate::Withheld };
         let by_minimum = cells.iter().map(|cell| fate(enough(cell))).collect();
         without_rest += usize::from(world.attack(&world.by_keys(&cells, by_minimum)).is_some());
         let with_rest = cells.iter().map(|cell| fate(world.rules.release(&cell.entities))).collect();
         without_complement += usize::from(world.attack(&world.by_keys(&cells, with_rest)).is_some());
+        let mut rules = world.rules.clone();
+        rules.counters.iter_mut().for_each(|counter| counter.dominance = None);
+        let fates = decide(&cells, &rules).unwrap();
+        without_dominance += usize::from(world.attack(&world.by_keys(&cells, fates)).is_some());
+        // Dominance that no group and no difference but the rest violates.
+        let mut rules = world.rules.clone();
+        for rule in rules.counters.iter_mut().filter_map(|counter| counter.dominance.as_mut()) {
+            rule.own.iter_mut().for_each(|own| *own = None);
+        }
+        let fates = decide(&cells, &rules).unwrap();
+        dominated += usize::from(world.attack(&world.by_keys(&cells, fates)).is_some());
     }
     assert!(without_rest > without_complement && without_complement > 50, "{without_rest} {without_complement}");
+    assert!(without_dominance > 50 && dominated > 0, "{without_dominance} {dominated}");
 }
 
 #[test]

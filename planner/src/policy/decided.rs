@@ -2,7 +2,8 @@
 //! released out.
 //!
 //! ```text
-//!  in:   k0.. | s0_0.. (states of the values) | e0_0.. (entities, by counter and steward)
+//!  in:   k0.. | s0_0.. (states of the values) | e0_0.. (entities, by counter and steward) | m0_0.. (what they add up to,
+//!        likewise, for the counters of sums that are held to DOMINANCE)
 //!  out:  remainder | k0.. | s0_0..
 //! ```
 
@@ -15,8 +16,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::{Result, exec_err};
 
-use super::decide::{Cell, DecisionRules, Entities, Fate, KEYS_MAX, decide};
-use crate::function::shares;
+use super::decide::{Cell, DecisionRules, Entities, Fate, KEYS_MAX, Part, decide};
+use crate::function::{all_magnitudes, shares};
 
 /// The column of the decided groups that marks parts of the remainder.
 pub const REMAINDER: &str = "remainder";
@@ -44,7 +45,15 @@ impl GroupDecision {
     pub fn bytes(&self, groups: usize) -> usize {
         let coarser = 1_usize << self.keys.min(KEYS_MAX);
         let shares = self.rules.counters.len() * self.rules.stewards;
-        groups.saturating_mul(coarser * 40 + shares * 64 + self.keys * 16)
+        // Two sums, each at most so long.
+        let magnitudes = self.held_to_dominance().count() * self.rules.stewards;
+        groups.saturating_mul(coarser * 40 + shares * 64 + magnitudes * 640 + self.keys * 16)
+    }
+
+    /// The counters that have columns of magnitudes.
+    fn held_to_dominance(&self) -> impl Iterator<Item = usize> + '_ {
+        let counters = self.rules.counters.iter().enumerate();
+        counters.filter(|(_, counter)| counter.dominance.is_some()).map(|(index, _)| index)
     }
 
     /// The released groups, the parts of a released remainder, and for a grouping without keys one row in any case. Fails if
@@ -75,7 +84,8 @@ impl GroupDecision {
 
     /// The number of columns between keys and entities.
     fn states(&self, columns: usize) -> usize {
-        columns.saturating_sub(self.keys + self.rules.counters.len() * self.rules.stewards)
+        let counted = self.rules.counters.len() + self.held_to_dominance().count();
+        columns.saturating_sub(self.keys + counted * self.rules.stewards)
     }
 
     fn cells(&self, groups: &RecordBatch) -> Result<Vec<Cell>> {
@@ -97,7 +107,18 @@ impl GroupDecision {
                 let Some(column) = columns.next() else { return exec_err!("a group has no entities") };
                 for (cell, share) in cells.iter_mut().zip(shares(column, counter.minimum)?) {
                     if let Some(counted) = cell.entities.0.get_mut(index) {
-                        counted.push(share);
+                        counted.push(Part::of(share));
+                    }
+                }
+            }
+        }
+        for index in self.held_to_dominance() {
+            for steward in 0..self.rules.stewards {
+                let Some(column) = columns.next() else { return exec_err!("a group has no magnitudes") };
+                for (cell, magnitudes) in cells.iter_mut().zip(all_magnitudes(column)?) {
+                    let part = cell.entities.0.get_mut(index).and_then(|parts| parts.get_mut(steward));
+                    if let Some(part) = part {
+                        part.magnitudes = Some(Box::new(magnitudes));
                     }
                 }
             }
@@ -128,7 +149,7 @@ mod tests {
     use crate::function::{HASH_BYTES, Share};
 
     fn decision(keys: usize, outcome: Outcome) -> GroupDecision {
-        let counters = vec![CounterRule { minimum: 3, own: vec![3] }];
+        let counters = vec![CounterRule { minimum: 3, own: vec![3], dominance: None }];
         GroupDecision { keys, rules: DecisionRules { counters, stewards: 1, sites: 0, requester: None, outcome } }
     }
 

@@ -19,6 +19,7 @@ pub mod hierarchy;
 pub mod instant;
 mod lists;
 pub mod matching;
+mod oblige;
 mod part;
 pub mod place;
 mod point_rules;
@@ -29,6 +30,7 @@ pub mod release;
 pub mod release_plan;
 pub mod requester;
 mod sides;
+mod states;
 pub mod support;
 pub mod view;
 mod within;
@@ -43,7 +45,9 @@ pub use clause::{
 pub use compliant::{ClauseChoice, CompliantPlan, ProtectedPart};
 pub use comply::comply;
 pub use conditions::{EntityMinimum, ReleaseConditions, conditions, largest_minimum};
-pub use decide::{BelowMinimum, Cell, CounterRule, DecisionRules, Entities, Fate, KEYS_MAX, decide};
+pub use decide::{
+    BelowMinimum, Cell, CounterRule, DecisionRules, DominanceRule, Entities, Fate, KEYS_MAX, Part, decide,
+};
 pub use decided::GroupDecision;
 pub use denial::{Denial, Reason, Stop};
 pub use govern::{Governing, Policy};
@@ -51,6 +55,7 @@ pub use held::{AgreementSet, HeldAgreement};
 pub use hierarchy::{Hierarchy, HierarchyError};
 pub use instant::UtcMillis;
 pub use matching::{Covered, RelationShape};
+pub use oblige::{Obliged, obligations};
 pub use place::PlaceRef;
 pub use relation::{ColumnRef, Columns, FromRelation, JoinKey, JoinKind, JoinStep, TableRef};
 pub use release::{

@@ -13,6 +13,7 @@ use super::matching::{Asked, Covered, RelationShape, columns_of, is_steward, spl
 use super::view::concerns;
 use super::{Agreement, Clause, JoinClause, JoinPartner};
 use crate::catalog::TableName;
+use crate::function::IS_REMAINDER;
 
 /// Whose rows a steward's rows are joined with, and by which columns of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,7 +197,7 @@ impl RelationShape {
             }
         }
         let own = |expr: &Expr| columns_of(expr).iter().any(|column| !is_steward(column));
-        let counted = question.asked.iter().any(|value| value.argument.is_none());
+        let counted = question.asked.iter().any(|value| value.argument.is_none() && value.function != IS_REMAINDER);
         let shown =
             question.keys.iter().chain(question.asked.iter().filter_map(|value| value.argument.as_ref())).any(own);
         if !shown && !counted {

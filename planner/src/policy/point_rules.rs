@@ -5,19 +5,21 @@
 use std::collections::BTreeMap;
 
 use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::Expr;
 use dynamos_proto::ids::SiteId;
 
-use super::denial::Reason;
+use super::denial::{Reason, Stop, refuse};
 use super::govern::Governing;
 use super::matching::Asked;
-use super::release_plan::is_mergeable;
+use super::release_plan::{JOINED_DOMINANCE, is_mergeable};
 use super::{
     Clause, ClauseRef, KEYS_MAX, MinimumScope, Outcome, RelationShape, ReleaseClause, ReleaseWhat, ReleasedAggregates,
 };
 use crate::bind::VisibleTable;
 use crate::catalog::{FederatedTable, TableName};
 use crate::fragment::ReleaseClauseRef;
+use crate::function::{IS_REMAINDER, asks_for_remainder};
 
 /// The clauses of one release point.
 pub(super) struct PointRules<'a> {
@@ -60,12 +62,24 @@ impl PointRules<'_> {
         }
     }
 
-    /// Why the conditions of the clauses cannot be decided over the groups of this query; none if they can.
-    pub(super) fn undecidable(&self, keys: &[Expr], asked: &[Asked]) -> Option<String> {
+    /// Why the conditions of the clauses cannot be decided over the groups of this query, whose rows are those of so many
+    /// sides joined; none if they can.
+    pub(super) fn undecidable(&self, keys: &[Expr], asked: &[Asked], sides: usize) -> Option<String> {
         if keys.len() > KEYS_MAX && self.released().any(|released| !released.minimums.is_empty()) {
             return Some(format!("a release under a minimum has at most {KEYS_MAX} grouping keys"));
         }
+        let different = asked.iter().find(|value| value.distinct && matches!(value.function.as_str(), "sum" | "avg"));
+        let dominance = self.released().any(|released| released.dominance.is_some());
+        if dominance && sides > 1 {
+            return Some(JOINED_DOMINANCE.to_owned());
+        }
+        if let Some(value) = different.filter(|_| dominance) {
+            return Some(format!("{} cannot be held to DOMINANCE: a value is of all who have it", name(value)));
+        }
         let remainder = self.released().all(|released| released.outcome == Outcome::Remainder);
+        if !remainder && asked.iter().any(|value| value.function == IS_REMAINDER) {
+            return Some(NO_REMAINDER.to_owned());
+        }
         let whole = asked.iter().find(|value| !is_mergeable(&value.function, value.distinct));
         let whole = whole.filter(|_| remainder && !keys.is_empty())?;
         Some(format!("{} of small groups cannot be merged to a remainder", name(whole)))
@@ -90,6 +104,19 @@ impl PointRules<'_> {
         }
         why
     }
+}
+
+const NO_REMAINDER: &str = "the clauses of this release merge no remainder (ELSE REMAINDER), so `dynamos.is_remainder()` \
+                            tells nothing; leave it out";
+
+/// Refuses a plan whose release points are cut out and which still asks for the remainder, for nothing can tell there.
+pub(super) fn refuse_other_remainders(plan: &LogicalPlan) -> Result<(), Stop> {
+    if !asks_for_remainder(plan)? {
+        return Ok(());
+    }
+    let text = "`dynamos.is_remainder()` stands beside the aggregates of a release under ELSE REMAINDER, and these are over \
+                rows that are released already; ask for it where groups are released, and use the column above";
+    Err(refuse(text, Vec::new()))
 }
 
 fn name(value: &Asked) -> String {

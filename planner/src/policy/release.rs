@@ -7,6 +7,7 @@ use std::fmt;
 use datafusion::sql::sqlparser::ast::Expr;
 
 use super::relation::{ColumnRef, Columns, FromRelation};
+use crate::function::Portion;
 
 /// A RELEASE clause.
 #[derive(Debug, Clone, PartialEq)]
@@ -139,6 +140,13 @@ impl Decimal {
         let (whole, fraction) = self.parts();
         let digits = format!("{whole}{fraction}").parse().ok()?;
         Some((digits, u32::try_from(fraction.len()).ok()?))
+    }
+
+    /// The number as a portion of a whole, if it is above 0, below 1 and has at most 18 digits.
+    pub fn portion(&self) -> Option<Portion> {
+        let (units, digits) = self.digits()?;
+        let (units, whole) = (u64::try_from(units).ok()?, 10_u64.checked_pow(digits)?);
+        (0 < units && units < whole && digits <= 18).then_some(Portion { units, whole })
     }
 
     fn parts(&self) -> (&str, &str) {

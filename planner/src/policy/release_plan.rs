@@ -4,30 +4,38 @@
 //!
 //! ```text
 //!  input rows:   keys | arguments | filters | entity keys | steward, where there are several
-//!  partials:     k0.. | s0_0.. (states of the values) | e0.. (entities behind each value) | steward, where they meet
-//!  groups:       k0.. | s0_0.. | e0_0.. (entities by counter and steward)   ──► decision ──►   remainder | k0.. | s0_0..
+//!  partials:     k0.. | s0_0.. (states of the values) | e0.. (entities behind each value)
+//!                | m0.. (what they add up to, where DOMINANCE asks for it) | steward, where they meet
+//!  groups:       k0.. | s0_0.. | e0_0.. (entities by counter and steward) | m0_0..
+//!                   ──► decision ──►   remainder | k0.. | s0_0..
 //!  output:       k0.. | v0..
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
-use datafusion::common::{Column, DFSchema, DataFusionError, Result, plan_err};
+use datafusion::common::{DFSchema, DataFusionError, Result, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{
     AggregateUDF, EmptyRelation, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast, lit,
 };
 use datafusion::prelude::col;
+use dynamos_proto::ids::SiteId;
 use dynamos_proto::sign::HashKey;
 
-use super::conditions::ReleaseConditions;
-use super::decide::{CounterRule, DecisionRules};
+use super::conditions::{EntityMinimum, ReleaseConditions};
+use super::decide::{CounterRule, DecisionRules, DominanceRule};
 use super::decided::{GroupDecision, REMAINDER};
+pub use super::states::is_mergeable;
+use super::states::{Columns, Split, holds_exact_sum, like, state_name};
 use super::{Decimal, MinimumScope, Outcome};
 use crate::fragment::{ReleaseShape, ReleasedAggregate};
-use crate::function::{Step, average_of, entities, fingerprint, rounded_to, united_entities};
+use crate::function::{
+    IS_REMAINDER, Portion, Step, entities, fingerprint, magnitudes, rounded_to, sum_of, united_entities,
+    united_magnitudes,
+};
 
 /// The column of rows or partials of several stewards that says whose they are. The executing place puts it there.
 pub const WHOSE: &str = "dynamos_steward";
@@ -60,13 +68,17 @@ pub struct ReleasePlan<'a> {
 impl ReleasePlan<'_> {
     /// Rows of `input` aggregated to states and entities: what a steward sends where the states are merged.
     pub fn partials(&self, input: LogicalPlan) -> Result<LogicalPlan> {
-        let columns = Columns::of(&input, self.shape)?;
+        let columns = Columns::of(&input, self.shape);
         let mut aggregates = Vec::new();
         for (index, value) in self.shape.aggregates.iter().enumerate() {
-            aggregates.extend(self.states(index, value, &Split::of(value)?, &columns)?);
+            aggregates.extend(columns.states(index, value, Split::of(value)?, self.state)?);
         }
-        for (index, counter) in self.counters()?.iter().enumerate() {
+        let counters = self.counters()?;
+        for (index, counter) in counters.iter().enumerate() {
             aggregates.push(self.entities(counter, &columns, None)?.alias(format!("e{index}")));
+        }
+        for (index, counter) in counters.iter().enumerate().filter(|(_, counter)| counter.is_held_to_dominance()) {
+            aggregates.push(self.magnitudes(counter, &columns, None)?.alias(format!("m{index}")));
         }
         self.grouped(input, &columns.keys, aggregates, None)
     }
@@ -76,15 +88,21 @@ impl ReleasePlan<'_> {
         let keys: Vec<Expr> = (0..self.shape.keys).map(|index| col(key_name(index))).collect();
         let mut aggregates = Vec::new();
         for (index, value) in self.shape.aggregates.iter().enumerate() {
-            aggregates.extend(self.merged(index, &Split::of(value)?)?);
+            aggregates.extend(Split::of(value)?.merged(index, partials.schema(), self.state)?);
         }
-        for (index, counter) in self.counters()?.iter().enumerate() {
+        let counters = self.counters()?;
+        for (index, counter) in counters.iter().enumerate() {
             for (at, steward) in self.conditions.stewards.iter().enumerate() {
-                let share = vec![col(format!("e{index}"))];
-                let of_steward = Some(Box::new(col(WHOSE).eq(lit(steward.as_str()))));
-                let call = united_entities(counter.minimum.largest);
-                let call = AggregateFunction::new_udf(Arc::new(call), share, false, of_steward, vec![], None);
-                aggregates.push(Expr::AggregateFunction(call).alias(format!("e{index}_{at}")));
+                let united = united_entities(counter.minimum.largest);
+                let united = aggregate(united, vec![col(format!("e{index}"))], Some(is_of(WHOSE, steward)));
+                aggregates.push(united.alias(format!("e{index}_{at}")));
+            }
+        }
+        for (index, _) in counters.iter().enumerate().filter(|(_, counter)| counter.is_held_to_dominance()) {
+            for (at, steward) in self.conditions.stewards.iter().enumerate() {
+                let united =
+                    aggregate(united_magnitudes(), vec![col(format!("m{index}"))], Some(is_of(WHOSE, steward)));
+                aggregates.push(united.alias(format!("m{index}_{at}")));
             }
         }
         let states = Arc::clone(partials.schema());
@@ -94,20 +112,33 @@ impl ReleasePlan<'_> {
     /// The groups of rows. Where rows of several stewards are in them, `whose` names for each column that tells entities apart
     /// the column that says whose they are.
     pub fn groups_of_rows(&self, input: LogicalPlan, values: Values, whose: &Whose) -> Result<LogicalPlan> {
-        let columns = Columns::of(&input, self.shape)?;
+        let columns = Columns::of(&input, self.shape);
         let mut aggregates = Vec::new();
         for (index, value) in self.shape.aggregates.iter().enumerate() {
-            aggregates.extend(self.states(index, value, &self.split(values, value)?, &columns)?);
+            let split = self.split(values, value, columns.is_exact(value))?;
+            aggregates.extend(columns.states(index, value, split, self.state)?);
         }
         let several = self.conditions.stewards.len() > 1;
-        for (index, counter) in self.counters()?.iter().enumerate() {
+        let of_steward = |counter: &Counter<'_>, steward: &SiteId| match whose.get(&counter.entity) {
+            Some(label) => Ok(Some(is_of(label, steward))),
+            None if several => plan_err!("whose column {} is, is not known", counter.entity),
+            None => Ok(None),
+        };
+        let counters = self.counters()?;
+        for (index, counter) in counters.iter().enumerate() {
             for (at, steward) in self.conditions.stewards.iter().enumerate() {
-                let of_steward = match whose.get(&counter.entity) {
-                    Some(column) => Some(col(column).eq(lit(steward.as_str()))),
-                    None if several => return plan_err!("whose column {} is, is not known", counter.entity),
-                    None => None,
-                };
-                aggregates.push(self.entities(counter, &columns, of_steward)?.alias(format!("e{index}_{at}")));
+                let entities = self.entities(counter, &columns, of_steward(counter, steward)?)?;
+                aggregates.push(entities.alias(format!("e{index}_{at}")));
+            }
+        }
+        let labels: BTreeSet<&String> = whose.values().collect();
+        for (index, counter) in counters.iter().enumerate().filter(|(_, counter)| counter.is_held_to_dominance()) {
+            if labels.len() > 1 {
+                return plan_err!("{JOINED_DOMINANCE}");
+            }
+            for (at, steward) in self.conditions.stewards.iter().enumerate() {
+                let magnitudes = self.magnitudes(counter, &columns, of_steward(counter, steward)?)?;
+                aggregates.push(magnitudes.alias(format!("m{index}_{at}")));
             }
         }
         self.grouped(input, &columns.keys, aggregates, None)
@@ -117,12 +148,15 @@ impl ReleasePlan<'_> {
     /// is one, and knows that steward's part.
     pub fn decision(&self, organisation: &str) -> Result<GroupDecision> {
         let stewards = &self.conditions.stewards;
-        let rule = |counter: Counter<'_>| CounterRule {
-            minimum: counter.minimum.largest,
-            own: stewards.iter().map(|steward| self.conditions.alone(steward, counter.minimum)).collect(),
+        let rule = |counter: Counter<'_>| {
+            Ok(CounterRule {
+                minimum: counter.minimum.largest,
+                own: stewards.iter().map(|steward| self.conditions.alone(steward, counter.minimum)).collect(),
+                dominance: counter.dominance(stewards)?,
+            })
         };
         let rules = DecisionRules {
-            counters: self.counters()?.into_iter().map(rule).collect(),
+            counters: self.counters()?.into_iter().map(rule).collect::<Result<_>>()?,
             stewards: stewards.len(),
             sites: self.conditions.sites,
             requester: stewards.iter().position(|steward| steward.as_str() == organisation),
@@ -137,7 +171,7 @@ impl ReleasePlan<'_> {
         let plan = if self.may_have_remainder() { self.merged_parts(decided)? } else { decided };
         let mut output: Vec<Expr> = (0..self.shape.keys).map(|index| col(key_name(index))).collect();
         for (index, value) in self.shape.aggregates.iter().enumerate() {
-            let value = self.split(values, value)?.value(index, &schema)?;
+            let value = self.split(values, value, holds_exact_sum(index, &schema))?.value(index, &schema)?;
             output.push(self.rounded(value, &schema)?.alias(format!("v{index}")));
         }
         crate::bind::analyze(LogicalPlanBuilder::from(plan).project(output)?.build()?, self.state)
@@ -149,9 +183,11 @@ impl ReleasePlan<'_> {
         let plan = if self.may_have_remainder() { self.merged_parts(decided)? } else { decided };
         let schema = Arc::clone(plan.schema());
         let states = 1 + self.shape.keys;
+        let sums: BTreeSet<String> = self.exact_sums(&schema).map(|index| state_name(index, 0)).collect();
         let columns = schema.columns().into_iter().enumerate().map(|(index, column)| {
             let name = column.name.clone();
             let value = Expr::from(column);
+            let value = if sums.contains(&name) { sum_of().call(vec![value]) } else { value };
             let value = if index < states { value } else { self.rounded(value, &schema)? };
             Ok(value.alias(name))
         });
@@ -162,13 +198,14 @@ impl ReleasePlan<'_> {
     /// Decided groups with those of equal keys merged: the parts of a remainder, or what several stewards released.
     pub fn merged_parts(&self, decided: LogicalPlan) -> Result<LogicalPlan> {
         let keys = std::iter::once(REMAINDER.to_owned()).chain((0..self.shape.keys).map(key_name));
+        let types = Arc::clone(decided.schema());
         let mut states = Vec::new();
         for (index, value) in self.shape.aggregates.iter().enumerate() {
-            states.extend(self.merged(index, &Split::of(value)?)?);
+            states.extend(Split::of(value)?.merged(index, &types, self.state)?);
         }
-        let types = Arc::clone(decided.schema());
         let merged = LogicalPlanBuilder::from(decided).aggregate(keys.map(col).collect::<Vec<_>>(), states)?;
-        let columns = merged.schema().columns().into_iter().map(|column| like(&types, &column));
+        let found = Arc::clone(merged.schema());
+        let columns = found.columns().into_iter().map(|column| like(&types, &found, &column));
         let columns = columns.collect::<Vec<_>>();
         crate::bind::analyze(merged.project(columns)?.build()?, self.state)
     }
@@ -201,12 +238,24 @@ impl ReleasePlan<'_> {
         self.conditions.outcome == Outcome::Remainder && self.shape.keys > 0 && !self.conditions.minimums.is_empty()
     }
 
-    /// Where rows are at hand, every function is computed in one go; only a remainder needs states that can be merged.
-    fn split(&self, values: Values, value: &ReleasedAggregate) -> Result<Split> {
+    /// Where rows are at hand, every function is computed in one go; only a remainder needs states that can be merged, and an
+    /// exact sum is one.
+    fn split(&self, values: Values, value: &ReleasedAggregate, exact: bool) -> Result<Split> {
         match values {
-            Values::Whole if !self.may_have_remainder() => Ok(Split::Whole),
-            Values::Whole | Values::States => Split::of(value),
+            Values::Whole if self.may_have_remainder() => Split::of(value),
+            Values::Whole if (exact && is_sum(value)) || value.function == IS_REMAINDER => {
+                Split::of_function(&value.function, false)
+            }
+            Values::Whole => Ok(Split::Whole),
+            Values::States => Split::of(value),
         }
+    }
+
+    /// The values whose first state is an exact sum.
+    fn exact_sums<'a>(&'a self, states: &'a DFSchema) -> impl Iterator<Item = usize> + 'a {
+        let values = self.shape.aggregates.iter().enumerate();
+        let sums = values.filter(|(_, value)| is_sum(value));
+        sums.map(|(index, _)| index).filter(|index| holds_exact_sum(*index, states))
     }
 
     /// The aggregate under its agreed names. A sum of sums is wider than the sum of all rows: columns that `types` has are
@@ -219,55 +268,39 @@ impl ReleasePlan<'_> {
         types: Option<&DFSchema>,
     ) -> Result<LogicalPlan> {
         let grouped = LogicalPlanBuilder::from(input).aggregate(keys.to_vec(), aggregates)?;
-        let names = grouped.schema().columns();
+        let found = Arc::clone(grouped.schema());
+        let names = found.columns();
         let keys = names.iter().take(keys.len()).enumerate();
         let keys = keys.map(|(index, key)| Expr::from(key.clone()).alias(key_name(index)));
         let rest = names.iter().skip(self.shape.keys).map(|column| match types {
-            Some(types) => like(types, column),
+            Some(types) => like(types, &found, column),
             None => Expr::from(column.clone()),
         });
         let named = keys.chain(rest).collect::<Vec<_>>();
         crate::bind::analyze(grouped.project(named)?.build()?, self.state)
     }
 
-    /// The states of a value over rows.
-    fn states(&self, index: usize, value: &ReleasedAggregate, split: &Split, columns: &Columns) -> Result<Vec<Expr>> {
-        let argument = columns.argument(value)?;
-        let filter = columns.filter(value)?;
-        if let Split::Whole = split {
-            let distinctness = if value.distinct { Distinctness::Distinct } else { Distinctness::All };
-            let whole = call(self.state, &value.function, argument, filter, distinctness)?;
-            return Ok(vec![whole.alias(state_name(index, 0))]);
-        }
-        let parts = split.states().iter().enumerate().map(|(part, function)| {
-            let argument = match (function, &argument) {
-                (&"sum", Some(argument)) if value.function == "avg" => Some(columns.as_summand(argument)?),
-                _ => argument.clone(),
-            };
-            let state = call(self.state, function, argument, filter.clone(), Distinctness::All)?;
-            Ok(state.alias(state_name(index, part)))
-        });
-        parts.collect()
-    }
-
-    /// The states of a value over states.
-    fn merged(&self, index: usize, split: &Split) -> Result<Vec<Expr>> {
-        let parts = split.merges().iter().enumerate().map(|(part, function)| {
-            let name = state_name(index, part);
-            Ok(call(self.state, function, Some(col(&name)), None, Distinctness::All)?.alias(name))
-        });
-        parts.collect()
-    }
-
     /// The entities with a row that enters a value.
     fn entities(&self, counter: &Counter<'_>, columns: &Columns, of_steward: Option<Expr>) -> Result<Expr> {
-        let filter = counter.filter.map(|filter| columns.at(filter)).transpose()?;
-        let present = counter.argument.map(|argument| Ok::<_, DataFusionError>(columns.at(argument)?.is_not_null()));
-        let conditions = filter.into_iter().chain(present.transpose()?).chain(of_steward);
-        let filter = conditions.reduce(Expr::and).map(Box::new);
-        let entity = vec![fingerprint(self.key).call(vec![columns.at(counter.entity)?])];
-        let share = Arc::new(entities(counter.minimum.largest, self.key));
-        Ok(Expr::AggregateFunction(AggregateFunction::new_udf(share, entity, false, filter, vec![], None)))
+        let entity = fingerprint(self.key).call(vec![columns.at(counter.entity)?]);
+        let filter = counter.entering(columns, of_steward)?;
+        Ok(aggregate(entities(counter.minimum.largest, self.key), vec![entity], filter))
+    }
+
+    /// What the entities add up to that have a row which enters a value.
+    fn magnitudes(&self, counter: &Counter<'_>, columns: &Columns, of_steward: Option<Expr>) -> Result<Expr> {
+        let Some(argument) = counter.argument else { return plan_err!("a sum has an argument") };
+        let entity = fingerprint(self.key).call(vec![columns.at(counter.entity)?]);
+        let number = columns.at(argument)?;
+        let number = match columns.type_at(argument) {
+            DataType::Float16 | DataType::Float32 => cast(number, DataType::Float64),
+            kind if kind.is_integer() => cast(number, DataType::Decimal128(20, 0)),
+            DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) => {
+                cast(number, DataType::Decimal128(precision, scale))
+            }
+            _ => number,
+        };
+        Ok(aggregate(magnitudes(), vec![entity, number], counter.entering(columns, of_steward)?))
     }
 
     fn rounded(&self, value: Expr, schema: &DFSchema) -> Result<Expr> {
@@ -290,17 +323,23 @@ impl ReleasePlan<'_> {
                 );
             }
             for entity in entities {
-                let mut add = |argument, filter| {
-                    let counter = Counter { entity: entity.column, minimum, argument, filter };
-                    if !counters.contains(&counter) {
-                        counters.push(counter);
+                let mut add = |argument, filter, summed| {
+                    let counter = Counter { entity: entity.column, minimum, argument, filter, summed };
+                    match counters.iter_mut().find(|have: &&mut Counter<'_>| have.sees_the_same_as(&counter)) {
+                        Some(have) => have.summed |= summed,
+                        None => counters.push(counter),
                     }
                 };
-                if self.shape.aggregates.is_empty() {
-                    add(None, None);
+                let counted = |value: &&ReleasedAggregate| value.function != IS_REMAINDER;
+                if !self.shape.aggregates.iter().any(|value| counted(&value)) {
+                    add(None, None, false);
                 }
-                for value in &self.shape.aggregates {
-                    add(value.argument, value.filter);
+                for value in self.shape.aggregates.iter().filter(counted) {
+                    let summed = is_sum(value);
+                    if summed && value.distinct && minimum.portion().is_some() {
+                        return plan_err!("sums of different values cannot be held to DOMINANCE");
+                    }
+                    add(value.argument, value.filter, summed);
                 }
             }
         }
@@ -318,12 +357,16 @@ fn step_of(step: &Decimal) -> Result<Step> {
     }
 }
 
-/// The column with the type that it has there, if it is there.
-fn like(types: &DFSchema, column: &Column) -> Expr {
-    match types.field_with_unqualified_name(&column.name) {
-        Ok(field) => cast(Expr::from(column.clone()), field.data_type().clone()).alias(&column.name),
-        Err(_) => Expr::from(column.clone()),
-    }
+/// Whether a value is a sum, or made of one.
+fn is_sum(value: &ReleasedAggregate) -> bool {
+    matches!(value.function.as_str(), "sum" | "avg")
+}
+
+/// A sum over joined rows is of all that are joined, each with all of it: no steward has a part.
+pub(super) const JOINED_DOMINANCE: &str = "DOMINANCE cannot be held over joined rows of several stewards";
+
+fn is_of(label: &str, steward: &SiteId) -> Expr {
+    col(label).eq(lit(steward.as_str()))
 }
 
 /// The name of a grouping key in what a release point sends and offers.
@@ -331,147 +374,52 @@ pub fn key_name(index: usize) -> String {
     format!("k{index}")
 }
 
-fn state_name(index: usize, part: usize) -> String {
-    format!("s{index}_{part}")
+fn aggregate(function: AggregateUDF, arguments: Vec<Expr>, filter: Option<Expr>) -> Expr {
+    let filter = filter.map(Box::new);
+    Expr::AggregateFunction(AggregateFunction::new_udf(Arc::new(function), arguments, false, filter, vec![], None))
 }
 
 /// One count of entities: those with a row that enters a value (after its FILTER and with a non-NULL argument). Values that
 /// see the same rows share a counter.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct Counter<'a> {
     entity: usize,
-    minimum: &'a super::conditions::EntityMinimum,
+    minimum: &'a EntityMinimum,
     argument: Option<usize>,
     filter: Option<usize>,
+    /// Whether one of the values is a sum or an average.
+    summed: bool,
 }
 
-/// The input's columns by what they are for.
-struct Columns {
-    all: Vec<Column>,
-    types: Vec<DataType>,
-    keys: Vec<Expr>,
-}
-
-impl Columns {
-    fn of(input: &LogicalPlan, shape: &ReleaseShape) -> Result<Self> {
-        let all = input.schema().columns();
-        let types = input.schema().fields().iter().map(|field| field.data_type().clone()).collect();
-        let keys = all.iter().take(shape.keys).cloned().map(Expr::from).collect();
-        Ok(Self { all, types, keys })
+impl Counter<'_> {
+    fn sees_the_same_as(&self, other: &Self) -> bool {
+        let seen = |counter: &Self| (counter.entity, counter.argument, counter.filter);
+        seen(self) == seen(other) && self.minimum == other.minimum
     }
 
-    fn at(&self, index: usize) -> Result<Expr> {
-        match self.all.get(index) {
-            Some(column) => Ok(Expr::from(column.clone())),
-            None => plan_err!("the release point names column {index}, which its input does not have"),
-        }
+    fn is_held_to_dominance(&self) -> bool {
+        self.summed && self.minimum.portion().is_some()
     }
 
-    fn argument(&self, value: &ReleasedAggregate) -> Result<Option<Expr>> {
-        value.argument.map(|index| self.at(index)).transpose()
+    /// Which rows enter the values.
+    fn entering(&self, columns: &Columns, of_steward: Option<Expr>) -> Result<Option<Expr>> {
+        let filter = self.filter.map(|filter| columns.at(filter)).transpose()?;
+        let present = self.argument.map(|argument| Ok::<_, DataFusionError>(columns.at(argument)?.is_not_null()));
+        let conditions = filter.into_iter().chain(present.transpose()?).chain(of_steward);
+        Ok(conditions.reduce(Expr::and))
     }
 
-    fn filter(&self, value: &ReleasedAggregate) -> Result<Option<Expr>> {
-        value.filter.map(|index| self.at(index)).transpose()
-    }
-
-    /// `avg` sums decimals as they are and everything else as 64-bit floats.
-    fn as_summand(&self, argument: &Expr) -> Result<Expr> {
-        let position = self.all.iter().position(|column| Expr::from(column.clone()) == *argument);
-        Ok(match position.and_then(|index| self.types.get(index)) {
-            Some(DataType::Decimal128(..)) => argument.clone(),
-            Some(_) => cast(argument.clone(), DataType::Float64),
-            None => return plan_err!("the argument is no column of the input"),
-        })
+    /// What is demanded of sums; in the order of the stewards.
+    fn dominance(&self, stewards: &BTreeSet<SiteId>) -> Result<Option<DominanceRule>> {
+        let Some(portion) = self.minimum.portion().filter(|_| self.summed) else { return Ok(None) };
+        let own = stewards.iter().map(|steward| self.minimum.dominance.get(steward).map(portion_of).transpose());
+        Ok(Some(DominanceRule { portion: portion_of(portion)?, own: own.collect::<Result<_>>()? }))
     }
 }
 
-/// How a function is computed from states: mergeable ones of constant size, or one that is the value.
-enum Split {
-    Whole,
-    Sum,
-    Count,
-    Extreme(&'static str),
-    Average,
-}
-
-impl Split {
-    fn of(value: &ReleasedAggregate) -> Result<Self> {
-        Self::of_function(&value.function, value.distinct)
+fn portion_of(number: &Decimal) -> Result<Portion> {
+    match number.portion() {
+        Some(portion) => Ok(portion),
+        None => plan_err!("`{number}` is no portion of a sum"),
     }
-
-    fn of_function(function: &str, distinct: bool) -> Result<Self> {
-        match (function, distinct) {
-            ("sum", false) => Ok(Self::Sum),
-            ("count", false) => Ok(Self::Count),
-            ("avg", false) => Ok(Self::Average),
-            ("min", _) => Ok(Self::Extreme("min")),
-            ("max", _) => Ok(Self::Extreme("max")),
-            (function, _) => Err(DataFusionError::Plan(format!("`{function}` has no partial state of constant size"))),
-        }
-    }
-
-    fn states(&self) -> &'static [&'static str] {
-        match self {
-            // The function itself, whatever it is.
-            Self::Whole => &[],
-            Self::Sum => &["sum"],
-            Self::Count => &["count"],
-            Self::Extreme("min") => &["min"],
-            Self::Extreme(_) => &["max"],
-            Self::Average => &["sum", "count"],
-        }
-    }
-
-    fn merges(&self) -> &'static [&'static str] {
-        match self {
-            Self::Whole => &[],
-            Self::Sum | Self::Count => &["sum"],
-            Self::Extreme("min") => &["min"],
-            Self::Extreme(_) => &["max"],
-            Self::Average => &["sum", "sum"],
-        }
-    }
-
-    /// The value from merged states. A sum of sums is wider than the sum over all rows would be; it is brought back to
-    /// that type (an overflow there is one here).
-    fn value(&self, index: usize, states: &DFSchema) -> Result<Expr> {
-        let state = |part: usize| {
-            let name = state_name(index, part);
-            let kind = states.field_with_unqualified_name(&name)?.data_type().clone();
-            Ok::<_, DataFusionError>(cast(col(name), kind))
-        };
-        Ok(match self {
-            Self::Whole | Self::Sum | Self::Count | Self::Extreme(_) => state(0)?,
-            Self::Average => average_of().call(vec![state(0)?, state(1)?]),
-        })
-    }
-}
-
-/// Whether a released function can be computed from partial states of constant size per group.
-pub fn is_mergeable(function: &str, distinct: bool) -> bool {
-    Split::of_function(function, distinct).is_ok()
-}
-
-#[derive(Clone, Copy)]
-enum Distinctness {
-    All,
-    Distinct,
-}
-
-fn call(
-    state: &SessionState,
-    function: &str,
-    argument: Option<Expr>,
-    filter: Option<Expr>,
-    distinctness: Distinctness,
-) -> Result<Expr> {
-    let Some(aggregate): Option<&Arc<AggregateUDF>> = state.aggregate_functions().get(function) else {
-        return plan_err!("`{function}` is no aggregate function known here");
-    };
-    let distinct = matches!(distinctness, Distinctness::Distinct);
-    let argument = argument.unwrap_or_else(|| lit(1_i64));
-    let call =
-        AggregateFunction::new_udf(Arc::clone(aggregate), vec![argument], distinct, filter.map(Box::new), vec![], None);
-    Ok(Expr::AggregateFunction(call))
 }

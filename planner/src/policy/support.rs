@@ -9,7 +9,10 @@ use datafusion::sql::sqlparser::ast::{
 use thiserror::Error;
 
 use super::agreement::Agreement;
-use super::clause::{BudgetClause, BudgetLimit, Clause, Comparison, FilterClause, MaskClause, ShipClause, ShipWhat};
+use super::clause::{
+    BudgetClause, BudgetLimit, Clause, Comparison, FilterClause, MaskClause, Obligation, ObligeClause, ShipClause,
+    ShipWhat,
+};
 use super::relation::{Columns, FromRelation, JoinKind};
 use super::release::{ReleaseClause, ReleaseWhat};
 
@@ -38,7 +41,7 @@ pub fn refuse_unimplemented(agreement: &Agreement) -> Result<(), Vec<Unimplement
             Clause::Filter(filter) => check_filter(filter, &mut refuse),
             Clause::Mask(mask) => check_mask(mask, &mut refuse),
             Clause::Budget(budget) => check_budget(budget, &mut refuse),
-            Clause::Oblige(_) => refuse("OBLIGE".to_owned(), "no place can prove yet that it did what was demanded"),
+            Clause::Oblige(oblige) => check_oblige(oblige, &mut refuse),
             Clause::Join(_) | Clause::Rows(_) | Clause::Archetypes(_) => {}
         }
     }
@@ -60,8 +63,14 @@ fn check_release(release: &ReleaseClause, refuse: &mut Refuse<'_>) {
         let why = "a steward counts if it has an entity in the group, so say which: add MINIMUM 1 DISTINCT and the key";
         refuse("MINIMUM … SITES without MINIMUM … DISTINCT".to_owned(), why);
     }
-    if aggregates.dominance.is_some() {
-        refuse("DOMINANCE".to_owned(), "the largest share of an entity is not kept yet");
+    if let Some(portion) = &aggregates.dominance {
+        if aggregates.minimums.is_empty() {
+            let why = "no entity may have more of a sum, so say which: add MINIMUM 1 DISTINCT and the key";
+            refuse("DOMINANCE without MINIMUM … DISTINCT".to_owned(), why);
+        }
+        if portion.portion().is_none() {
+            refuse(format!("DOMINANCE {portion}"), "a portion has at most 18 digits");
+        }
     }
 }
 
@@ -83,6 +92,24 @@ fn check_from(from: &FromRelation, refuse: &mut Refuse<'_>) {
 fn check_budget(budget: &BudgetClause, refuse: &mut Refuse<'_>) {
     if budget.limits.iter().any(|limit| matches!(limit, BudgetLimit::Epsilon { .. })) {
         refuse("BUDGET EPSILON".to_owned(), "no noise is added to answers; limit the number of queries instead");
+    }
+}
+
+/// A place keeps nothing of a query that has ended, and records each query before it begins. It cannot be shown that
+/// something was kept for a while and no longer, nor that somebody was told.
+fn check_oblige(oblige: &ObligeClause, refuse: &mut Refuse<'_>) {
+    match &oblige.obligation {
+        Obligation::Retention { amount: 0, .. } | Obligation::Audit => {}
+        Obligation::Retention { .. } => {
+            let why = "places keep nothing of a query that has ended; say RETENTION INTERVAL '0' HOUR";
+            refuse(oblige.to_string(), why);
+        }
+        Obligation::Notification => {
+            refuse(
+                "OBLIGE NOTIFICATION".to_owned(),
+                "no place tells a steward of a use; AUDIT records it at the place",
+            );
+        }
     }
 }
 
@@ -247,10 +274,12 @@ mod tests {
             "SHIP ROWS (a, lower(b)) FROM t TO surf",
             "RELEASE sum OF a FROM t MINIMUM 10 DISTINCT k MINIMUM 2 SITES ROUND TO 2.5 ELSE REMAINDER",
             "RELEASE sum, count OF a FROM t MINIMUM 10 DISTINCT k PER SITE",
+            "RELEASE sum, count OF a FROM t MINIMUM 10 DISTINCT k DOMINANCE 0.123456789012345678",
             "FILTER ON a, t.b COMPARE WITH LITERALS, COLUMNS",
             "FILTER ON a, lower(b), a LIKE 'x%' COMPARE WITH LITERALS",
             "JOIN ON k WITH surf, JOIN ON k, t.m WITH ANY, JOIN ON k WITH REQUESTER, JOIN ON k WITH TABLE u",
             "ROWS ON t WHERE opted_out IS NOT TRUE, ARCHETYPES compute_to_data",
+            "OBLIGE audit, OBLIGE audit AT surf, OBLIGE retention INTERVAL '0' DAY AT ANY",
             "BUDGET 1 QUERIES PER HOUR, 20 QUERIES PER DAY, 30 QUERIES PER WEEK, 40 QUERIES PER MONTH, 50 QUERIES PER YEAR",
         ] {
             assert_eq!(refused(clauses), Vec::<String>::new(), "{clauses}");
@@ -268,12 +297,17 @@ mod tests {
     fn refuses_by_name_what_is_not_enforced() {
         for (clauses, what) in [
             ("RELEASE sum OF a FROM t MINIMUM 2 SITES", "1: MINIMUM … SITES without MINIMUM … DISTINCT"),
-            ("RELEASE sum OF a FROM t DOMINANCE 0.5", "1: DOMINANCE"),
+            ("RELEASE sum OF a FROM t DOMINANCE 0.5", "1: DOMINANCE without MINIMUM … DISTINCT"),
+            (
+                "RELEASE sum OF a FROM t MINIMUM 1 DISTINCT k DOMINANCE 0.1234567890123456789",
+                "1: DOMINANCE 0.1234567890123456789",
+            ),
             ("RELEASE ROWS (a) FROM t JOIN u ON k", "1: RELEASE ROWS … JOIN"),
             ("RELEASE sum OF a FROM t LEFT JOIN u ON k", "1: LEFT JOIN"),
             ("MASK a AS 1, SHIP ROWS (b) FROM t LEFT JOIN u ON k TO surf", "2: LEFT JOIN"),
             ("BUDGET 1 QUERIES PER DAY, EPSILON 4 PER YEAR", "1: BUDGET EPSILON"),
-            ("OBLIGE audit", "1: OBLIGE"),
+            ("OBLIGE notification", "1: OBLIGE NOTIFICATION"),
+            ("OBLIGE retention INTERVAL '12' HOUR AT surf", "1: OBLIGE RETENTION INTERVAL '12' HOUR AT surf"),
             ("FILTER ON a, lower(b) COMPARE WITH LITERALS, COLUMNS", "1: FILTER ON `lower(b)`"),
             ("FILTER ON random() COMPARE WITH LITERALS", "1: FILTER ON `random()`"),
             ("9: MASK a AS 1 / b", "9: MASK with `1 / b`"),
@@ -281,7 +315,7 @@ mod tests {
             assert_eq!(refused(clauses), [what], "{clauses}");
         }
         let all = refused("RELEASE sum OF a FROM t LEFT JOIN u ON k DOMINANCE 0.5, BUDGET EPSILON 1 PER DAY");
-        assert_eq!(all, ["1: LEFT JOIN", "1: DOMINANCE", "2: BUDGET EPSILON"]);
+        assert_eq!(all, ["1: LEFT JOIN", "1: DOMINANCE without MINIMUM … DISTINCT", "2: BUDGET EPSILON"]);
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use datafusion::execution::SessionState;
 use dynamos_planner::fragment::FragmentGraph;
 use dynamos_planner::policy::{
-    AgreementSet, CheckInput, EdgeVerdict, Hierarchy, PlaceFacts, Requester, UtcMillis, Viewpoint, purpose,
+    AgreementSet, CheckInput, EdgeVerdict, Hierarchy, Obliged, PlaceFacts, Requester, UtcMillis, Viewpoint,
+    obligations, purpose,
 };
 use dynamos_planner::wire::decode_graph;
 use dynamos_proto::ids::SiteId;
@@ -198,6 +199,13 @@ impl Admission {
             }
         }
         Ok(())
+    }
+
+    /// What the agreements that govern a query demand of this place.
+    pub(crate) fn obligations(&self, graph: &FragmentGraph, held: &AgreementSet) -> Vec<Obliged> {
+        let none = PlaceFacts::default();
+        let facts = self.places.get(&self.place).unwrap_or(&none);
+        obligations(graph, held, &self.place, &facts.roles, &facts.regions)
     }
 
     /// Whether this place aggregates something for a release point, or all of it.

@@ -25,6 +25,7 @@ pub(super) enum Entry {
     Permit(Permit),
     Refusal(Refusal),
     Return(Return),
+    Erased(Erased),
 }
 
 /// A query that the place takes part in.
@@ -35,6 +36,12 @@ pub(super) struct Permit {
     pub(super) subject: Subject,
     /// The clauses beside each edge that carries something of this place.
     pub(super) edges: Vec<Edge>,
+    /// The clauses that demand something of this place. A record is what AUDIT demands; under a RETENTION of 0 another one
+    /// follows when nothing is left.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) obligations: Vec<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) erase: bool,
     /// What it costs; none where no agreement of this place governs it.
     pub(super) charge: Option<Charge>,
 }
@@ -55,6 +62,13 @@ pub(super) struct Return {
     pub(super) at: Moment,
     pub(super) query_id: String,
     pub(super) charge: Charge,
+}
+
+/// Nothing of a query is left at the place: no row in memory, no file.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Erased {
+    pub(super) at: Moment,
+    pub(super) query_id: String,
 }
 
 /// An edge of a graph and what allows it.

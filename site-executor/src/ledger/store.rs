@@ -2,16 +2,17 @@
 //! same lock under which it is counted, so what the file says after any crash was true at some time; waiting for the disk
 //! happens outside of it, and admissions that come at the same time share one wait.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use dynamos_planner::policy::{EdgeVerdict, UtcMillis};
+use dynamos_planner::policy::{EdgeVerdict, Obliged, UtcMillis};
 use dynamos_proto::ids::{QueryId, SiteId};
 use dynamos_proto::record::{RecordError, RecordFile};
 use dynamos_proto::status::{Code, ServiceError};
 
 use super::budgets::{Budgets, Charge, Demand, Exhausted};
-use super::entry::{Edge, Entry, Moment, Permit, Refusal, Return, Subject};
+use super::entry::{Edge, Entry, Erased, Moment, Permit, Refusal, Return, Subject};
 use crate::admission::{Reason, Refused};
 use crate::error::SiteError;
 
@@ -21,6 +22,8 @@ pub(crate) struct Ledger {
     /// None at the coordinator's own place: every query is in the coordinator's decision log already.
     file: Option<RecordFile>,
     budgets: Mutex<Budgets>,
+    /// Queries that ran under a RETENTION of 0 when the place stopped: it must be recorded that they are gone.
+    owed: BTreeSet<QueryId>,
 }
 
 impl Ledger {
@@ -28,24 +31,30 @@ impl Ledger {
     pub(crate) fn open(place: &SiteId, folder: &Path) -> Result<Self, SiteError> {
         let path = folder.join("ledger.log");
         let mut budgets = Budgets::new();
+        let mut owed = BTreeSet::new();
         let file = RecordFile::open(&path, |entry| match entry {
-            Entry::Permit(Permit { subject, charge: Some(charge), .. }) => {
-                if let Some(query) = subject.query() {
+            Entry::Permit(Permit { subject, charge, erase, .. }) => {
+                let Some(query) = subject.query() else { return };
+                if let Some(charge) = charge {
                     budgets.apply(&query, &charge);
+                }
+                if erase {
+                    owed.insert(query);
                 }
             }
             Entry::Return(Return { query_id, charge, .. }) => budgets.give_back(&QueryId::new(query_id), &charge),
-            Entry::Permit(_) | Entry::Refusal(_) => {}
+            Entry::Erased(Erased { query_id, .. }) => _ = owed.remove(&QueryId::new(query_id)),
+            Entry::Refusal(_) => {}
         })?;
         if file.incomplete_bytes() > 0 {
             tracing::warn!(path = %path.display(), bytes = file.incomplete_bytes(), "an incomplete record was cut off");
         }
-        Ok(Self { place: place.clone(), file: Some(file), budgets: Mutex::new(budgets) })
+        Ok(Self { place: place.clone(), file: Some(file), budgets: Mutex::new(budgets), owed })
     }
 
     /// A ledger that keeps nothing.
     pub(crate) fn none(place: &SiteId) -> Self {
-        Self { place: place.clone(), file: None, budgets: Mutex::new(Budgets::new()) }
+        Self { place: place.clone(), file: None, budgets: Mutex::new(Budgets::new()), owed: BTreeSet::new() }
     }
 
     /// Charges a query and records its permit; when this returns, both are on the disk. It blocks the thread.
@@ -57,6 +66,7 @@ impl Ledger {
         &self,
         subject: Subject,
         edges: &[EdgeVerdict],
+        obligations: &[Obliged],
         demand: Option<Demand<'_>>,
         now: UtcMillis,
     ) -> Result<Option<Charge>, Refused> {
@@ -70,7 +80,14 @@ impl Ledger {
             }
             None => None,
         };
-        let record = Permit { at: Moment(now), subject, edges: Edge::all(edges), charge: charge.clone() };
+        let record = Permit {
+            at: Moment(now),
+            subject,
+            edges: Edge::all(edges),
+            obligations: obligations.iter().map(|one| one.clause.clone()).collect(),
+            erase: obligations.iter().any(Obliged::is_retention),
+            charge: charge.clone(),
+        };
         let unwritten = file.enqueue(&Entry::Permit(record)).map_err(|error| self.failed(&error))?;
         drop(budgets);
         unwritten.wait().map_err(|error| self.failed(&error))?;
@@ -85,6 +102,20 @@ impl Ledger {
         let written = file.append(&Entry::Refusal(Refusal { at: Moment(now), subject, code, reason }));
         if let Err(error) = written {
             tracing::error!(%error, "a refusal cannot be recorded");
+        }
+    }
+
+    /// The queries whose end was not recorded before the place stopped, though it had to be.
+    pub(crate) fn owed(&self) -> Vec<QueryId> {
+        self.owed.iter().cloned().collect()
+    }
+
+    /// Records that nothing of a query is left at the place. It blocks the thread.
+    pub(crate) fn erased(&self, query: &QueryId, now: UtcMillis) {
+        let Some(file) = &self.file else { return };
+        let record = Erased { at: Moment(now), query_id: query.to_string() };
+        if let Err(error) = file.append(&Entry::Erased(record)) {
+            tracing::error!(%error, "it cannot be recorded that a query is gone");
         }
     }
 

@@ -276,3 +276,48 @@ async fn a_new_period_brings_a_new_budget_by_the_calendar() {
     assert!(text.contains("3 queries per month") && text.ends_with("the next month begins at 2031-02-01"), "{text}");
     assert_eq!(ask("q6", "2031-02-01").await, Ok(()));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn obligations_are_on_record_and_that_nothing_is_left_too() {
+    let clauses = format!("{PLAIN}, OBLIGE RETENTION INTERVAL '0' HOUR AT surf, OBLIGE AUDIT");
+    let federation = Federation::start([ROWS, ROWS], &clauses).await;
+    let graph = average_by_grade(&federation, "q1", 1);
+    federation.submit(&graph).await;
+    let permit = federation.records("surf").remove(0);
+    let obliged = ["uva", "vu"].map(|steward| {
+        let of = |clause: u32| format!("{steward}: agreement `a` epoch 1, clause {clause}");
+        [format!("{}: OBLIGE RETENTION INTERVAL '0' HOUR AT surf", of(2)), format!("{}: OBLIGE AUDIT", of(3))]
+    });
+    assert_eq!(permit["obligations"], serde_json::json!(obliged.concat()));
+    // The stewards are told to record it, and not to forget it.
+    assert_eq!(federation.records("uva")[0]["obligations"], serde_json::json!([obliged[0][1], obliged[1][1]]));
+    let spilled = federation.folder.path().join("surf.state/spill");
+    let folders = || std::fs::read_dir(&spilled).unwrap().count();
+    assert_eq!((events(&federation.records("surf")), folders()), (vec![("permit", "q1")], 1));
+    federation.rows(&graph).await.unwrap();
+    let recorded = async {
+        while federation.records("surf").len() < 2 {
+            federation.executor("surf").place().record_erased();
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), recorded).await.unwrap();
+    assert_eq!((events(&federation.records("surf")), folders()), (vec![("permit", "q1"), ("erased", "q1")], 0));
+    assert_eq!(events(&federation.records("uva")), [("permit", "q1")]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_stopped_place_held_is_gone_when_it_begins_again() {
+    let clauses = format!("{PLAIN}, OBLIGE RETENTION INTERVAL '0' HOUR");
+    let mut federation = Federation::start([ROWS, ROWS], &clauses).await;
+    assert_eq!(submit(federation.executor("uva"), ask(&federation, "q1")).await, Ok(()));
+    assert_eq!(events(&federation.records("uva")), [("permit", "q1")]);
+    let left = federation.folder.path().join("uva.state/spill/left");
+    std::fs::write(&left, "rows").unwrap();
+    drop(restarted(&mut federation, &clauses).await);
+    assert!(!left.exists());
+    assert_eq!(events(&federation.records("uva")), [("permit", "q1"), ("erased", "q1")]);
+    // Once is enough.
+    drop(restarted(&mut federation, &clauses).await);
+    assert_eq!(federation.records("uva").len(), 2);
+}

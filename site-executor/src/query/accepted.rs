@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::Charge;
+use crate::spill::SpillFolder;
 
 /// An accepted query.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub(crate) struct Query {
     pub(crate) stop: CancellationToken,
     pub(crate) accepted: Instant,
     pub(crate) deadline: Instant,
+    /// What it spills; after `state`, which writes there.
+    _spill: SpillFolder,
     outputs: BTreeMap<FragmentId, SchemaRef>,
     progress: Arc<Progress>,
     /// Set once the permit is recorded; before that no row is given. Holds what it was charged.
@@ -60,7 +63,7 @@ impl Query {
         graph: FragmentGraph,
         hash: Vec<u8>,
         agreements: Arc<AgreementSet>,
-        state: SessionState,
+        (state, spill): (SessionState, SpillFolder),
         deadline: Instant,
     ) -> Result<Self> {
         let mut outputs = BTreeMap::new();
@@ -73,7 +76,20 @@ impl Query {
         let (stop, accepted) = (CancellationToken::new(), Instant::now());
         let entity_key = draw_key()?;
         let recorded = OnceLock::new();
-        Ok(Self { graph, hash, agreements, state, entity_key, stop, accepted, deadline, outputs, progress, recorded })
+        Ok(Self {
+            graph,
+            hash,
+            agreements,
+            state,
+            entity_key,
+            stop,
+            accepted,
+            deadline,
+            _spill: spill,
+            outputs,
+            progress,
+            recorded,
+        })
     }
 
     /// Its permit is on the disk, for this charge: from now on its rows are given.
@@ -159,9 +175,9 @@ impl Query {
         governs || releases.into_iter().any(|one| &one.steward == steward && one.agreement.agreement == agreement)
     }
 
-    /// The largest minimum that stands in any of the clauses of its release points.
+    /// The largest of the minimums that were in force when it was accepted.
     pub(crate) fn largest_minimum(&self) -> u32 {
-        largest_minimum(&self.graph, &self.agreements)
+        largest_minimum(&self.agreements)
     }
 }
 

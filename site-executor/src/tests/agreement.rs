@@ -106,7 +106,10 @@ async fn strangers_and_clauses_that_cannot_be_enforced_are_refused() {
     };
     let analyst = dynamos_proto::token::issue(&analyst, &key_of("uva")).unwrap();
     assert_eq!(uva.change_agreement(create("b"), analyst).await.unwrap_err().code, Code::Denied);
-    assert_eq!(change(uva, &create("b").replace("ELSE DROP", "DOMINANCE 0.5")).await, Err(Code::Unsupported));
+    assert_eq!(
+        change(uva, &create("b").replace("ELSE DROP", "ELSE DROP, OBLIGE notification")).await,
+        Err(Code::Unsupported)
+    );
     assert_eq!(change(uva, &create("b").replace("SITE uva", "SITE vu")).await, Err(Code::InvalidArgument));
     assert_eq!(change(uva, "SHOW AGREEMENTS").await, Err(Code::Unsupported));
     assert_eq!(uva.publication().1.len(), 1);

@@ -22,10 +22,24 @@ const VU: &str = "11,a,400\n12,c,500\n13,c,\n14,a,600\n15,d,700\n";
 
 /// `SELECT grade, avg(salary) FROM wages.persons GROUP BY grade`, merged at surf.
 pub(crate) fn average_by_grade(federation: &Federation, query: &str, epoch: u64) -> FragmentGraph {
-    let released: SchemaRef = Arc::new(Schema::new(vec![
-        Field::new("grade", DataType::Utf8, true),
-        Field::new("average", DataType::Float64, true),
-    ]));
+    let average = value("avg", Some(1));
+    by_grade(federation, query, epoch, vec![(Field::new("average", DataType::Float64, true), average)])
+}
+
+fn value(function: &str, argument: Option<usize>) -> ReleasedAggregate {
+    ReleasedAggregate { function: function.into(), distinct: false, argument, filter: None }
+}
+
+/// These values by grade, merged at surf.
+fn by_grade(
+    federation: &Federation,
+    query: &str,
+    epoch: u64,
+    values: Vec<(Field, ReleasedAggregate)>,
+) -> FragmentGraph {
+    let (fields, aggregates): (Vec<Field>, Vec<ReleasedAggregate>) = values.into_iter().unzip();
+    let grade = Field::new("grade", DataType::Utf8, true);
+    let released: SchemaRef = Arc::new(Schema::new([vec![grade], fields].concat()));
     let input = |site: &str| {
         let columns: [Expr; 3] = ["grade", "salary", "id"].map(col);
         scan_persons(site).project(columns).unwrap().build().unwrap()
@@ -45,16 +59,7 @@ pub(crate) fn average_by_grade(federation: &Federation, query: &str, epoch: u64)
         id: ReleaseId(0),
         fragment: FragmentId(1),
         clauses: vec![clause("uva"), clause("vu")],
-        shape: ReleaseShape {
-            keys: 1,
-            aggregates: vec![ReleasedAggregate {
-                function: "avg".into(),
-                distinct: false,
-                argument: Some(1),
-                filter: None,
-            }],
-            entities: vec![EntityColumn { name: "id".into(), column: 2 }],
-        },
+        shape: ReleaseShape { keys: 1, aggregates, entities: vec![EntityColumn { name: "id".into(), column: 2 }] },
         input: ReleaseInput::Merge(vec![FragmentId(2), FragmentId(3)]),
         scope: MinimumScope::Federation,
     };
@@ -103,6 +108,14 @@ async fn b2_remainder_is_a_row_apart_from_a_null_key() {
     // The NULL grade has two people of each; b, c and d go together: 300, 500 and 700 of those with a salary.
     let (uva, vu) = (UVA.replace(",a,", ",,"), VU.replace(",a,", ",,"));
     assert_eq!(answer([&uva, &vu], &remainder).await.unwrap(), "||325.0|\n||500.0|");
+    // The mark tells which is which.
+    let federation = Federation::start([&uva, &vu], &remainder).await;
+    let mark = Field::new("is_remainder", DataType::Boolean, true);
+    let average = Field::new("average", DataType::Float64, true);
+    let values = vec![(mark, value("dynamos.is_remainder", None)), (average, value("avg", Some(1)))];
+    let graph = by_grade(&federation, "q1", 1, values);
+    federation.submit(&graph).await;
+    assert_eq!(federation.rows(&graph).await.unwrap(), "||false|325.0|\n||true|500.0|");
     // One person is no remainder.
     assert_eq!(answer(["1,b,100\n", "11,c,5\n12,c,\n"], &remainder).await.unwrap(), "");
 }
@@ -117,6 +130,24 @@ async fn b8_round_and_sites_hold_where_partials_are_merged() {
     let sites = PLAIN.replace("ELSE", "MINIMUM 2 SITES ELSE");
     assert_eq!(answer(["1,a,100\n2,a,200\n", vu], &sites).await.unwrap(), "");
     assert_eq!(answer(["1,a,100\n2,a,200\n3,c,9\n", vu], &sites).await.unwrap(), "|a|325.0|\n|c|203.0|");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b8_dominance_holds_where_partials_are_merged() {
+    let dominance = |portion: &str| PLAIN.replace("ELSE", &format!("DOMINANCE {portion} ELSE"));
+    // 1000 of 1300 are vu's.
+    let rows = ["1,a,100\n2,a,200\n", "11,a,400\n14,a,600\n"];
+    assert_eq!(answer(rows, &dominance("0.77")).await.unwrap(), "|a|325.0|");
+    assert_eq!(answer(rows, &dominance("0.76")).await.unwrap(), "");
+    assert_eq!(answer(rows, &dominance("0.76").replace("DROP", "FAIL")).await.unwrap_err(), Code::Denied);
+    // Half are each's. uva asks and knows its own, and of what is left one person has 700 of 1300.
+    let rows = ["1,a,100\n2,a,200\n3,a,1000\n", "11,a,600\n14,a,700\n"];
+    assert_eq!(answer(rows, &dominance("0.54")).await.unwrap(), "|a|520.0|");
+    assert_eq!(answer(rows, &dominance("0.53")).await.unwrap(), "");
+    // Signs do not matter, and what one person adds in several rows is one person's.
+    let rows = ["1,a,-100\n2,a,200\n3,a,-1000\n", "11,a,300\n11,a,300\n14,a,700\n"];
+    assert_eq!(answer(rows, &dominance("0.54")).await.unwrap(), "|a|66.66666666666667|");
+    assert_eq!(answer(rows, &dominance("0.53")).await.unwrap(), "");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
