@@ -436,7 +436,7 @@ pub(super) mod tests {
                     local: Some("k".into()),
                     colocated: crate::catalog::Colocated::new(),
                     schema: Arc::new(Schema::new(fields)),
-                    within: BTreeMap::new(),
+                    within: std::collections::BTreeMap::new(),
                 });
             }
         }
