@@ -48,6 +48,16 @@ fn expressible(agreement: &Agreement) -> Agreement {
             ship.to.retain(|place| matches!(place, PlaceRef::Site(_)));
         }
     }
+    // It has one list of places for all that an agreement ships.
+    let lists: Vec<Vec<PlaceRef>> = said.clauses.iter().filter_map(shipped_to).collect();
+    let everywhere = |place: &PlaceRef| lists.iter().all(|list| list.contains(place));
+    for clause in &mut said.clauses {
+        if let Clause::Ship(ship) = &mut clause.clause
+            && ship.to.iter().any(everywhere)
+        {
+            ship.to.retain(everywhere);
+        }
+    }
     // Without ARCHETYPES both are allowed; the import writes them out.
     if !said.clauses.iter().any(|clause| matches!(clause.clause, Clause::Archetypes(_))) {
         let number = said.clauses.last().unwrap().number + 1;
@@ -55,6 +65,14 @@ fn expressible(agreement: &Agreement) -> Agreement {
         said.clauses.push(NumberedClause { number, name: None, clause });
     }
     said
+}
+
+/// Where a clause lets something go, if it ships.
+fn shipped_to(clause: &NumberedClause) -> Option<Vec<PlaceRef>> {
+    match &clause.clause {
+        Clause::Ship(ship) => Some(ship.to.clone()),
+        _ => None,
+    }
 }
 
 #[test]

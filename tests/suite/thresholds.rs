@@ -18,7 +18,10 @@ use dynamos_cli::federation::{Client, Design, FederatedTable, Person, Provider, 
 
 use crate::federation::{TestFederation, answer, error};
 
-const PEOPLE: [(&str, &[(Option<u32>, &str)]); 2] = [
+/// Somebody's number and group.
+type Row = (Option<u32>, &'static str);
+
+const PEOPLE: [(&str, &[Row]); 2] = [
     (
         "a",
         &[

@@ -10,7 +10,6 @@ use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use dynamos_cli::demo::rows;
 use dynamos_cli::federation::{Design, FederatedTable, Person, Provider, Steward, query};
 
-use super::transport::Recorder;
 use crate::federation::{TestFederation, answer};
 
 const STEWARDS: [&str; 2] = ["a", "b"];
