@@ -16,6 +16,7 @@ pub mod explain;
 pub mod fragment;
 pub mod function;
 pub mod knowledge;
+pub mod nearest;
 pub mod permit;
 pub mod plan;
 pub mod policy;
@@ -24,6 +25,7 @@ pub mod wire;
 
 pub use candidate::Placement;
 pub use explain::{explain, explain_permit};
+pub use nearest::{NearestQuery, nearest_query};
 pub use permit::PermittedQuery;
 pub use plan::{
     Described, PlanError, Planned, PlanningInput, describe_query, plan_query, stewards_named, visible_tables,

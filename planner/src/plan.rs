@@ -57,6 +57,8 @@ pub struct PlanningInput<'a> {
     pub knowledge: &'a Knowledge,
     /// The query's id.
     pub query: QueryId,
+    /// Counts the plans of this query, from 0.
+    pub attempt: u32,
     /// The present.
     pub now: UtcMillis,
     /// SHA-256 of the requester's token.
@@ -180,7 +182,7 @@ fn unknown(error: PlanError, input: &PlanningInput<'_>) -> PlanError {
 
 const NO_PURPOSE: &str = "no purpose is declared: say SET dynamos.purpose = '…'";
 
-fn policy<'a>(input: &PlanningInput<'a>) -> Policy<'a> {
+pub(crate) fn policy<'a>(input: &PlanningInput<'a>) -> Policy<'a> {
     Policy {
         catalog: input.catalog,
         agreements: input.agreements,
@@ -330,7 +332,7 @@ impl Attempt<'_> {
         });
         let graph = FragmentGraph {
             query: self.input.query.clone(),
-            attempt: 0,
+            attempt: self.input.attempt,
             purpose: self.policy.purpose.to_owned(),
             catalog_version: self.input.catalog.version,
             fragments: cut.fragments,

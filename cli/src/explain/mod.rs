@@ -21,5 +21,5 @@ pub use args::ExplainArgs;
 pub use catalog::read_catalog;
 pub use error::ExplainError;
 pub use knowledge::read_knowledge;
-pub use plan::explained;
+pub use plan::{Prepared, explained, prepared};
 pub use run::run;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion::common::ScalarValue;
 use dynamos_coordinator::clock::{Clock, SystemClock};
-use dynamos_coordinator::query::{FederationPlanner, PlanRequest, PlannerDoor, Verdict};
+use dynamos_coordinator::query::{FederationPlanner, PlanRequest, PlannerDoor, Verdict, nearest_hint};
 use dynamos_coordinator::registry::Snapshot;
 use dynamos_planner::catalog::Availability;
 use dynamos_planner::knowledge::Knowledge;
@@ -22,13 +22,25 @@ use super::knowledge::read_knowledge;
 /// The id of a query that never runs.
 const QUERY: &str = "explained";
 
-/// The whole path of a query that is permitted, as EXPLAIN POLICY prints it. Apart from the files and, without `at`, the
-/// clock, it depends on nothing but the arguments.
+/// A query with everything that its plan depends on, read from files.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The planner, with the costs that it believes.
+    pub planner: FederationPlanner,
+    /// Catalog, agreements and who asks.
+    pub request: PlanRequest,
+    /// The query.
+    pub sql: String,
+    /// The values of `$1`, `$2`, ….
+    pub parameters: Vec<ScalarValue>,
+}
+
+/// Reads the files that the arguments name.
 ///
 /// # Errors
 ///
-/// When a file cannot be used, or the query is refused.
-pub fn explained(args: &ExplainArgs) -> Result<String, ExplainError> {
+/// When a file cannot be used, or the text is no query.
+pub fn prepared(args: &ExplainArgs) -> Result<Prepared, ExplainError> {
     let mut catalog = read_catalog(&args.catalog)?;
     for name in &args.down {
         let site = catalog.sites.get_mut(&SiteId::new(name));
@@ -51,6 +63,7 @@ pub fn explained(args: &ExplainArgs) -> Result<String, ExplainError> {
         agreement: args.agreement.clone(),
         placement: args.placement,
         default_schema: args.schema.clone(),
+        attempt: 0,
         query: QueryId::new(QUERY),
         now: args.at.unwrap_or_else(|| UtcMillis(SystemClock.utc_ms())),
         token_hash: Vec::new(),
@@ -58,13 +71,30 @@ pub fn explained(args: &ExplainArgs) -> Result<String, ExplainError> {
     let sql = query(&args.sql).map_err(ExplainError::Refused)?;
     let planner = FederationPlanner::with_knowledge(knowledge);
     let parameters = parameters(&args.parameters, &sql, &planner, &request)?;
-    match planner.plan(&sql, &parameters, &request).map_err(ExplainError::Refused)? {
-        Verdict::Permitted(plan) => {
+    Ok(Prepared { planner, request, sql, parameters })
+}
+
+/// The whole path of a query that is permitted, as EXPLAIN POLICY prints it. Apart from the files and, without `at`, the
+/// clock, it depends on nothing but the arguments.
+///
+/// # Errors
+///
+/// When a file cannot be used, or the query is refused.
+pub fn explained(args: &ExplainArgs) -> Result<String, ExplainError> {
+    let Prepared { planner, request, sql, parameters } = prepared(args)?;
+    let refused = match planner.plan(&sql, &parameters, &request) {
+        Ok(Verdict::Permitted(plan)) => {
             let agreements = &request.snapshot.agreements;
-            Ok(dynamos_planner::explain_permit(plan.graph(), agreements, &plan.explain()))
+            return Ok(dynamos_planner::explain_permit(plan.graph(), agreements, &plan.explain()));
         }
-        Verdict::Denied(refusal) => Err(ExplainError::Refused(refusal.into())),
-    }
+        Ok(Verdict::Denied(refusal)) => refusal.into(),
+        Err(error) if error.code == Code::SiteUnavailable => error,
+        Err(error) => return Err(ExplainError::Refused(error)),
+    };
+    Err(ExplainError::Refused(match planner.nearest(&sql, &parameters, &request) {
+        Some(nearest) => refused.with_hint(nearest_hint(&nearest)),
+        None => refused,
+    }))
 }
 
 /// Only a query has a path.

@@ -4,6 +4,7 @@
 pub mod agreement;
 mod assemble;
 pub mod budget;
+pub mod change;
 pub mod check;
 pub mod clause;
 pub mod compliant;
@@ -37,6 +38,7 @@ mod within;
 
 pub use agreement::{Agreement, Grantee, NotApplicable, NumberedClause};
 pub use budget::release_points;
+pub use change::{reads_the_same, under_version};
 pub use check::{CheckInput, EdgeVerdict, PlaceFacts, Refusal, Viewpoint, check_graph};
 pub use clause::{
     Archetype, BudgetClause, BudgetLimit, Clause, ClauseRef, Comparison, FilterClause, JoinClause, JoinPartner,

@@ -94,6 +94,11 @@ impl Case {
         Ok(Self { federation, question, expected, args })
     }
 
+    /// The question as `dynamos explain` takes it.
+    pub(super) fn args(&self) -> &ExplainArgs {
+        &self.args
+    }
+
     /// What comes out: the path, or the refusal as `dynamos explain` reports it.
     pub(super) fn outcome(&self) -> String {
         match explained(&self.args) {

@@ -2,6 +2,8 @@
 //! refusal. They are planned as `dynamos explain` plans, from the federations of `tests/golden/federation`.
 
 mod case;
+mod contained;
 mod demo;
 mod difference;
+mod nearest;
 mod plans;
