@@ -32,6 +32,13 @@ impl Times {
         self.0.get(self.0.len() / 2).map_or(f64::NAN, |took| took.as_secs_f64() * 1e3)
     }
 
+    /// The one that this share of all does not exceed, milliseconds.
+    pub fn share_ms(&self, share: f64) -> f64 {
+        let count = self.0.len();
+        let at = (0..count).find(|at| (at + 1) as f64 >= share * count as f64);
+        at.and_then(|at| self.0.get(at)).map_or(f64::NAN, |took| took.as_secs_f64() * 1e3)
+    }
+
     /// The middle one with the extremes, milliseconds.
     pub fn show(&self) -> String {
         let ms = |took: Option<&Duration>| took.map_or(f64::NAN, |took| took.as_secs_f64() * 1e3);

@@ -5,6 +5,7 @@ mod figures;
 mod flight;
 mod overhead;
 mod payload;
+mod planning;
 mod provider;
 mod sums;
 
@@ -31,6 +32,12 @@ enum Measurement {
     Provider {
         /// Rounds; medians are printed.
         #[arg(long, default_value_t = 7)]
+        rounds: usize,
+    },
+    /// From a query's text to its permit, for federations of growing size; and the search for the nearest allowed query.
+    Planning {
+        /// Plans of each query; medians and the slowest hundredth are printed.
+        #[arg(long, default_value_t = 40)]
         rounds: usize,
     },
     /// Rows from a site to a client against a plain Flight server, with and without TLS.
@@ -71,11 +78,13 @@ async fn run() -> anyhow::Result<ExitCode> {
     match Arguments::parse().what {
         Some(Measurement::Payload) => payload::run().await?,
         Some(Measurement::Provider { rounds }) => provider::run(rounds).await?,
+        Some(Measurement::Planning { rounds }) => planning::run(rounds)?,
         Some(Measurement::Flight { rounds }) => flight::run(rounds).await?,
         Some(Measurement::Sums { rounds }) => sums::run(rounds).await?,
         Some(Measurement::Overhead { factor, rounds }) => overhead::run(factor, rounds).await?,
         None => {
             payload::run().await?;
+            planning::run(10)?;
             provider::run(3).await?;
             flight::run(3).await?;
             sums::run(3).await?;

@@ -78,6 +78,7 @@ impl Bench {
             default_schema: None,
             knowledge: &self.knowledge,
             query: QueryId::new("naive"),
+            attempt: 0,
             now: self.now,
             token_hash: Vec::new(),
         };

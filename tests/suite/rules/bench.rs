@@ -69,6 +69,7 @@ impl Bench {
             default_schema: None,
             knowledge: &Knowledge::default(),
             query: QueryId::new("rules"),
+            attempt: 0,
             now: UtcMillis::parse("2026-06-01").unwrap(),
             token_hash: Vec::new(),
         };
