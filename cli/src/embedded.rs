@@ -68,9 +68,9 @@ impl SiteChannel for EmbeddedExecutor {
         self.0.submit(permit).await
     }
 
-    async fn cancel(&self, query: &QueryId, begun: Begun) {
+    async fn cancel(&self, query: &QueryId, attempt: u32, begun: Begun) {
         let not_begun = begun == Begun::Nowhere;
-        self.0.cancel(&v1::CancelRequest { query_id: query.to_string(), not_begun }).await;
+        self.0.cancel(&v1::CancelRequest { query_id: query.to_string(), not_begun, attempt }).await;
     }
 
     async fn report(&self, query: &QueryId) -> Result<Vec<v1::FragmentReport>, ServiceError> {

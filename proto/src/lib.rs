@@ -15,3 +15,9 @@ pub mod token;
 pub mod v1 {
     include!("generated/dynamos.v1.rs");
 }
+
+/// The generated messages of `proto/state.proto`.
+#[expect(missing_docs, reason = "generated code; the comments are in the .proto file")]
+pub mod state {
+    include!("generated/dynamos.state.rs");
+}

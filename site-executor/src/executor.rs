@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use dynamos_planner::fragment::FragmentGraph;
-use dynamos_planner::policy::{AgreementSet, EdgeVerdict, Obliged, Requester, UtcMillis, release_points};
+use dynamos_planner::policy::{AgreementSet, Obliged, UtcMillis, release_points};
 use dynamos_proto::ids::{FragmentId, QueryId, SiteId};
 use dynamos_proto::status::{Code, ServiceError};
 use dynamos_proto::v1;
@@ -15,7 +14,8 @@ use futures::TryStreamExt;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::admission::{Admitted, AgreementCheck, Because, GraphCheck, PermitContext, Reason, Refused};
+use crate::admission::{AgreementCheck, Because, GraphCheck, PermitContext, Reason, Refused};
+use crate::change::{halt_changed, set_end, settled};
 use crate::clock::{Clock, SystemClock};
 use crate::config::SiteConfig;
 use crate::error::SiteError;
@@ -113,6 +113,10 @@ impl Executor {
         if reader.map(|reader| &reader.place) != Some(caller) {
             return Err(self.refused(format!("fragment {id} of query `{query}` is not for `{caller}`")));
         }
+        let steward = accepted.graph.governing.contains_key(&self.place.name);
+        if steward && !self.place.grants.is_held(caller, &accepted, Instant::now()) {
+            return Err(self.refused(format!("`{caller}` has no lease for query `{query}`")));
+        }
         start(&self.place, &accepted, id)
     }
 
@@ -141,8 +145,8 @@ impl Executor {
     /// knows, and at no other, as the coordinator says.
     pub async fn cancel(&self, request: &v1::CancelRequest) {
         let query = QueryId::new(&request.query_id);
-        let withdrawn = if request.not_begun { self.place.queries.withdraw(&query) } else { None };
-        let Some(withdrawn) = withdrawn else { return self.place.queries.cancel(&query) };
+        let withdrawn = if request.not_begun { self.place.queries.withdraw(&query, request.attempt) } else { None };
+        let Some(withdrawn) = withdrawn else { return self.place.queries.cancel(&query, request.attempt) };
         let Some(charge) = withdrawn.charge().cloned() else { return };
         let place = Arc::clone(&self.place);
         let give_back = move || {
@@ -164,7 +168,8 @@ impl Executor {
         self.place.queries.running()
     }
 
-    /// Carries out CREATE, ALTER or REVOKE AGREEMENT for a steward's own user, and ends the queries that rest on it.
+    /// Carries out CREATE, ALTER or REVOKE AGREEMENT for a steward's own user. When this returns, the queries that may not go
+    /// on have given their last batch, here and wherever the steward's data had come.
     ///
     /// # Errors
     ///
@@ -178,11 +183,36 @@ impl Executor {
         let change = move || {
             let claims = place.admission.claims(&token, place.clock.now_ms())?;
             let changed = place.book().change(&statement, &claims)?;
-            place.queries.cancel_resting_on(&place.name, &changed.name);
+            let halted = halt_changed(&place, &changed);
             place.agreements_changed.notify_one();
-            Ok(changed)
+            Ok((changed, halted))
         };
-        self.place.cpu.run(change).await
+        let (changed, halted) = self.place.cpu.run(change).await?;
+        settled(&self.place, &halted).await;
+        Ok(changed)
+    }
+
+    /// Takes in a steward's signed word that an agreement is over, whoever brings it; of this place's own agreements and of
+    /// others'. When this returns, it is on the disk, and no query gives anything under it any more.
+    ///
+    /// # Errors
+    ///
+    /// `SITE_REFUSED` if it is no revocation or not signed by its steward, `STALE_BASIS` if a newer version is known.
+    pub async fn revoke(&self, revocation: v1::SignedAgreement) -> Result<(), ServiceError> {
+        let place = Arc::clone(&self.place);
+        let revoke = move || {
+            if !place.book().revoke(&revocation)? {
+                return Ok(Vec::new());
+            }
+            let halted = halt_changed(&place, &revocation);
+            if revocation.steward == place.name.as_str() {
+                place.agreements_changed.notify_one();
+            }
+            Ok(halted)
+        };
+        let halted = self.place.cpu.run(revoke).await?;
+        settled(&self.place, &halted).await;
+        Ok(())
     }
 
     /// What the federation is told: published tables, and the steward's own agreements as it signed them.
@@ -196,6 +226,9 @@ impl Executor {
 
     fn accepted(&self, query: &QueryId) -> Result<Arc<Query>, ServiceError> {
         self.place.queries.get(query).ok_or_else(|| {
+            if let Some(reason) = self.place.queries.halted(query) {
+                return reason;
+            }
             let text = format!(
                 "site `{}` does not know query `{query}`; it has ended, or the site was restarted",
                 self.name()
@@ -211,14 +244,16 @@ impl Executor {
 
 fn accept(place: &Place, permit: &v1::Permit, subject: &mut Subject, now_ms: i64) -> Result<(), Refused> {
     place.admission.verify_signature(permit)?;
-    let agreements = {
+    let (revoked, agreements) = {
         let mut book = place.book();
-        book.learn(&permit.agreements).because(Reason::ForeignAgreement)?;
-        book.held()
+        (book.learn(&permit.agreements).because(Reason::ForeignAgreement)?, book.held())
     };
+    for one in revoked {
+        halt_changed(place, &one);
+    }
     let context = PermitContext { agreements: &agreements, state: &place.reading, tables: &place.tables, now_ms };
-    let Admitted { graph, requester, edges, hash } = place.admission.admit(permit, &context, subject)?;
-    let left_ms = u64::try_from(graph.expires_at_ms.saturating_sub(now_ms)).unwrap_or_default();
+    let admitted = place.admission.admit(permit, &context, subject)?;
+    let left_ms = u64::try_from(admitted.graph.expires_at_ms.saturating_sub(now_ms)).unwrap_or_default();
     let deadline = Instant::now() + place.limits.query_deadline.min(Duration::from_millis(left_ms));
     let planning = |error: datafusion::common::DataFusionError| {
         tracing::warn!(%error, "permit cannot be planned");
@@ -227,7 +262,7 @@ fn accept(place: &Place, permit: &v1::Permit, subject: &mut Subject, now_ms: i64
     let spill = place.spill.folder().map_err(|error| planning(error.into()))?;
     let state = place.query_state(&spill).map_err(planning)?;
     let ran_in = (state, spill);
-    let query = Query::new(&place.name, graph, hash, Arc::clone(&agreements), ran_in, deadline).map_err(planning)?;
+    let query = Query::new(&place.name, admitted, Arc::clone(&agreements), ran_in, deadline).map_err(planning)?;
     let query = Arc::new(query);
     {
         // An agreement that changes while its query is on the way in must end it, too.
@@ -235,10 +270,11 @@ fn accept(place: &Place, permit: &v1::Permit, subject: &mut Subject, now_ms: i64
         place.admission.check_epochs(&query.graph, &book.held())?;
         place.queries.add(Arc::clone(&query)).because(Reason::Busy)?;
     }
+    set_end(place, &query);
     // From here on the query can be cancelled, but gives no row before its permit is recorded.
-    let demand = demand(place, &query.graph, &edges, requester.as_ref(), &agreements);
+    let demand = demand(place, &query, &agreements);
     let obligations = place.admission.obligations(&query.graph, &agreements);
-    match place.ledger.permit(subject.clone(), &edges, &obligations, demand, UtcMillis(now_ms)) {
+    match place.ledger.permit(subject.clone(), &query.edges, &obligations, demand, UtcMillis(now_ms)) {
         Ok(charge) => {
             if obligations.iter().any(Obliged::is_retention) {
                 place.oblige(&query);
@@ -247,24 +283,19 @@ fn accept(place: &Place, permit: &v1::Permit, subject: &mut Subject, now_ms: i64
             Ok(())
         }
         Err(refused) => {
-            place.queries.cancel(&query.graph.query);
+            place.queries.cancel(&query.graph.query, query.graph.attempt);
             Err(refused)
         }
     }
 }
 
 /// What a query wants of this steward's own agreement; nothing if none governs it.
-fn demand<'a>(
-    place: &Place,
-    graph: &FragmentGraph,
-    edges: &[EdgeVerdict],
-    requester: Option<&'a Requester>,
-    agreements: &'a AgreementSet,
-) -> Option<Demand<'a>> {
-    let named = graph.governing.get(&place.name)?;
+fn demand<'a>(place: &Place, query: &'a Query, agreements: &'a AgreementSet) -> Option<Demand<'a>> {
+    let named = query.graph.governing.get(&place.name)?;
     let held = agreements.get(&place.name, &named.agreement)?;
-    let organisation = requester?.organisation.as_str();
-    Some(Demand { agreement: &held.agreement, organisation, points: release_points(graph, edges, &place.name) })
+    let organisation = query.requester.as_ref()?.organisation.as_str();
+    let points = release_points(&query.graph, &query.edges, &place.name);
+    Some(Demand { agreement: &held.agreement, organisation, points })
 }
 
 async fn sweep(place: Weak<Place>) {
@@ -273,7 +304,10 @@ async fn sweep(place: Weak<Place>) {
     loop {
         ticks.tick().await;
         let Some(place) = place.upgrade() else { return };
+        // The clock may have been set since the end of an agreement was worked out.
+        place.queries.alive().iter().for_each(|query| set_end(&place, query));
         place.queries.sweep(Instant::now());
+        place.grants.sweep(Instant::now());
         if !place.owes_records() {
             continue;
         }

@@ -5,6 +5,8 @@
 //!  permit ─► service ─► admission ─► accepted query ── fetched ─► plan ─► run ─► guard ─► flight ─► reader
 //!                          │                                       │
 //!                     agreements (own, signed)        protected views, exchanges, release points
+//!                          │                                       │
+//!                       change ──────────── halted ────────────► leases
 //! ```
 //!
 //! A place believes nothing that only the coordinator vouches for: it checks the whole graph by the agreements that it
@@ -13,6 +15,7 @@
 mod admission;
 mod agreements;
 mod catalog;
+mod change;
 mod clock;
 pub mod config;
 mod cpu;
@@ -23,6 +26,7 @@ mod fault;
 mod flight;
 mod guard;
 pub mod identity;
+mod lease;
 mod ledger;
 mod measure;
 mod place;

@@ -26,6 +26,7 @@ use crate::cpu::CpuPool;
 use crate::error::SiteError;
 use crate::exchange::PeerChannels;
 use crate::guard::BATCH_ROWS;
+use crate::lease::{Grants, LeaseHolder};
 use crate::ledger::Ledger;
 use crate::query::{Query, QueryRegistry};
 use crate::spill::{SpillFolder, SpillRoot};
@@ -38,6 +39,10 @@ pub(crate) struct Place {
     pub(crate) tables: SiteTables,
     pub(crate) queries: QueryRegistry,
     pub(crate) channels: PeerChannels,
+    /// What this place holds of other stewards' data.
+    pub(crate) leases: LeaseHolder,
+    /// What other places hold of this steward's.
+    pub(crate) grants: Grants,
     pub(crate) cpu: CpuPool,
     /// In which graphs are read; no tables, no memory limit of its own.
     pub(crate) reading: SessionState,
@@ -93,7 +98,10 @@ impl Place {
         }
         let threads = config.limits.target_partitions;
         let cpu = CpuPool::new(threads).map_err(|error| SiteError::Engine(error.to_string()))?;
+        let leases = LeaseHolder::new(&name, tls.identity.clone(), tls.authority.clone());
         Ok(Arc::new(Self {
+            leases: leases.map_err(|error| SiteError::Engine(error.to_string()))?,
+            grants: Grants::new(&name),
             name,
             limits: config.limits.clone(),
             admission,

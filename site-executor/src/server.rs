@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
+use dynamos_proto::v1::peer_server::PeerServer;
 use dynamos_proto::v1::site_server::SiteServer;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::server::{Router, TcpIncoming};
 use tonic::transport::{Server, ServerTlsConfig};
 
@@ -16,6 +17,7 @@ use crate::config::SiteConfig;
 use crate::error::SiteError;
 use crate::executor::Executor;
 use crate::flight::ExchangeService;
+use crate::lease::PeerService;
 use crate::place::TlsFiles;
 use crate::registration::Registration;
 use crate::service::ControlService;
@@ -35,6 +37,8 @@ pub struct RunningSite {
     executor: Executor,
     address: SocketAddr,
     tasks: JoinSet<Result<(), tonic::transport::Error>>,
+    /// Ends what would be served without end.
+    _over: DropGuard,
 }
 
 /// Starts a place. It takes no more queries once `shutdown` is cancelled and ends when those that run have ended, or
@@ -65,11 +69,12 @@ pub(crate) fn serve(
     let listen = config.site.listen;
     let address = incoming.local_addr().map_err(|source| SiteError::Listen { address: listen, source })?;
     let uri = config.site.advertise.clone().unwrap_or_else(|| format!("https://{address}"));
-    let router = router(&config, &executor, &shutdown)?;
+    let drained = CancellationToken::new();
+    let router = router(&config, &executor, &shutdown, &drained)?;
+    let over = drained.clone().drop_guard();
     let mut tasks = JoinSet::new();
     let (draining, closing) = (executor.clone(), shutdown.clone());
     tasks.spawn(async move {
-        let drained = CancellationToken::new();
         let stopped = drained.clone();
         let serving = router.serve_with_incoming_shutdown(incoming, stopped.cancelled_owned());
         tokio::pin!(serving);
@@ -92,24 +97,31 @@ pub(crate) fn serve(
         Ok(())
     });
     tracing::info!(site = %executor.name(), %address, "serving");
-    Ok(RunningSite { executor, address, tasks })
+    Ok(RunningSite { executor, address, tasks, _over: over })
 }
 
-fn router(config: &SiteConfig, executor: &Executor, closing: &CancellationToken) -> Result<Router, SiteError> {
+fn router(
+    config: &SiteConfig,
+    executor: &Executor,
+    closing: &CancellationToken,
+    drained: &CancellationToken,
+) -> Result<Router, SiteError> {
     let files = TlsFiles::read(config)?;
     let tls = ServerTlsConfig::new().identity(files.identity).client_ca_root(files.authority);
     let control = ControlService { executor: executor.clone(), closing: closing.clone() };
     let control = SiteServer::new(control).max_decoding_message_size(REQUEST_BYTES_MAX);
     let exchange = FlightServiceServer::new(ExchangeService(executor.clone()));
+    let peer = PeerService { executor: executor.clone(), drained: drained.clone() };
     let server = Server::builder().tls_config(tls).map_err(SiteError::Tls)?;
     let mut server = server.http2_keepalive_interval(Some(DRAIN)).max_concurrent_streams(Some(STREAMS_MAX));
-    Ok(server.add_service(control).add_service(exchange))
+    Ok(server.add_service(control).add_service(exchange).add_service(PeerServer::new(peer)))
 }
 
-/// Waits for the queries of a place, but not for ever.
+/// Waits for the queries of a place, and for those of others that its rows have reached: they could not go on without it. But
+/// not for ever.
 async fn drain(executor: &Executor, end: Instant) {
     let ended = async {
-        while executor.running() > 0 {
+        while executor.running() > 0 || executor.place().grants.any_held(Instant::now()) {
             tokio::time::sleep(DRAIN_CHECK).await;
         }
     };

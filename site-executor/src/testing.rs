@@ -218,6 +218,16 @@ impl Federation {
         }
     }
 
+    /// Gives a place a lease, as if it had asked.
+    pub(crate) fn lend(&self, steward: &str, holder: &str, query: &QueryId, hash: &[u8]) {
+        let place = self.executor(steward).place();
+        let held = v1::HeldQuery { query_id: query.to_string(), graph_hash: hash.to_vec() };
+        let request = v1::HoldRequest { number: 1, held: vec![held], dropping: Vec::new() };
+        let who = (place.grants.open(), &holder.into());
+        let reply = place.grants.renew(who, &request, &place.queries, tokio::time::Instant::now()).unwrap();
+        assert_eq!(reply.leases.len(), 1, "{reply:?}");
+    }
+
     /// The rows of a submitted query, sorted, as text.
     pub(crate) async fn rows(&self, graph: &FragmentGraph) -> Result<String, ServiceError> {
         let mut stream = self.coordinator.open_root(&graph.query)?;
@@ -239,7 +249,7 @@ pub(crate) fn now_ms() -> i64 {
 
 /// A request to end a query that may have begun.
 pub(crate) fn cancel(query: &QueryId) -> v1::CancelRequest {
-    v1::CancelRequest { query_id: query.to_string(), not_begun: false }
+    v1::CancelRequest { query_id: query.to_string(), not_begun: false, attempt: 0 }
 }
 
 /// The key of a place or organisation; the same in every test.

@@ -10,9 +10,11 @@
     reason = "a test that cannot go on fails, and what it prints is shown then"
 )]
 
+mod agreement_writes;
 mod agreements_page;
 mod archive;
 mod budgets;
+mod change;
 mod federation;
 mod generated;
 mod golden;
@@ -20,6 +22,7 @@ mod interchange;
 mod joins;
 mod load;
 mod naive;
+mod policies;
 mod processes;
 mod recording;
 mod releases;

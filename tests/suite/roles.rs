@@ -28,9 +28,16 @@ static ONE: Mutex<()> = Mutex::const_new(());
 pub struct Roles {
     /// The federation's files and users.
     pub layout: Layout,
-    children: BTreeMap<String, Child>,
+    children: BTreeMap<String, Running>,
     _folder: tempfile::TempDir,
     _one: MutexGuard<'static, ()>,
+}
+
+/// A process.
+struct Running {
+    child: Child,
+    /// The length of its log when it was started.
+    logged: usize,
 }
 
 /// The end of a fragment, as its place's log has it.
@@ -42,18 +49,33 @@ pub struct Ended {
     pub given: String,
 }
 
+/// A line of a log.
+#[derive(Debug)]
+pub struct Line {
+    /// When it was written, in a form that sorts by time.
+    pub at: String,
+    /// What it says.
+    pub fields: serde_json::Value,
+}
+
 impl Roles {
     /// Starts every role of what `design` describes; it may write data into the folder that it gets.
     pub async fn start(design: impl Fn(&Path) -> Design) -> Self {
+        Self::start_edited(design, |_| ()).await
+    }
+
+    /// The same, with a chance to change the configuration first.
+    pub async fn start_edited(design: impl Fn(&Path) -> Design, edit: impl Fn(&Layout)) -> Self {
         let mut one = ONE.lock().await;
         for _ in 0..TRIES {
             let folder = tempfile::tempdir().unwrap();
             let root = folder.path().join("federation");
             fs::create_dir_all(&root).unwrap();
             let layout = Layout::write(&root, &design(&root), 0).unwrap();
+            edit(&layout);
             let mut roles = Self { layout, children: BTreeMap::new(), _folder: folder, _one: one };
             roles.run("coordinator");
-            if roles.coordinator_serves().await {
+            if roles.serves("coordinator").await {
                 roles.layout.sites.clone().iter().for_each(|site| roles.run(site));
                 return roles;
             }
@@ -70,6 +92,7 @@ impl Roles {
             site => ("site", self.layout.site_config(site)),
         };
         let log = File::options().create(true).append(true).open(self.log(name)).unwrap();
+        let logged = usize::try_from(log.metadata().unwrap().len()).unwrap();
         let child = Command::new(program())
             .args(["--log", "json", role, "--config"])
             .arg(config)
@@ -79,14 +102,15 @@ impl Roles {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        self.children.insert(name.to_owned(), child);
+        self.children.insert(name.to_owned(), Running { child, logged });
     }
 
-    async fn coordinator_serves(&mut self) -> bool {
-        let log = self.log("coordinator");
-        let child = self.children.get_mut("coordinator").unwrap();
-        until("a coordinator", START_MAX, || {
-            let serves = fs::read_to_string(&log).unwrap().contains("coordinator serves");
+    /// Waits until a role serves, or has ended: then it is false.
+    async fn serves(&mut self, name: &str) -> bool {
+        let (log, says) = (self.log(name), if name == "coordinator" { "coordinator serves" } else { "serving" });
+        let Running { child, logged } = self.children.get_mut(name).unwrap();
+        until("a role that serves", START_MAX, || {
+            let serves = fs::read_to_string(&log).unwrap()[*logged..].contains(says);
             serves.then_some(true).or_else(|| child.try_wait().unwrap().map(|_| false))
         })
         .await
@@ -94,7 +118,7 @@ impl Roles {
 
     /// The id of a role's process.
     pub fn process(&self, name: &str) -> u32 {
-        self.children[name].id().unwrap()
+        self.children[name].child.id().unwrap()
     }
 
     /// Sends a signal, such as `TERM`, to a role.
@@ -106,8 +130,15 @@ impl Roles {
 
     /// Waits for the end of a role's process.
     pub async fn ended(&mut self, name: &str) -> ExitStatus {
-        let ended = tokio::time::timeout(STOP_MAX, self.children.get_mut(name).unwrap().wait()).await;
+        let ended = tokio::time::timeout(STOP_MAX, self.children.get_mut(name).unwrap().child.wait()).await;
         ended.unwrap_or_else(|_| panic!("`{name}` did not end within {STOP_MAX:?}")).unwrap()
+    }
+
+    /// Kills a role, which is gone when this returns.
+    pub async fn kill(&mut self, name: &str) {
+        self.signal(name, "KILL");
+        assert!(!self.ended(name).await.success());
+        self.children.remove(name);
     }
 
     /// A connection that can already plan `sql`.
@@ -125,11 +156,20 @@ impl Roles {
         permitted.map(|record| record["record"]["query_id"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// How a role's fragments of a query have ended so far.
-    pub fn fragments_ended(&self, name: &str, query: &str) -> Vec<Ended> {
+    /// What stands in a role's log so far.
+    pub fn lines(&self, name: &str) -> Vec<Line> {
         let text = fs::read_to_string(self.log(name)).unwrap();
         let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        let fields = lines.map(|line| line["fields"].clone());
+        let line = |mut line: serde_json::Value| Line {
+            at: line["timestamp"].as_str().unwrap().to_owned(),
+            fields: line["fields"].take(),
+        };
+        lines.map(line).collect()
+    }
+
+    /// How a role's fragments of a query have ended so far.
+    pub fn fragments_ended(&self, name: &str, query: &str) -> Vec<Ended> {
+        let fields = self.lines(name).into_iter().map(|line| line.fields);
         let ended = fields.filter(|fields| fields["message"] == "fragment ended" && fields["query_id"] == query);
         let text = |fields: &serde_json::Value, name: &str| fields[name].as_str().unwrap().to_owned();
         ended.map(|fields| Ended { code: text(&fields, "code"), given: text(&fields, "given") }).collect()
@@ -138,6 +178,10 @@ impl Roles {
     /// Tells every role that runs to stop; each must do so in order.
     pub async fn stop(mut self) {
         let names: Vec<String> = self.children.keys().cloned().collect();
+        // Who is told before it listens for it does not end in order.
+        for name in &names {
+            self.serves(name).await;
+        }
         names.iter().for_each(|name| self.signal(name, "TERM"));
         for name in names {
             let status = self.ended(&name).await;

@@ -5,7 +5,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-const FILE: &str = "dynamos.v1.rs";
+/// What is generated: a file for each package.
+const FILES: [&str; 2] = ["dynamos.v1.rs", "dynamos.state.rs"];
+/// Maps of messages that are stored: in order, so that their encoding is always the same.
+const ORDERED: [&str; 1] = [".dynamos.v1.Table.colocated_on"];
 
 /// Writes the generated code in its place.
 pub fn write(protoc: &Path) -> anyhow::Result<ExitCode> {
@@ -18,9 +21,13 @@ pub fn check(protoc: &Path) -> anyhow::Result<ExitCode> {
     let fresh = std::env::temp_dir().join(format!("dynamos-generate-{}", std::process::id()));
     std::fs::create_dir_all(&fresh)?;
     compile(protoc, &fresh)?;
-    let same = std::fs::read(fresh.join(FILE))? == std::fs::read(generated().join(FILE))?;
+    let differs = |file: &&&str| {
+        let (fresh, checked_in) = (std::fs::read(fresh.join(file)), std::fs::read(generated().join(file)));
+        fresh.ok() != checked_in.ok()
+    };
+    let stale = FILES.iter().find(differs);
     std::fs::remove_dir_all(&fresh)?;
-    anyhow::ensure!(same, "proto/src/generated/{FILE} is stale: run `cargo xtask generate`");
+    anyhow::ensure!(stale.is_none(), "proto/src/generated/{} is stale: run `cargo xtask generate`", FILES.join(", "));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -35,10 +42,10 @@ fn generated() -> PathBuf {
 
 fn compile(protoc: &Path, into: &Path) -> anyhow::Result<()> {
     let mut config = tonic_prost_build::Config::new();
-    config.protoc_executable(protoc);
+    config.protoc_executable(protoc).btree_map(ORDERED);
     let source = root().join("proto/proto");
     tonic_prost_build::configure()
         .out_dir(into)
-        .compile_with_config(config, &[source.join("dynamos.proto")], &[source])
-        .context("the protobuf compiler refused proto/proto/dynamos.proto")
+        .compile_with_config(config, &["dynamos.proto", "state.proto"].map(|file| source.join(file)), &[source])
+        .context("the protobuf compiler refused the messages in proto/proto")
 }

@@ -24,8 +24,9 @@ pub trait SiteChannel: Send + Sync + 'static {
     async fn submit(&self, permit: v1::Permit) -> Result<(), ServiceError>;
 
     /// Tells the place to stop, and whether the query had begun anywhere: what it was charged is only given back if it had
-    /// not. As good as can be done: a place that does not hear it stops when the permit expires.
-    async fn cancel(&self, query: &QueryId, begun: Begun);
+    /// not. Later attempts of the query go on. As good as can be done: a place that does not hear it stops when the permit
+    /// expires.
+    async fn cancel(&self, query: &QueryId, attempt: u32, begun: Begun);
 
     /// What the place tells of the fragments that it ran.
     async fn report(&self, query: &QueryId) -> Result<Vec<v1::FragmentReport>, ServiceError>;

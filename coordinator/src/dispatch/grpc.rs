@@ -132,9 +132,9 @@ impl SiteChannel for GrpcChannel {
         self.call(SUBMIT_MAX, self.client.clone().submit(request)).await.map(|_| ())
     }
 
-    async fn cancel(&self, query: &QueryId, begun: Begun) {
+    async fn cancel(&self, query: &QueryId, attempt: u32, begun: Begun) {
         let not_begun = begun == Begun::Nowhere;
-        let request = v1::CancelRequest { query_id: query.to_string(), not_begun };
+        let request = v1::CancelRequest { query_id: query.to_string(), not_begun, attempt };
         if let Err(error) = self.call(CANCEL_MAX, self.client.clone().cancel(request)).await {
             tracing::info!(site_id = %self.site, query_id = %query, code = %error.code, "cancellation did not arrive");
         }

@@ -32,6 +32,7 @@ const REPORT_MAX: Duration = Duration::from_millis(2500);
 /// The places that take part in a query.
 pub(crate) struct Participants {
     query: QueryId,
+    attempt: u32,
     places: Vec<Participant>,
     background: Background,
     begun: Begun,
@@ -88,10 +89,10 @@ impl Drop for Participants {
             return;
         }
         for Participant { channel, submission, .. } in std::mem::take(&mut self.places) {
-            let (query, begun) = (self.query.clone(), self.begun);
+            let (query, attempt, begun) = (self.query.clone(), self.attempt, self.begun);
             self.background.spawn(async move {
                 let _answered = submission.await;
-                channel.cancel(&query, begun).await;
+                channel.cancel(&query, attempt, begun).await;
             });
         }
     }
@@ -120,9 +121,9 @@ pub(crate) async fn dispatch(
         let submission = submit(site.clone(), Arc::clone(&channel), permit).in_current_span().boxed().shared();
         places.push(Participant { site, channel, submission });
     }
-    let query = graph.query.clone();
+    let (query, attempt) = (graph.query.clone(), graph.attempt);
     let participants =
-        Participants { query, places, background: background.clone(), begun: Begun::Nowhere, ended: false };
+        Participants { query, attempt, places, background: background.clone(), begun: Begun::Nowhere, ended: false };
     let mut answers: FuturesUnordered<_> = participants.places.iter().map(|place| place.submission.clone()).collect();
     while let Some(answer) = answers.next().await {
         answer?;

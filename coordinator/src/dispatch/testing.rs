@@ -28,6 +28,8 @@ pub(crate) struct FakePlace {
     pub(crate) cancelled: watch::Sender<usize>,
     /// What it was told with that.
     pub(crate) begun: Mutex<Vec<Begun>>,
+    /// The attempts that it was told to stop.
+    pub(crate) attempts_ended: Mutex<Vec<u32>>,
     /// A submission is answered when this is there; from the start unless a test takes it away.
     pub(crate) answers: Semaphore,
     /// What a submission gives.
@@ -44,6 +46,7 @@ impl FakePlace {
             permits: Mutex::default(),
             cancelled: watch::channel(0).0,
             begun: Mutex::default(),
+            attempts_ended: Mutex::default(),
             answers: Semaphore::new(1),
             submit: Mutex::new(Ok(())),
             reports: Mutex::default(),
@@ -77,8 +80,9 @@ impl SiteChannel for FakePlace {
         self.submit.lock().unwrap().clone()
     }
 
-    async fn cancel(&self, _: &QueryId, begun: Begun) {
+    async fn cancel(&self, _: &QueryId, attempt: u32, begun: Begun) {
         self.begun.lock().unwrap().push(begun);
+        self.attempts_ended.lock().unwrap().push(attempt);
         self.cancelled.send_modify(|times| *times += 1);
     }
 

@@ -1,5 +1,5 @@
 //! CREATE, ALTER and REVOKE AGREEMENT. The steward's own site decides, by the token of the person who asks, and signs;
-//! the coordinator carries the statement there and takes in what comes back.
+//! the coordinator carries the statement there and has what comes back kept before it answers.
 
 use dynamos_planner::catalog::SiteKind;
 use dynamos_proto::ids::SiteId;
@@ -7,17 +7,17 @@ use dynamos_proto::status::{Code, ServiceError};
 
 use crate::dispatch::Channels;
 use crate::frontend::Outcome;
-use crate::registry::Registry;
+use crate::registry::{Members, Snapshot};
 
 /// Has the steward's site carry out a statement.
 pub(super) async fn change_agreement(
     steward: &SiteId,
     sql: &str,
     token: &str,
-    registry: &Registry,
+    snapshot: &Snapshot,
+    members: &Members,
     channels: &Channels,
 ) -> Result<Outcome, ServiceError> {
-    let snapshot = registry.snapshot();
     let known = snapshot.catalog.sites.get(steward).filter(|site| site.kind == SiteKind::Steward);
     if known.is_none() {
         return Err(ServiceError::new(Code::UnknownName, format!("there is no steward `{steward}`"))
@@ -29,7 +29,7 @@ pub(super) async fn change_agreement(
     }
     let channel = channels.to(steward, &snapshot.catalog)?;
     let changed = channel.change_agreement(sql, token).await?;
-    registry.update_agreements(steward, &changed)?;
+    members.agreements_changed(steward, &changed).await?;
     tracing::info!(site_id = %steward, agreements = changed.len(), "agreements changed");
     Ok(Outcome::Done { rows_affected: 0 })
 }

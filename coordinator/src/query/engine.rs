@@ -14,15 +14,17 @@ use dynamos_proto::sign::SigningKey;
 use dynamos_proto::status::{Code, ServiceError};
 use dynamos_proto::token::{self, Issuers};
 use futures::TryStreamExt;
+use tokio::time::Instant;
 
 use super::admission::Admission;
 use super::change::change_agreement;
+use super::decisions::denial_record;
 use super::planner_door::{PlannerDoor, Verdict};
 use super::planning::Planning;
 use super::queries::Queries;
 use super::rows::shown;
-use super::run::denial_record;
 use super::settings::{self, requester};
+use super::system::{self, SystemQuery, system_query};
 use super::{explain, show, simulate, text};
 use crate::background::Background;
 use crate::clock::Clock;
@@ -30,7 +32,7 @@ use crate::config::LimitsSection;
 use crate::decision::DecisionLog;
 use crate::dispatch::Channels;
 use crate::frontend::{Caller, Engine, Identity, Outcome, Prepared, StatementKind, TableInfo, TableKind};
-use crate::registry::Registry;
+use crate::registry::{Members, Registry};
 
 /// Longest time that planning one statement may take.
 const PLANNING_MAX: Duration = Duration::from_secs(10);
@@ -41,6 +43,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 pub struct EngineParts {
     /// Who takes part.
     pub registry: Arc<Registry>,
+    /// How that is changed for good.
+    pub members: Arc<Members>,
     /// How places are reached.
     pub channels: Channels,
     /// The planner.
@@ -61,7 +65,7 @@ pub struct EngineParts {
 
 /// The engine.
 pub struct QueryEngine {
-    pub(super) parts: EngineParts,
+    pub(super) parts: Arc<EngineParts>,
     pub(super) queries: Queries,
     pub(super) admission: Admission,
     pub(super) planning: Planning,
@@ -76,7 +80,7 @@ impl QueryEngine {
             admission: Admission::new(limits.concurrent_queries, limits.queue),
             planning: Planning::new(Arc::clone(&parts.planner), PLANNING_MAX),
             background: Background::new(),
-            parts,
+            parts: Arc::new(parts),
         }
     }
 
@@ -92,6 +96,9 @@ impl QueryEngine {
 
     async fn explain(&self, caller: &Caller, sql: &str, policy: Asked) -> Result<Outcome, ServiceError> {
         let request = self.request(caller)?;
+        if let Some(query) = system_query(sql, request.default_schema.as_deref())? {
+            return text::lines(explain::COLUMN, &query.explain(&request).await?);
+        }
         let text = match (self.plan(sql, Vec::new(), &request).await?, policy) {
             (Verdict::Permitted(plan), Asked::Plan) => plan.explain(),
             (Verdict::Permitted(plan), Asked::Policy) => {
@@ -99,6 +106,7 @@ impl QueryEngine {
             }
             (Verdict::Denied(refusal), asked) => {
                 self.parts.decisions.append(&denial_record(sql, &request, &refusal)).await?;
+                let refusal = refusal.with_nearest(self.planning.nearest(sql, Vec::new(), &request).await);
                 match asked {
                     Asked::Plan => return Err(refusal.into()),
                     Asked::Policy => explain::denied(&refusal),
@@ -110,6 +118,10 @@ impl QueryEngine {
 
     /// Runs a query for what is measured; its rows are dropped here.
     async fn analyze(&self, caller: &Caller, sql: &str) -> Result<Outcome, ServiceError> {
+        if system_query(sql, default_schema(caller))?.is_some() {
+            return Err(ServiceError::new(Code::Unsupported, "nothing is measured of the system's own tables")
+                .with_hint("write EXPLAIN without ANALYZE"));
+        }
         let mut started = self.start(caller, sql, Vec::new()).await?;
         let drained = async {
             while started.stream.try_next().await?.is_some() {}
@@ -117,11 +129,24 @@ impl QueryEngine {
         };
         drained.await.map_err(|error| shown(&error))?;
         let reports = self.queries.get(&started.query).map(|record| record.reports).unwrap_or_default();
-        let mut text = started.plan.explain();
+        let mut text = started.plan.borrow().explain();
         if !text.ends_with('\n') {
             text.push('\n');
         }
         text::lines(explain::COLUMN, &(text + &explain::measured(&reports)))
+    }
+
+    /// A query over the system's tables has its turn like any other; no steward's data is in it, so nothing is decided.
+    async fn run_system(
+        &self,
+        caller: &Caller,
+        query: SystemQuery,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<Outcome, ServiceError> {
+        let request = self.request(caller)?;
+        let _slot = self.admission.enter(Instant::now() + self.parts.deadline).await?;
+        let decisions = self.parts.decisions.recent(&request.requester.user, &request.requester.organisation);
+        query.run(parameters, request, decisions, self.parts.deadline).await
     }
 
     fn permissions(&self, caller: &Caller, purpose: Option<String>) -> Result<Outcome, ServiceError> {
@@ -141,7 +166,8 @@ impl QueryEngine {
 
     async fn change(&self, caller: &Caller, steward: &str, sql: &str) -> Result<Outcome, ServiceError> {
         let (parts, token) = (&self.parts, &caller.identity.token);
-        change_agreement(&SiteId::new(steward), sql, token, &parts.registry, &parts.channels).await
+        let (steward, snapshot) = (SiteId::new(steward), parts.registry.snapshot());
+        change_agreement(&steward, sql, token, &snapshot, &parts.members, &parts.channels).await
     }
 }
 
@@ -172,6 +198,10 @@ impl Engine for QueryEngine {
         match parse(sql)? {
             DynamosStatement::Query(query) => {
                 let request = self.request(caller)?;
+                if let Some(query) = system_query(&query, request.default_schema.as_deref())? {
+                    let described = query.describe(&request).await?;
+                    return Ok(prepared(described.schema, described.parameters, StatementKind::Query));
+                }
                 let described = self.planning.ask(move |door| door.describe(&query, &request)).await?;
                 Ok(prepared(described.schema, described.parameters, StatementKind::Query))
             }
@@ -203,6 +233,9 @@ impl Engine for QueryEngine {
         let snapshot = || self.parts.registry.snapshot();
         match statement {
             DynamosStatement::Query(query) => {
+                if let Some(query) = system_query(&query, default_schema(caller))? {
+                    return self.run_system(caller, query, parameters).await;
+                }
                 let started = self.start(caller, &query, parameters).await?;
                 let query_id = started.query.to_string();
                 Ok(Outcome::Rows { query_id, schema: started.schema, stream: started.stream })
@@ -239,8 +272,19 @@ impl Engine for QueryEngine {
             kind: TableKind::Table,
             columns: table.schema,
         });
-        Ok(tables.collect())
+        let own = system::tables().into_iter().map(|(name, columns)| TableInfo {
+            catalog: None,
+            schema: system::SCHEMA.to_owned(),
+            table: name.to_owned(),
+            kind: TableKind::SystemTable,
+            columns,
+        });
+        Ok(tables.chain(own).collect())
     }
+}
+
+fn default_schema(caller: &Caller) -> Option<&str> {
+    caller.settings.options.get("schema").map(String::as_str)
 }
 
 fn parse(sql: &str) -> Result<DynamosStatement, ServiceError> {

@@ -5,7 +5,9 @@ use datafusion::common::ScalarValue;
 use dynamos_planner::fragment::FragmentGraph;
 use dynamos_planner::knowledge::Knowledge;
 use dynamos_planner::policy::{Denial, EdgeVerdict};
-use dynamos_planner::{PermittedQuery, PlanError, Planned, PlanningInput, describe_query, plan_query, visible_tables};
+use dynamos_planner::{
+    PermittedQuery, PlanError, Planned, PlanningInput, describe_query, nearest_query, plan_query, visible_tables,
+};
 use dynamos_proto::ids::SiteId;
 use dynamos_proto::status::{Code, ServiceError};
 
@@ -43,6 +45,7 @@ impl FederationPlanner {
             default_schema: request.default_schema.as_deref(),
             knowledge: &self.knowledge,
             query: request.query.clone(),
+            attempt: request.attempt,
             now: request.now,
             token_hash: request.token_hash.clone(),
         }
@@ -61,6 +64,10 @@ impl PlannerDoor for FederationPlanner {
                 }
             },
         }
+    }
+
+    fn nearest(&self, sql: &str, parameters: &[ScalarValue], request: &PlanRequest) -> Option<String> {
+        nearest_query(sql, parameters, &self.input(request)).map(|nearest| nearest.sql)
     }
 
     fn describe(&self, sql: &str, request: &PlanRequest) -> Result<Description, ServiceError> {

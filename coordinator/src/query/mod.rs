@@ -1,7 +1,8 @@
 //! The life of a query, from the statement's text to the last row, and the statements that are not queries.
 //!
 //! ```text
-//! engine ─┬─ Query, EXPLAIN ANALYZE   run: admission → planning → decision → dispatch → rows
+//! engine ─┬─ Query, EXPLAIN ANALYZE   run: admission → attempts: planning → decision → dispatch → rows
+//!         ├─ Query of dynamos.…       system
 //!         ├─ EXPLAIN [POLICY]         explain
 //!         ├─ SET                      settings
 //!         ├─ SHOW …                   show
@@ -10,7 +11,9 @@
 //! ```
 
 mod admission;
+mod attempts;
 mod change;
+mod decisions;
 mod engine;
 mod explain;
 mod federation_planner;
@@ -22,6 +25,7 @@ mod run;
 mod settings;
 mod show;
 mod simulate;
+mod system;
 mod text;
 
 #[cfg(test)]
@@ -29,5 +33,7 @@ mod tests;
 
 pub use engine::{EngineParts, QueryEngine};
 pub use federation_planner::FederationPlanner;
-pub use planner_door::{Description, Links, PermittedPlan, PlanRequest, PlannerDoor, Refusal, Verdict, VisibleTable};
+pub use planner_door::{
+    Description, Links, PermittedPlan, PlanRequest, PlannerDoor, Refusal, Verdict, VisibleTable, nearest_hint,
+};
 pub use queries::{Asked, Edge, Queries, QueryRecord, QueryState};

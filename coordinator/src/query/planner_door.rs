@@ -51,6 +51,8 @@ pub struct PlanRequest {
     pub default_schema: Option<String>,
     /// The query's id.
     pub query: QueryId,
+    /// Counts the plans of this query, from 0.
+    pub attempt: u32,
     /// The present.
     pub now: UtcMillis,
     /// SHA-256 of the requester's token.
@@ -80,8 +82,20 @@ pub struct Refusal {
     pub reason: String,
     /// The same one by one, with whose agreement each is about.
     pub reasons: Vec<Reason>,
-    /// The nearest query that is allowed, or the clause that would have to change.
+    /// The nearest query that is allowed, or where to look.
     pub hint: Option<String>,
+}
+
+/// The hint that tells the nearest query that is allowed.
+pub fn nearest_hint(sql: &str) -> String {
+    format!("nearest allowed query: {sql}")
+}
+
+impl Refusal {
+    /// The refusal with what could be asked instead, where there is something.
+    pub fn with_nearest(self, sql: Option<String>) -> Self {
+        Self { hint: sql.map(|sql| nearest_hint(&sql)).or(self.hint), ..self }
+    }
 }
 
 impl From<Refusal> for ServiceError {
@@ -124,6 +138,9 @@ pub struct VisibleTable {
 pub trait PlannerDoor: Send + Sync + 'static {
     /// Plans a query.
     fn plan(&self, sql: &str, parameters: &[ScalarValue], request: &PlanRequest) -> Result<Verdict, ServiceError>;
+
+    /// The nearest query that is allowed and contained in this one, which was refused; none if none was found.
+    fn nearest(&self, sql: &str, parameters: &[ScalarValue], request: &PlanRequest) -> Option<String>;
 
     /// Binds a query without planning it.
     fn describe(&self, sql: &str, request: &PlanRequest) -> Result<Description, ServiceError>;

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use datafusion::common::ScalarValue;
 use dynamos_proto::status::{Code, ServiceError};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::planner_door::PlannerDoor;
+use super::planner_door::{PlanRequest, PlannerDoor, Verdict};
 use crate::background::blocking;
 
 /// Planning and describing at one time; more wait within their time limit.
@@ -30,6 +31,29 @@ impl Planning {
     /// The planner itself, for questions that take no time.
     pub(super) fn door(&self) -> &dyn PlannerDoor {
         self.door.as_ref()
+    }
+
+    /// Plans a query.
+    pub(super) async fn plan(
+        &self,
+        sql: &str,
+        parameters: Vec<ScalarValue>,
+        request: &PlanRequest,
+    ) -> Result<Verdict, ServiceError> {
+        let (sql, request) = (sql.to_owned(), request.clone());
+        self.ask(move |door| door.plan(&sql, &parameters, &request)).await
+    }
+
+    /// What could be asked instead of a query that was refused. A search that takes too long finds nothing: the refusal
+    /// stands without it.
+    pub(super) async fn nearest(
+        &self,
+        sql: &str,
+        parameters: Vec<ScalarValue>,
+        request: &PlanRequest,
+    ) -> Option<String> {
+        let (sql, request) = (sql.to_owned(), request.clone());
+        self.ask(move |door| Ok(door.nearest(&sql, &parameters, &request))).await.ok().flatten()
     }
 
     /// Lets the planner do something.

@@ -1,7 +1,9 @@
 //! The rows of a running query on their way to the requester. Between two batches everything is watched that can end
-//! the query: a place that went down, an agreement that changed, the deadline. Dropping the stream cancels.
+//! the query: a place that went down, an agreement that was revoked, the deadline. Dropping the stream cancels.
+//!
+//! Whether a query may go on under an altered agreement its steward decides, who recalls the data of what may not. A query
+//! that ends so before its first batch is planned again.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatchOptions;
@@ -11,35 +13,29 @@ use arrow::record_batch::RecordBatch;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use dynamos_planner::fragment::AgreementRef;
-use dynamos_proto::ids::SiteId;
 use dynamos_proto::status::{Code, ServiceError};
 use futures::StreamExt;
 use futures::stream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 use tracing::Instrument;
 
+use super::attempts::{Attempt, Attempts};
+use super::planner_door::PermittedPlan;
 use super::queries::{LiveQuery, QueryState};
-use crate::dispatch::Participants;
-use crate::registry::Snapshot;
 
 /// A running query.
 pub(super) struct RunningRows {
-    /// The rows of fragment 0.
-    pub(super) rows: SendableRecordBatchStream,
+    /// What runs now.
+    pub(super) attempt: Attempt,
+    /// What another attempt begins from.
+    pub(super) attempts: Attempts,
+    /// Learns the plan of each attempt.
+    pub(super) plans: watch::Sender<Arc<dyn PermittedPlan>>,
     /// The columns that were promised.
     pub(super) schema: SchemaRef,
-    /// Who takes part; tells them to stop when dropped.
-    pub(super) participants: Participants,
-    /// How many fragments work for it.
-    pub(super) fragments: usize,
-    /// Under which agreements.
-    pub(super) governing: BTreeMap<SiteId, AgreementRef>,
-    /// The federation as it changes.
-    pub(super) snapshots: watch::Receiver<Snapshot>,
-    /// When the query's time is up.
-    pub(super) deadline: Instant,
+    /// Whether a batch was given to the requester.
+    pub(super) released: bool,
     /// Its record.
     pub(super) live: LiveQuery,
     /// Its place among the running ones.
@@ -55,21 +51,49 @@ impl RunningRows {
         Box::pin(RecordBatchStreamAdapter::new(schema, batches))
     }
 
+    /// The next batch. As long as none was released, a query whose basis has changed begins anew.
     async fn next(&mut self) -> Result<Option<RecordBatch>, DataFusionError> {
+        loop {
+            let given = self.of_this_attempt().await;
+            match given {
+                Err(error) if !self.released && self.attempts.may_follow(&shown(&error)) => {
+                    self.begin_anew(error).await?
+                }
+                given => {
+                    self.released |= matches!(given, Ok(Some(_)));
+                    return given;
+                }
+            }
+        }
+    }
+
+    async fn begin_anew(&mut self, error: DataFusionError) -> Result<(), DataFusionError> {
+        let basis = self.attempt.basis();
+        let attempt = self.attempts.again(basis, &mut self.live).await.map_err(carried)?;
+        if attempt.plan.schema() != self.schema {
+            return Err(error);
+        }
+        self.plans.send_replace(Arc::clone(&attempt.plan));
+        self.attempt = attempt;
+        self.live.enter(QueryState::Running);
+        Ok(())
+    }
+
+    async fn of_this_attempt(&mut self) -> Result<Option<RecordBatch>, DataFusionError> {
         loop {
             if let Some(problem) = self.problem() {
                 return Err(carried(problem));
             }
             let batch = tokio::select! {
                 biased;
-                changed = self.snapshots.changed() => match changed {
+                changed = self.attempt.snapshots.changed() => match changed {
                     Ok(()) => continue,
                     Err(_) => return Err(carried(shutting_down())),
                 },
-                () = sleep_until(self.deadline) => {
+                () = sleep_until(self.attempts.deadline) => {
                     return Err(carried(time_is_up()));
                 }
-                batch = self.rows.next() => batch,
+                batch = self.attempt.rows.next() => batch,
             };
             return match batch {
                 None => Ok(None),
@@ -82,18 +106,19 @@ impl RunningRows {
 
     /// What has happened to the federation that this query cannot outlive.
     fn problem(&mut self) -> Option<ServiceError> {
-        let snapshot = self.snapshots.borrow_and_update();
-        if let Some(site) = self.participants.sites().find(|site| !snapshot.is_up(site)) {
+        let snapshot = self.attempt.snapshots.borrow_and_update();
+        if let Some(site) = self.attempt.participants.sites().find(|site| !snapshot.is_up(site)) {
             let text = format!("site `{site}` went down while the query ran");
             return Some(
                 ServiceError::new(Code::SiteUnavailable, text).with_hint("run the query again when it is back"),
             );
         }
-        let changed = self.governing.iter().find(|(steward, governing)| {
-            snapshot.agreements.get(steward, &governing.agreement).is_none_or(|held| held.epoch != governing.epoch)
-        });
-        changed.map(|(steward, governing)| {
-            let text = format!("agreement `{}` of `{steward}` changed while the query ran", governing.agreement);
+        let governing = &self.attempt.plan.graph().governing;
+        let revoked = governing
+            .iter()
+            .find(|(steward, governing)| snapshot.agreements.get(steward, &governing.agreement).is_none());
+        revoked.map(|(steward, governing)| {
+            let text = format!("agreement `{}` of `{steward}` was revoked while the query ran", governing.agreement);
             ServiceError::new(Code::StaleBasis, text).with_hint("run the query again")
         })
     }
@@ -101,12 +126,12 @@ impl RunningRows {
     /// Collects the reports at the end. A fragment that failed makes the whole result one: what looked like the end of
     /// the rows was not.
     async fn finish(self) -> Result<(), ServiceError> {
-        let reports = self.participants.reports().await;
+        let reports = self.attempt.participants.reports().await;
         let failed = reports.iter().find(|report| !report.error_code.is_empty()).map(|report| {
             let text = format!("fragment f{} failed at site `{}`: {}", report.fragment, report.place, report.error);
             ServiceError::new(Code::from_text(&report.error_code).unwrap_or(Code::Internal), text)
         });
-        let ended = reports.len() == self.fragments;
+        let ended = reports.len() == self.attempt.plan.graph().fragments.len();
         let state = failed.as_ref().map_or(QueryState::Finished, |error| QueryState::Failed(error.code));
         self.live.update(|record| {
             record.reports = reports;
@@ -118,7 +143,7 @@ impl RunningRows {
             // A fragment that nobody had to read waits at its place until that is told to stop.
             None => {
                 if ended {
-                    self.participants.end();
+                    self.attempt.participants.end();
                 }
                 Ok(())
             }

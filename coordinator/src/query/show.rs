@@ -35,16 +35,23 @@ pub(super) fn is_steward_of(requester: &Requester, agreement: &Agreement) -> boo
     requester.organisation == agreement.steward && requester.roles.iter().any(|role| role == STEWARD_ROLE)
 }
 
+/// The agreements that the requester may see.
+pub(super) fn visible_agreements<'a>(
+    snapshot: &'a Snapshot,
+    requester: &'a Requester,
+) -> impl Iterator<Item = &'a HeldAgreement> {
+    let seen =
+        |held: &&HeldAgreement| concerns(&held.agreement, requester) || is_steward_of(requester, &held.agreement);
+    snapshot.agreements.all().filter(seen)
+}
+
 /// The agreements that the requester may see; only those of a name, and of a steward, where one is given.
 pub(super) fn agreements(
     snapshot: &Snapshot,
     requester: &Requester,
     wanted: Option<(&str, Option<&str>)>,
 ) -> Result<Outcome, ServiceError> {
-    let visible = snapshot
-        .agreements
-        .all()
-        .filter(|held| concerns(&held.agreement, requester) || is_steward_of(requester, &held.agreement));
+    let visible = visible_agreements(snapshot, requester);
     let chosen = visible.filter(|HeldAgreement { agreement, .. }| {
         wanted.is_none_or(|(name, steward)| {
             agreement.name == name && steward.is_none_or(|steward| agreement.steward == steward)
@@ -146,7 +153,8 @@ pub(super) fn decisions(shown: Vec<Shown>) -> Result<Outcome, ServiceError> {
     text::outcome(&DECISION_COLUMNS, rows.collect())
 }
 
-fn tables_of(clause: &Clause) -> Vec<&TableRef> {
+/// The tables that a clause names.
+pub(super) fn tables_of(clause: &Clause) -> Vec<&TableRef> {
     match clause {
         Clause::Release(release) => release.from.tables().collect(),
         Clause::Ship(ship) => match &ship.what {

@@ -2,6 +2,7 @@
 //! nothing runs, and no decision is recorded. It is for the agreement's own steward, who may ask for its own tables
 //! only, and learns of other stewards' agreements no more than that one of them stands in the way.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::common::ScalarValue;
@@ -11,7 +12,7 @@ use dynamos_proto::ids::SiteId;
 use dynamos_proto::status::{Code, ServiceError};
 
 use super::engine::QueryEngine;
-use super::planner_door::{PlanRequest, Refusal, Verdict};
+use super::planner_door::{PlanRequest, Refusal, Verdict, nearest_hint};
 use super::queries::Asked;
 use super::settings::requester;
 use super::{show, text};
@@ -49,9 +50,12 @@ impl QueryEngine {
         })?;
         let base = self.request(caller)?;
         let steward = SiteId::new(&agreement.steward);
+        // Of others' agreements a suggestion would tell; of many queries it would be long in coming.
+        let mut suggest = false;
         let cases = match query {
             Some(sql) => {
-                Self::must_name(&steward, &sql, &base)?;
+                let named = Self::must_name(&steward, &sql, &base)?;
+                suggest = named == BTreeSet::from([steward.clone()]);
                 grantees(&agreement, &sql, base.default_schema.as_ref())
             }
             None => self.recent(&steward, &base),
@@ -64,19 +68,22 @@ impl QueryEngine {
             let epoch = agreements.get(&steward, &agreement.name).map_or(1, |held| held.epoch + 1);
             agreements.insert(epoch, agreement.clone());
             let sql = case.asked.sql.unwrap_or_default();
-            let decided = [self.verdict(&sql, &now, &steward).await, self.verdict(&sql, &then, &steward).await];
+            let mut decided = Vec::with_capacity(2);
+            for request in [&now, &then] {
+                decided.push(self.verdict(&sql, request, &steward, suggest).await);
+            }
             let named = [Some(case.name), Some(case.who), case.asked.purpose];
-            rows.push(named.into_iter().chain(decided.map(Some)).collect());
+            rows.push(named.into_iter().chain(decided.into_iter().map(Some)).collect());
         }
         text::outcome(&COLUMNS, rows)
     }
 
     /// A query over others' tables alone would tell what their agreements say to others.
-    fn must_name(steward: &SiteId, sql: &str, base: &PlanRequest) -> Result<(), ServiceError> {
+    fn must_name(steward: &SiteId, sql: &str, base: &PlanRequest) -> Result<BTreeSet<SiteId>, ServiceError> {
         let named = stewards_named(sql, &base.snapshot.catalog)
             .map_err(|error| ServiceError::new(error.code(), error.to_string()))?;
         if named.contains(steward) {
-            return Ok(());
+            return Ok(named);
         }
         Err(ServiceError::new(Code::InvalidArgument, format!("the query names no table of `{steward}`")))
     }
@@ -93,8 +100,8 @@ impl QueryEngine {
         cases.collect()
     }
 
-    /// The decision in words, without what other stewards' agreements say.
-    async fn verdict(&self, sql: &str, request: &PlanRequest, steward: &SiteId) -> String {
+    /// The decision in words, without what other stewards' agreements say; with what could be asked instead if that is wanted.
+    async fn verdict(&self, sql: &str, request: &PlanRequest, steward: &SiteId, suggest: bool) -> String {
         match self.plan(sql, Vec::<ScalarValue>::new(), request).await {
             Ok(Verdict::Permitted(plan)) => {
                 let own = format!("{steward}: ");
@@ -108,7 +115,11 @@ impl QueryEngine {
                     .collect();
                 if edges.is_empty() { "permitted".to_owned() } else { format!("permitted; {}", edges.join("; ")) }
             }
-            Ok(Verdict::Denied(refusal)) => denied(&refusal, steward),
+            Ok(Verdict::Denied(refusal)) => {
+                let nearest = if suggest { self.planning.nearest(sql, Vec::new(), request).await } else { None };
+                let nearest = nearest.map(|sql| format!("; {}", nearest_hint(&sql))).unwrap_or_default();
+                denied(&refusal, steward) + &nearest
+            }
             // A table that no agreement shows does not exist for who asks.
             Err(error) => format!("refused: {}", error.message),
         }

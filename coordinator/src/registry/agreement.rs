@@ -9,17 +9,8 @@ use dynamos_proto::v1;
 
 use super::places::KnownSite;
 
-/// An agreement whose signature and text have been checked.
-#[derive(Debug)]
-pub(super) struct VerifiedAgreement {
-    /// As its steward signed it.
-    pub(super) signed: v1::SignedAgreement,
-    /// What it says; none if it is revoked.
-    pub(super) agreement: Option<Agreement>,
-}
-
-/// Checks an agreement that `steward` sent.
-pub(super) fn verify(steward: &KnownSite, signed: &v1::SignedAgreement) -> Result<VerifiedAgreement, ServiceError> {
+/// Checks an agreement that `steward` sent; gives what it says, or none if it is revoked.
+pub(super) fn verify(steward: &KnownSite, signed: &v1::SignedAgreement) -> Result<Option<Agreement>, ServiceError> {
     let refuse = |code, why: String| Err(ServiceError::new(code, format!("agreement `{}`: {why}", signed.name)));
     if signed.steward != steward.site.as_str() {
         return refuse(Code::Denied, format!("`{}` cannot speak for steward `{}`", steward.site, signed.steward));
@@ -31,7 +22,7 @@ pub(super) fn verify(steward: &KnownSite, signed: &v1::SignedAgreement) -> Resul
         return refuse(Code::Denied, format!("the signature is not that of steward `{}`", steward.site));
     }
     if signed.revoked {
-        return Ok(VerifiedAgreement { signed: signed.clone(), agreement: None });
+        return Ok(None);
     }
     let agreement = match parse_agreement(&signed.text) {
         Ok(agreement) => agreement,
@@ -40,5 +31,5 @@ pub(super) fn verify(steward: &KnownSite, signed: &v1::SignedAgreement) -> Resul
     if agreement.name != signed.name || agreement.steward != signed.steward {
         return refuse(Code::InvalidArgument, "its text has another name or steward than its envelope".to_owned());
     }
-    Ok(VerifiedAgreement { signed: signed.clone(), agreement: Some(agreement) })
+    Ok(Some(agreement))
 }

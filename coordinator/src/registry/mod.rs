@@ -3,8 +3,10 @@
 
 mod agreement;
 mod announcement;
+mod compare;
 mod identity;
 mod liveness;
+mod members;
 mod places;
 mod service;
 mod snapshot;
@@ -14,6 +16,7 @@ pub(crate) mod tests;
 
 pub use identity::{caller, place_of_certificate};
 pub use liveness::watch_liveness;
+pub use members::Members;
 pub use places::{HEARTBEAT, KnownPlaces, KnownSite, Registration, Registry, SILENCE_MAX};
 pub use service::RegistryService;
 pub use snapshot::Snapshot;

@@ -2,13 +2,15 @@
 //! a new [`Snapshot`] under a higher version; whoever runs a query watches them go by.
 //!
 //! ```text
-//! unknown ── register ──► Up ── silent for 3 s ──► Down
+//! unknown ── register ──► Up ── silent for 3 s ──► Down ◄── kept from before a restart
 //!                         ▲                          │
 //!                         └── heartbeat, register ───┘
 //! ```
 //!
+//! What outlasts the coordinator is in `state`; [`Members`](super::Members) has it kept before the registry takes it in.
+//!
 //! INVARIANT(epochs_rise): no version of an agreement takes the place of a newer one, nor another text under the same
-//! epoch. A site that comes back with an older state is refused until it is repaired.
+//! epoch. A site that comes back with an older state, or without an agreement that is known, is refused until it is repaired.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,14 +20,18 @@ use dynamos_planner::catalog::{Availability, Catalog, FederatedTable, Site, Site
 use dynamos_planner::policy::AgreementSet;
 use dynamos_proto::ids::SiteId;
 use dynamos_proto::sign::PublicKey;
+use dynamos_proto::state::Row;
+use dynamos_proto::state::row::Row as Kind;
 use dynamos_proto::status::{Code, ServiceError};
 use dynamos_proto::v1;
 use tokio::sync::watch;
 
-use super::agreement::{VerifiedAgreement, verify};
+use super::agreement::verify;
 use super::announcement::read_site;
+use super::compare::{Offered, compare, rolled_back};
 use super::snapshot::Snapshot;
 use crate::clock::Clock;
+use crate::state::lasting;
 
 /// How often a site is asked to be heard.
 pub const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -33,6 +39,8 @@ pub const HEARTBEAT: Duration = Duration::from_secs(1);
 pub const SILENCE_MAX: Duration = Duration::from_secs(3);
 /// If the coordinator itself has not looked for longer than this, it was asleep, and the silence was its own.
 const SWEEP_GAP_MAX: Duration = Duration::from_secs(2);
+/// An announcement is on its way no longer than this; a site gives up waiting for the answer.
+const ON_ITS_WAY_MAX: Duration = Duration::from_secs(5);
 
 /// A place that may register.
 #[derive(Clone, Debug)]
@@ -70,10 +78,21 @@ pub struct Registry {
     published: watch::Sender<Snapshot>,
 }
 
-/// When each registered site was last heard, and when that was last looked at; uptimes.
+/// What is heard of sites; times are uptimes.
+#[derive(Default)]
 struct Hearing {
+    /// When each registered site was last heard.
     heard: BTreeMap<SiteId, Duration>,
+    /// When that was last looked at.
     swept: Duration,
+    /// When each steward last changed agreements on request.
+    changed: BTreeMap<SiteId, Duration>,
+    /// Sites whose last announcement may have been older than what is known.
+    doubtful: BTreeSet<SiteId>,
+    /// The lasting part of each place, as it is kept.
+    places: BTreeMap<SiteId, v1::Announcement>,
+    /// The organisations that are kept, and their keys.
+    organisations: BTreeMap<String, String>,
 }
 
 impl Registry {
@@ -90,7 +109,7 @@ impl Registry {
         let sites = BTreeMap::from([(SiteId::coordinator(), coordinator)]);
         let catalog = Arc::new(Catalog { version: 1, sites, federated: places.federated });
         let (published, _) = watch::channel(Snapshot { catalog, ..Snapshot::default() });
-        let hearing = Mutex::new(Hearing { heard: BTreeMap::new(), swept: clock.uptime() });
+        let hearing = Mutex::new(Hearing { swept: clock.uptime(), ..Hearing::default() });
         let known = places.sites.into_iter().map(|site| (site.site.clone(), site)).collect();
         Self { known, clock, hearing, published }
     }
@@ -105,49 +124,165 @@ impl Registry {
         self.published.subscribe()
     }
 
-    /// Takes in what a site announces about itself; gives the new catalog version. `caller` is who its certificate says
-    /// it is. The announcement replaces what the site announced before: agreements that are missing are no longer held.
+    /// Takes in what a site announces about itself, without keeping it for longer than this registry lives; gives the new
+    /// catalog version. `caller` is who its certificate says it is.
     pub fn register(&self, caller: &SiteId, announcement: &v1::Announcement) -> Result<u64, ServiceError> {
+        let offered = self.examine(caller, announcement)?;
+        self.put(&offered.rows());
+        Ok(self.admit(offered))
+    }
+
+    /// Reads an announcement and compares it with what is known; changes nothing.
+    pub(super) fn examine(&self, caller: &SiteId, announcement: &v1::Announcement) -> Result<Offered, ServiceError> {
         let known = self.known_caller(caller, &announcement.site)?;
         let site = read_site(known, announcement)?;
-        let verified = announcement.agreements.iter().map(|one| verify(known, one)).collect::<Result<Vec<_>, _>>()?;
+        let snapshot = self.snapshot();
+        let compared = compare(&snapshot, known, &announcement.agreements)?;
+        let mut older = compared.older;
+        let names: BTreeSet<&str> = announcement.agreements.iter().map(|one| one.name.as_str()).collect();
+        let missing = snapshot.signed.values().filter(|one| one.steward == caller.as_str());
+        older.extend(missing.filter(|one| !names.contains(one.name.as_str())).map(|one| rolled_back(one, None)));
+        let hearing = self.hearing();
+        let doubtful = !older.is_empty();
+        if let Some(error) = older.into_iter().next() {
+            // An announcement that left the site before a change of a moment ago is no sign of an older state.
+            let changed = hearing.changed.get(caller).map(|changed| self.clock.uptime().saturating_sub(*changed));
+            if changed.is_none_or(|since| since > ON_ITS_WAY_MAX) {
+                return Err(error);
+            }
+        }
+        let place = lasting(announcement);
+        let moved = hearing.places.get(caller) != Some(&place);
+        Ok(Offered { caller: caller.clone(), site, place, moved, agreements: compared.news, doubtful })
+    }
+
+    /// Takes for alive whoever has announced itself.
+    pub(super) fn admit(&self, offered: Offered) -> u64 {
+        let Offered { caller, site, doubtful, .. } = offered;
+        let mut hearing = self.hearing();
+        hearing.heard.insert(caller.clone(), self.clock.uptime());
+        if doubtful {
+            tracing::info!(site_id = %caller, "an announcement is older than what is known; the site is asked again");
+            hearing.doubtful.insert(caller.clone());
+        } else {
+            hearing.doubtful.remove(&caller);
+        }
+        tracing::info!(site_id = %caller, tables = site.tables.len(), "site registered");
+        let mut next = self.snapshot();
+        Arc::make_mut(&mut next.catalog).sites.insert(caller, site);
+        self.publish(next)
+    }
+
+    /// Takes in rows that are kept. Signatures are checked again: the steward's key may be another than when they were.
+    pub fn put(&self, rows: &[Row]) {
         let mut hearing = self.hearing();
         let mut next = self.snapshot();
-        verified.iter().try_for_each(|one| check_epoch(&next, one))?;
-        let agreements = Arc::make_mut(&mut next.agreements);
-        let held: Vec<String> = agreements.of(caller).map(|held| held.agreement.name.clone()).collect();
-        held.iter().for_each(|name| drop(agreements.remove(caller, name)));
-        put_all(&mut next, caller, verified);
-        Arc::make_mut(&mut next.catalog).sites.insert(caller.clone(), site);
-        hearing.heard.insert(caller.clone(), self.clock.uptime());
-        tracing::info!(site_id = %caller, tables = announcement.tables.len(), "site registered");
-        Ok(self.publish(next))
+        let mut changed = false;
+        for row in rows {
+            changed |= match &row.row {
+                Some(Kind::Agreement(signed)) => self.put_agreement(&mut next, signed),
+                Some(Kind::Place(place)) => self.put_place(&mut next, &mut hearing, place),
+                Some(Kind::Organisation(one)) => {
+                    hearing.organisations.insert(one.name.clone(), one.public_key.clone());
+                    false
+                }
+                Some(Kind::Done(_)) | None => false,
+            };
+        }
+        if changed {
+            self.publish(next);
+        }
+    }
+
+    /// The organisations that are kept, by name, with their keys.
+    pub(super) fn organisations(&self) -> BTreeMap<String, String> {
+        self.hearing().organisations.clone()
+    }
+
+    fn put_agreement(&self, next: &mut Snapshot, signed: &v1::SignedAgreement) -> bool {
+        let steward = SiteId::new(&signed.steward);
+        let key = (steward.clone(), signed.name.clone());
+        if next.signed.get(&key) == Some(signed) {
+            return false;
+        }
+        let verified = match self.known.get(&steward) {
+            Some(known) => verify(known, signed).map_err(|error| error.message),
+            None => Err("the steward is not configured".to_owned()),
+        };
+        let agreement = verified.unwrap_or_else(|reason| {
+            tracing::warn!(site_id = %steward, agreement = %signed.name, reason, "an agreement is kept but not in force");
+            None
+        });
+        let agreements: &mut AgreementSet = Arc::make_mut(&mut next.agreements);
+        match agreement {
+            Some(agreement) => agreements.insert(signed.epoch, agreement),
+            None => drop(agreements.remove(&steward, &signed.name)),
+        }
+        Arc::make_mut(&mut next.signed).insert(key, signed.clone());
+        true
+    }
+
+    /// A place that has not been heard is known, but down.
+    fn put_place(&self, next: &mut Snapshot, hearing: &mut Hearing, place: &v1::Announcement) -> bool {
+        let site = SiteId::new(&place.site);
+        hearing.places.insert(site.clone(), place.clone());
+        if hearing.heard.contains_key(&site) {
+            return false;
+        }
+        let read = match self.known.get(&site) {
+            Some(known) => read_site(known, place).map_err(|error| error.message),
+            None => Err("the place is not configured".to_owned()),
+        };
+        match read {
+            Ok(read) => {
+                let read = Site { availability: Availability::Down, ..read };
+                Arc::make_mut(&mut next.catalog).sites.insert(site, read);
+                true
+            }
+            Err(reason) => {
+                tracing::warn!(site_id = %site, reason, "a place that was known is left out");
+                false
+            }
+        }
     }
 
     /// Notes that a site is alive, and says whether it is registered here at all.
     pub fn heartbeat(&self, caller: &SiteId, site: &str) -> Result<Registration, ServiceError> {
         self.known_caller(caller, site)?;
         let mut hearing = self.hearing();
+        let doubtful = hearing.doubtful.contains(caller);
         let Some(heard) = hearing.heard.get_mut(caller) else { return Ok(Registration::Missing) };
         *heard = self.clock.uptime();
         if !self.published.borrow().is_up(caller) {
             tracing::info!(site_id = %caller, "site is back");
             self.set_availability(std::slice::from_ref(caller), Availability::Up);
         }
-        Ok(Registration::Held)
+        Ok(if doubtful { Registration::Missing } else { Registration::Held })
     }
 
-    /// Takes in agreements that a steward changed on somebody's request.
-    pub fn update_agreements(&self, steward: &SiteId, changed: &[v1::SignedAgreement]) -> Result<(), ServiceError> {
+    /// Checks agreements that a steward changed on somebody's request; gives those that are new here.
+    pub(super) fn changed(
+        &self,
+        steward: &SiteId,
+        changed: &[v1::SignedAgreement],
+    ) -> Result<Vec<v1::SignedAgreement>, ServiceError> {
         let known = self.known_caller(steward, steward.as_str())?;
-        let mut verified = changed.iter().map(|one| verify(known, one)).collect::<Result<Vec<_>, _>>()?;
-        let _hearing = self.hearing();
-        let mut next = self.snapshot();
         // The site may have announced an even newer version while this answer was on its way.
-        verified.retain(|one| next.epoch(steward, &one.signed.name).is_none_or(|known| known <= one.signed.epoch));
-        verified.iter().try_for_each(|one| check_epoch(&next, one))?;
-        put_all(&mut next, steward, verified);
-        self.publish(next);
+        let compared = compare(&self.snapshot(), known, changed)?;
+        self.hearing().changed.insert(steward.clone(), self.clock.uptime());
+        Ok(compared.news)
+    }
+
+    /// Takes in changed agreements without keeping them for longer than this registry lives.
+    #[cfg(test)]
+    pub(crate) fn update_agreements(
+        &self,
+        steward: &SiteId,
+        changed: &[v1::SignedAgreement],
+    ) -> Result<(), ServiceError> {
+        let news = self.changed(steward, changed)?;
+        let rows: Vec<Row> = news.into_iter().map(|one| Row { row: Some(Kind::Agreement(one)) }).collect();
+        self.put(&rows);
         Ok(())
     }
 
@@ -210,33 +345,7 @@ impl Registry {
 pub enum Registration {
     /// It has.
     Held,
-    /// It must register again; the coordinator has forgotten it.
+    /// It must register again: it has not since the coordinator started, or what it announced may be older than what is
+    /// known.
     Missing,
-}
-
-fn check_epoch(snapshot: &Snapshot, offered: &VerifiedAgreement) -> Result<(), ServiceError> {
-    let offered = &offered.signed;
-    let key = (SiteId::new(&offered.steward), offered.name.clone());
-    let Some(held) = snapshot.signed.get(&key) else { return Ok(()) };
-    let same = held.text == offered.text && held.revoked == offered.revoked;
-    let text = match offered.epoch.cmp(&held.epoch) {
-        std::cmp::Ordering::Greater => return Ok(()),
-        std::cmp::Ordering::Equal if same => return Ok(()),
-        std::cmp::Ordering::Equal => format!("epoch {} has two different texts", offered.epoch),
-        std::cmp::Ordering::Less => format!("epoch {} is offered but epoch {} is known", offered.epoch, held.epoch),
-    };
-    Err(ServiceError::new(Code::StaleBasis, format!("agreement `{}` of `{}`: {text}", offered.name, offered.steward))
-        .with_hint("restore the newest agreements at the site; epochs only rise"))
-}
-
-fn put_all(next: &mut Snapshot, steward: &SiteId, verified: Vec<VerifiedAgreement>) {
-    let agreements: &mut AgreementSet = Arc::make_mut(&mut next.agreements);
-    let signed = Arc::make_mut(&mut next.signed);
-    for one in verified {
-        match one.agreement {
-            Some(agreement) => agreements.insert(one.signed.epoch, agreement),
-            None => drop(agreements.remove(steward, &one.signed.name)),
-        }
-        signed.insert((steward.clone(), one.signed.name.clone()), one.signed);
-    }
 }

@@ -1,4 +1,4 @@
-//! The registry as sites call it: gRPC over mTLS. Finds out who calls and hands over to [`Registry`].
+//! The registry as sites call it: gRPC over mTLS. Finds out who calls and hands over to [`Members`].
 
 use std::sync::Arc;
 
@@ -7,17 +7,18 @@ use dynamos_proto::v1::registry_server::Registry as RegistryRpc;
 use tonic::{Request, Response, Status};
 
 use super::identity::caller;
-use super::places::{HEARTBEAT, Registration, Registry};
+use super::members::Members;
+use super::places::{HEARTBEAT, Registration};
 
-/// The gRPC face of a [`Registry`].
+/// The gRPC face of [`Members`].
 pub struct RegistryService {
-    registry: Arc<Registry>,
+    members: Arc<Members>,
 }
 
 impl RegistryService {
-    /// The service of this registry.
-    pub fn new(registry: Arc<Registry>) -> Self {
-        Self { registry }
+    /// The service of these members.
+    pub fn new(members: Arc<Members>) -> Self {
+        Self { members }
     }
 }
 
@@ -25,7 +26,7 @@ impl RegistryService {
 impl RegistryRpc for RegistryService {
     async fn register(&self, request: Request<v1::Announcement>) -> Result<Response<v1::RegisterReply>, Status> {
         let caller = caller(&request)?;
-        let catalog_version = self.registry.register(&caller, request.get_ref()).inspect_err(|error| {
+        let catalog_version = self.members.register(&caller, request.get_ref()).await.inspect_err(|error| {
             tracing::warn!(site_id = %caller, code = %error.code, reason = %error.message, "registration refused");
         })?;
         let heartbeat_ms = u32::try_from(HEARTBEAT.as_millis()).unwrap_or(u32::MAX);
@@ -34,7 +35,7 @@ impl RegistryRpc for RegistryService {
 
     async fn heartbeat(&self, request: Request<v1::HeartbeatRequest>) -> Result<Response<v1::HeartbeatReply>, Status> {
         let caller = caller(&request)?;
-        let registration = self.registry.heartbeat(&caller, &request.get_ref().site)?;
+        let registration = self.members.heartbeat(&caller, &request.get_ref().site)?;
         Ok(Response::new(v1::HeartbeatReply { register_again: registration == Registration::Missing }))
     }
 }

@@ -1,21 +1,27 @@
 //! Who may register with what, and how silence is noticed.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::ipc::writer::IpcWriteOptions;
 use arrow_flight::{IpcMessage, SchemaAsIpc};
+use async_trait::async_trait;
 use datafusion::common::ScalarValue;
 use dynamos_planner::catalog::{Availability, EntityScope, SiteKind, TableName};
 use dynamos_proto::ids::SiteId;
 use dynamos_proto::sign::{SigningKey, agreement_bytes};
+use dynamos_proto::state::command::Change;
+use dynamos_proto::state::{Command, Outcome, Row, row};
 use dynamos_proto::status::{Code, ServiceError};
 use dynamos_proto::v1;
 
+use super::members::Members;
 use super::place_of_certificate;
 use super::places::{KnownPlaces, KnownSite, Registration, Registry, SILENCE_MAX};
 use crate::clock::testing::ManualClock;
+use crate::consensus::Replication;
+use crate::state::{State, lasting};
 
 fn uva() -> SiteId {
     SiteId::new("uva")
@@ -44,6 +50,29 @@ fn registry() -> (Registry, Arc<ManualClock>) {
     ];
     let registry = Registry::new(KnownPlaces { sites, ..KnownPlaces::default() }, Arc::clone(&clock) as _);
     (registry, clock)
+}
+
+/// Members of whom nothing is kept, but in the same state machine as it would be.
+pub(crate) fn unreplicated(registry: &Arc<Registry>) -> Members {
+    Members::new(Arc::clone(registry), Arc::new(Unreplicated { registry: Arc::clone(registry), log: Mutex::default() }))
+}
+
+struct Unreplicated {
+    registry: Arc<Registry>,
+    log: Mutex<(u64, State)>,
+}
+
+#[async_trait]
+impl Replication for Unreplicated {
+    async fn replicate(&self, change: Change) -> Result<Outcome, ServiceError> {
+        let mut log = self.log.lock().unwrap();
+        log.0 += 1;
+        let (index, request) = (log.0, log.0.to_be_bytes().to_vec());
+        let applied = log.1.apply(index, Command { request, change: Some(change) });
+        let rows: Vec<_> = applied.effects.into_iter().filter_map(|(_, row)| row).collect();
+        self.registry.put(&rows);
+        Ok(applied.outcome)
+    }
 }
 
 pub(crate) fn agreement(name: &str, epoch: u64, seed: u8) -> v1::SignedAgreement {
@@ -151,7 +180,7 @@ fn refuses_claims_that_the_operator_did_not_make() {
 
 #[test]
 fn epochs_only_rise_also_over_a_revocation() {
-    let (registry, _) = registry();
+    let (registry, clock) = registry();
     registry.register(&uva(), &announcement()).unwrap();
     let older = v1::Announcement { agreements: vec![agreement("a", 2, 1)], ..announcement() };
     assert_eq!(registry.register(&uva(), &older).unwrap_err().code, Code::StaleBasis);
@@ -159,6 +188,7 @@ fn epochs_only_rise_also_over_a_revocation() {
     registry.update_agreements(&uva(), &[signed(revoked, 1)]).unwrap();
     assert!(registry.snapshot().agreements.get(&uva(), "a").is_none());
     assert!(registry.snapshot().original(&uva(), "a").is_none());
+    clock.advance(Duration::from_secs(6));
     assert_eq!(registry.register(&uva(), &announcement()).unwrap_err().code, Code::StaleBasis);
     for epoch in [5, 4] {
         registry.update_agreements(&uva(), &[agreement("a", epoch, 1)]).unwrap();
@@ -167,11 +197,57 @@ fn epochs_only_rise_also_over_a_revocation() {
 }
 
 #[test]
-fn a_site_that_no_longer_offers_an_agreement_no_longer_holds_it() {
+fn a_site_that_has_lost_an_agreement_is_refused_and_the_agreement_stays() {
     let (registry, _) = registry();
     registry.register(&uva(), &announcement()).unwrap();
-    registry.register(&uva(), &v1::Announcement { agreements: vec![], ..announcement() }).unwrap();
-    assert_eq!(registry.snapshot().agreements.all().count(), 0);
+    let error = registry.register(&uva(), &v1::Announcement { agreements: vec![], ..announcement() }).unwrap_err();
+    assert_eq!((error.code, error.message.contains("it is missing but epoch 3 is known")), (Code::StaleBasis, true));
+    assert_eq!(registry.snapshot().agreements.get(&uva(), "a").unwrap().epoch, 3);
+}
+
+#[test]
+fn an_announcement_from_before_a_change_undoes_nothing_and_is_asked_for_again() {
+    let (registry, clock) = registry();
+    registry.register(&uva(), &announcement()).unwrap();
+    registry.update_agreements(&uva(), &[agreement("a", 4, 1), agreement("b", 1, 1)]).unwrap();
+    registry.register(&uva(), &announcement()).unwrap();
+    let held = registry.snapshot().agreements;
+    assert_eq!((held.get(&uva(), "a").unwrap().epoch, held.get(&uva(), "b").unwrap().epoch), (4, 1));
+    assert_eq!(registry.heartbeat(&uva(), "uva"), Ok(Registration::Missing));
+    clock.advance(Duration::from_secs(6));
+    assert_eq!(registry.register(&uva(), &announcement()).unwrap_err().code, Code::StaleBasis);
+    let newest = vec![agreement("a", 4, 1), agreement("b", 1, 1)];
+    registry.register(&uva(), &v1::Announcement { agreements: newest, ..announcement() }).unwrap();
+    assert_eq!(registry.heartbeat(&uva(), "uva"), Ok(Registration::Held));
+}
+
+#[test]
+fn what_was_kept_is_known_again_but_its_places_are_down_until_they_are_heard() {
+    let (registry, _) = registry();
+    let kept = [row::Row::Agreement(agreement("a", 3, 1)), row::Row::Place(lasting(&announcement()))];
+    registry.put(&kept.map(|row| Row { row: Some(row) }));
+    let snapshot = registry.snapshot();
+    let table = snapshot.catalog.table(&uva(), &TableName::new("wages", "personen")).unwrap();
+    assert_eq!((table.schema.fields().len(), table.statistics.rows), (2, 0));
+    assert_eq!(snapshot.agreements.get(&uva(), "a").unwrap().epoch, 3);
+    assert!(snapshot.catalog.sites.contains_key(&uva()) && !snapshot.is_up(&uva()));
+    assert_eq!(registry.heartbeat(&uva(), "uva"), Ok(Registration::Missing));
+    let older = v1::Announcement { agreements: vec![agreement("a", 2, 1)], ..announcement() };
+    assert_eq!(registry.register(&uva(), &older).unwrap_err().code, Code::StaleBasis);
+    let newer = v1::Announcement { agreements: vec![agreement("a", 5, 1)], ..announcement() };
+    registry.register(&uva(), &newer).unwrap();
+    assert!(registry.snapshot().is_up(&uva()));
+    assert_eq!(registry.snapshot().agreements.get(&uva(), "a").unwrap().epoch, 5);
+}
+
+#[test]
+fn what_was_kept_under_another_key_is_not_in_force_until_the_steward_signs_it_anew() {
+    let (registry, _) = registry();
+    registry.put(&[Row { row: Some(row::Row::Agreement(agreement("a", 3, 2))) }]);
+    assert!(registry.snapshot().agreements.get(&uva(), "a").is_none());
+    assert_eq!(registry.snapshot().epoch(&uva(), "a"), Some(3));
+    registry.register(&uva(), &announcement()).unwrap();
+    assert_eq!(registry.snapshot().original(&uva(), "a"), Some(&agreement("a", 3, 1)));
 }
 
 #[test]

@@ -1,10 +1,13 @@
-//! A running coordinator: both ports, the loop that looks for silent sites, and the orderly end of all of it.
+//! A running coordinator: both ports, the loop that looks for silent sites, the owner of the replicated state, and the
+//! orderly end of all of it.
 //!
 //! ```text
 //! listen        Flight SQL, TLS; a client certificate is checked if one is shown, users are known by their tokens
 //! sites_listen  registry, mTLS; sites are known by their certificates
 //! ```
 
+use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,18 +18,20 @@ use dynamos_proto::sign::{SignError, SigningKey};
 use dynamos_proto::v1::registry_server::RegistryServer;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::{Router, TcpIncoming};
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
+use crate::background::blocking;
 use crate::clock::{Clock, SystemClock};
 use crate::config::CoordinatorConfig;
+use crate::consensus::{self, Alone, ConsensusError, Group, Owner, Replica};
 use crate::decision::{DecisionError, DecisionLog};
 use crate::dispatch::{Channels, GrpcConnector, MutualTls, RootExecutor};
 use crate::frontend;
 use crate::query::{EngineParts, FederationPlanner, Links, PlannerDoor, QueryEngine};
-use crate::registry::{KnownPlaces, KnownSite, Registry, RegistryService, watch_liveness};
+use crate::registry::{KnownPlaces, KnownSite, Members, Registry, RegistryService, watch_liveness};
 
 /// A peer that does not finish its TLS handshake within this time is dropped.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
@@ -34,6 +39,8 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// HTTP/2 flow control: enough for 1 Gbit/s over 30 ms, bytes.
 const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+/// The file of the replicated state, in `state_dir`.
+const STATE_FILE: &str = "federation.redb";
 /// The largest announcement that is read, bytes; federations have sites with thousands of tables.
 const ANNOUNCEMENT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -77,6 +84,12 @@ pub enum CoordinatorError {
     /// The decision log cannot be opened.
     #[error(transparent)]
     Decisions(#[from] DecisionError),
+    /// The replicated state cannot be opened.
+    #[error(transparent)]
+    State(#[from] ConsensusError),
+    /// The replicated state takes no changes.
+    #[error("the replicated state takes no changes: {0}")]
+    Change(String),
     /// The shipped purposes are not a hierarchy.
     #[error("the hierarchy of purposes is broken")]
     Purposes(#[from] HierarchyError),
@@ -92,6 +105,9 @@ pub struct RunningCoordinator {
     registry: Arc<Registry>,
     engine: Arc<QueryEngine>,
     tasks: JoinSet<()>,
+    replica: Replica,
+    /// The thread that owns the replicated state.
+    state: JoinSet<Result<(), ConsensusError>>,
     pub(super) shutdown: CancellationToken,
 }
 
@@ -122,6 +138,10 @@ impl RunningCoordinator {
             biased;
             () = self.shutdown.cancelled() => {}
             _ = self.tasks.join_next() => tracing::error!("a server stopped; the coordinator shuts down"),
+            ended = self.state.join_next() => {
+                told(ended);
+                tracing::error!("the replicated state stopped; the coordinator shuts down");
+            }
         }
         self.shutdown.cancel();
         let rest = async { while self.tasks.join_next().await.is_some() {} };
@@ -130,6 +150,22 @@ impl RunningCoordinator {
             self.tasks.shutdown().await;
         }
         self.engine.drain().await;
+        self.replica.stop().await;
+        while let Some(ended) = self.state.join_next().await {
+            told(Some(ended));
+        }
+    }
+}
+
+/// Tells how the thread of the replicated state ended, if that was not in order.
+fn told(ended: Option<Result<Result<(), ConsensusError>, JoinError>>) {
+    match ended {
+        Some(Ok(Err(error))) => {
+            let cause = error.source().map(ToString::to_string).unwrap_or_default();
+            tracing::error!(%error, cause, "the replicated state failed");
+        }
+        Some(Err(error)) => tracing::error!(%error, "the thread of the replicated state failed"),
+        Some(Ok(Ok(()))) | None => {}
     }
 }
 
@@ -164,10 +200,16 @@ pub async fn start_with_planner(
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let registry = Arc::new(Registry::new(known_places(config), Arc::clone(&clock)));
+    let (replica, owner) = replicated(config, Arc::clone(&registry)).await?;
+    let mut state = JoinSet::new();
+    state.spawn_blocking(move || owner.run());
+    let members = Arc::new(Members::new(Arc::clone(&registry), Arc::new(replica.clone())));
+    members.organisations(organisations(config)).await.map_err(|error| CoordinatorError::Change(error.to_string()))?;
     // The key of seals is derived inside the door, so the same secret may serve for both.
     let seal = frontend::SigningKey::from_secret(&seed).map_err(|error| CoordinatorError::Door(error.to_string()))?;
     let parts = EngineParts {
         registry: Arc::clone(&registry),
+        members: Arc::clone(&members),
         channels: Channels::new(root, Box::new(GrpcConnector::new(tls.clone()))),
         planner,
         decisions: DecisionLog::open(&config.state_dir)?,
@@ -181,16 +223,28 @@ pub async fn start_with_planner(
 
     let door = frontend::service(Arc::clone(&engine) as Arc<dyn frontend::Engine>, &seal);
     let for_clients = server(&tls, ClientCertificate::Optional)?.add_service(door);
-    let announcements = RegistryServer::new(RegistryService::new(Arc::clone(&registry)))
-        .max_decoding_message_size(ANNOUNCEMENT_BYTES_MAX);
+    let announcements =
+        RegistryServer::new(RegistryService::new(members)).max_decoding_message_size(ANNOUNCEMENT_BYTES_MAX);
     let for_sites = server(&tls, ClientCertificate::Required)?.add_service(announcements);
 
     let mut tasks = JoinSet::new();
     tasks.spawn(serve("clients", for_clients, clients.0, shutdown.clone()));
     tasks.spawn(serve("sites", for_sites, sites.0, shutdown.clone()));
     tasks.spawn(watch_liveness(Arc::clone(&registry), shutdown.clone()));
+    tasks.spawn(replica.clone().tick(shutdown.clone()));
     tracing::info!(name = %config.coordinator.name, clients = %clients_at, sites = %sites_at, "coordinator serves");
-    Ok(RunningCoordinator { clients: clients_at, sites: sites_at, registry, engine, tasks, shutdown })
+    Ok(RunningCoordinator { clients: clients_at, sites: sites_at, registry, engine, tasks, replica, state, shutdown })
+}
+
+/// Opens the replicated state; the registry then knows what is in it.
+async fn replicated(config: &CoordinatorConfig, registry: Arc<Registry>) -> Result<(Replica, Owner), CoordinatorError> {
+    let path = config.state_dir.join(STATE_FILE);
+    let open = move || consensus::open(&path, &Group::alone(), Box::new(Alone), registry);
+    Ok(blocking(open).await.unwrap_or(Err(ConsensusError::Stopped))?)
+}
+
+fn organisations(config: &CoordinatorConfig) -> BTreeMap<String, String> {
+    config.issuers().iter().map(|(name, key)| (name.clone(), key.to_text())).collect()
 }
 
 /// Whether a peer must show a certificate.

@@ -213,6 +213,16 @@ impl Admission {
         graph.at(&self.place).any(|part| part.id == point.fragment || part.partial_of == Some(point.id))
     }
 
+    /// Whether this place's agreements allow a graph. Nothing is said of who sent it.
+    pub(crate) fn allows(
+        &self,
+        graph: &FragmentGraph,
+        requester: Option<&Requester>,
+        context: &PermitContext<'_>,
+    ) -> bool {
+        self.check_epochs(graph, context.agreements).is_ok() && self.check_edges(graph, requester, context).is_ok()
+    }
+
     fn check_edges(
         &self,
         graph: &FragmentGraph,

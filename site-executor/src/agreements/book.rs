@@ -25,16 +25,16 @@ const STEWARD_ROLE: &str = "steward";
 /// a steward's own version is on disk before anybody is told of it, another steward's before anything is done under it.
 #[derive(Debug)]
 pub(crate) struct AgreementBook {
-    place: SiteId,
-    key: Option<SigningKey>,
-    peers: BTreeMap<SiteId, PublicKey>,
+    pub(super) place: SiteId,
+    pub(super) key: Option<SigningKey>,
+    pub(super) peers: BTreeMap<SiteId, PublicKey>,
     path: PathBuf,
-    own: BTreeMap<String, Record>,
+    pub(super) own: BTreeMap<String, Record>,
     /// Newest version seen of each agreement of another steward, revoked ones included.
-    seen: BTreeMap<(SiteId, String), ForeignRecord>,
-    seen_path: PathBuf,
+    pub(super) seen: BTreeMap<(SiteId, String), ForeignRecord>,
+    pub(super) seen_path: PathBuf,
     /// Shared with queries that run under it; replaced at a change.
-    held: Arc<AgreementSet>,
+    pub(super) held: Arc<AgreementSet>,
 }
 
 impl AgreementBook {
@@ -112,57 +112,6 @@ impl AgreementBook {
         self.commit(record)
     }
 
-    /// Takes in agreements of other stewards that came with a permit. Nothing is taken if one of them is wrong.
-    pub(crate) fn learn(&mut self, signed: &[SignedAgreement]) -> Result<(), ServiceError> {
-        let refused = |text: String| ServiceError::new(Code::SiteRefused, text);
-        let mut verified = Vec::new();
-        for one in signed {
-            let steward = SiteId::new(&one.steward);
-            if steward == self.place {
-                continue;
-            }
-            let key = self.peers.get(&steward);
-            let key =
-                key.ok_or_else(|| refused(format!("no key of steward `{steward}` is known at `{}`", self.place)))?;
-            key.verify(&agreement_bytes(one), &one.signature)
-                .map_err(|_| refused(format!("agreement `{}` is not signed by `{steward}`", one.name)))?;
-            let agreement = parse(&one.text)
-                .filter(|agreement| agreement.name == one.name && agreement.steward == one.steward)
-                .ok_or_else(|| refused(format!("agreement `{}` of `{steward}` is not what it says", one.name)))?;
-            verified.push((steward, one, agreement));
-        }
-        let mut held = AgreementSet::clone(&self.held);
-        let mut seen = self.seen.clone();
-        for (steward, one, agreement) in verified {
-            let key = (steward.clone(), one.name.clone());
-            if one.epoch <= seen.get(&key).map_or(0, |newest| newest.record.epoch) {
-                continue;
-            }
-            held.remove(&steward, &one.name);
-            if !one.revoked {
-                held.insert(one.epoch, agreement);
-            }
-            let record = Record {
-                name: one.name.clone(),
-                epoch: one.epoch,
-                text: one.text.clone(),
-                revoked: one.revoked,
-                from_file: None,
-            };
-            seen.insert(key, ForeignRecord { steward, record });
-        }
-        if seen == self.seen {
-            return Ok(());
-        }
-        files::write(&self.seen_path, seen.values()).map_err(|error| {
-            tracing::error!(%error, "agreements of other stewards cannot be stored");
-            ServiceError::new(Code::Internal, format!("`{}` cannot store the agreements of the permit", self.place))
-        })?;
-        self.seen = seen;
-        self.held = Arc::new(held);
-        Ok(())
-    }
-
     fn read_folder(&mut self, folder: &Path) -> Result<(), SiteError> {
         let unusable = |source| SiteError::File { what: "agreements folder", path: folder.to_owned(), source };
         let entries = std::fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(unusable)?;
@@ -227,7 +176,7 @@ impl AgreementBook {
         self.held = Arc::new(held);
     }
 
-    fn commit(&mut self, record: Record) -> Result<SignedAgreement, ServiceError> {
+    pub(super) fn commit(&mut self, record: Record) -> Result<SignedAgreement, ServiceError> {
         let internal = |text: &str| ServiceError::new(Code::Internal, text.to_owned());
         let agreement = parse(&record.text).ok_or_else(|| internal("the agreement's canonical text cannot be read"))?;
         let signed = self.sign(&record).ok_or_else(|| internal("this place has no key to sign agreements with"))?;
@@ -295,7 +244,7 @@ impl AgreementBook {
     }
 }
 
-fn parse(text: &str) -> Option<Agreement> {
+pub(super) fn parse(text: &str) -> Option<Agreement> {
     match parse_statement(text) {
         Ok(DynamosStatement::CreateAgreement(agreement)) => Some(agreement),
         Ok(_) | Err(_) => None,

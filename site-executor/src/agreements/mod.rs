@@ -3,5 +3,6 @@
 
 mod book;
 mod files;
+mod signed;
 
 pub(crate) use book::AgreementBook;

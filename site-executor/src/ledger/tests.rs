@@ -38,7 +38,7 @@ async fn submit(place: &Executor, permit: v1::Permit) -> Result<(), Code> {
 
 /// Lets the coordinator say that nobody has begun.
 async fn withdraw(place: &Executor, query: &str) {
-    place.cancel(&v1::CancelRequest { query_id: query.into(), not_begun: true }).await;
+    place.cancel(&v1::CancelRequest { query_id: query.into(), not_begun: true, attempt: 0 }).await;
 }
 
 /// uva again, over its files.

@@ -1,6 +1,7 @@
 //! A query that a place has accepted: everything that its fragments share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow::datatypes::SchemaRef;
@@ -8,7 +9,7 @@ use datafusion::common::Result;
 use datafusion::execution::SessionState;
 use dynamos_planner::fragment::{Fragment, FragmentGraph, ReleasePoint};
 use dynamos_planner::policy::{
-    AgreementSet, MinimumScope, ReleaseConditions, ReleasePlan, conditions, largest_minimum,
+    AgreementSet, EdgeVerdict, MinimumScope, ReleaseConditions, ReleasePlan, Requester, conditions, largest_minimum,
 };
 use dynamos_proto::ids::{FragmentId, SiteId};
 use dynamos_proto::sign::HashKey;
@@ -18,6 +19,8 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::halt::{Halt, Term};
+use crate::admission::Admitted;
 use crate::ledger::Charge;
 use crate::spill::SpillFolder;
 
@@ -26,8 +29,14 @@ use crate::spill::SpillFolder;
 pub(crate) struct Query {
     pub(crate) graph: FragmentGraph,
     pub(crate) hash: Vec<u8>,
-    /// The agreements as they were when the query was accepted; a change that matters cancels it.
+    /// Who asks; unknown where no token came with the permit.
+    pub(crate) requester: Option<Requester>,
+    /// The clauses beside every edge that carries something of this place.
+    pub(crate) edges: Vec<EdgeVerdict>,
+    /// The agreements as they were when the query was accepted. A change that matters halts it.
     pub(crate) agreements: Arc<AgreementSet>,
+    /// Until when its data may be here.
+    pub(crate) halt: Halt,
     /// Functions, memory pool and spill folder of this query.
     pub(crate) state: SessionState,
     /// Under which this place hashes entities in this query; nobody else ever has it.
@@ -41,6 +50,8 @@ pub(crate) struct Query {
     progress: Arc<Progress>,
     /// Set once the permit is recorded; before that no row is given. Holds what it was charged.
     recorded: OnceLock<Option<Charge>>,
+    /// Whether the stewards whose data come here have been asked for leases.
+    asked: AtomicBool,
 }
 
 /// How far the fragments of a query are; outlives the query so that it can be reported.
@@ -60,12 +71,12 @@ impl Query {
     /// The query with the output schemas of this place's fragments worked out.
     pub(crate) fn new(
         place: &SiteId,
-        graph: FragmentGraph,
-        hash: Vec<u8>,
+        admitted: Admitted,
         agreements: Arc<AgreementSet>,
         (state, spill): (SessionState, SpillFolder),
         deadline: Instant,
     ) -> Result<Self> {
+        let Admitted { graph, requester, edges, hash } = admitted;
         let mut outputs = BTreeMap::new();
         let mut stages = BTreeMap::new();
         for fragment in graph.at(place) {
@@ -75,11 +86,19 @@ impl Query {
         let progress = Arc::new(Progress(Mutex::new(stages)));
         let (stop, accepted) = (CancellationToken::new(), Instant::now());
         let entity_key = draw_key()?;
-        let recorded = OnceLock::new();
+        let (recorded, asked) = (OnceLock::new(), AtomicBool::new(false));
+        let lenders = lenders(&graph, place).into_iter().map(|steward| {
+            let after = unreachable(&steward, place);
+            (steward, Term { until: None, after })
+        });
+        let halt = Halt::new(lenders.collect());
         Ok(Self {
             graph,
             hash,
+            requester,
+            edges,
             agreements,
+            halt,
             state,
             entity_key,
             stop,
@@ -89,7 +108,13 @@ impl Query {
             outputs,
             progress,
             recorded,
+            asked,
         })
+    }
+
+    /// Whether this is the first time that somebody is about to ask for its leases.
+    pub(crate) fn ask_once(&self) -> bool {
+        !self.asked.swap(true, Ordering::AcqRel)
     }
 
     /// Its permit is on the disk, for this charge: from now on its rows are given.
@@ -195,6 +220,38 @@ impl Progress {
         });
         finished.collect()
     }
+}
+
+/// The stewards whose data, or what was made of them, come to a place in this query: those that run something, directly or
+/// not, for a fragment of the place.
+pub(crate) fn lenders(graph: &FragmentGraph, place: &SiteId) -> BTreeSet<SiteId> {
+    let comes_here = |fragment: &Fragment| {
+        let mut seen = BTreeSet::new();
+        let mut next = fragment.consumer;
+        // A graph that goes in circles was refused, but this must end all the same.
+        while let Some(reader) = next.filter(|id| seen.insert(*id)).and_then(|id| graph.fragment(id)) {
+            if reader.place == *place {
+                return true;
+            }
+            next = reader.consumer;
+        }
+        false
+    };
+    let others = graph.fragments.iter().filter(|fragment| fragment.place != *place);
+    let stewards = others.filter(|fragment| graph.governing.contains_key(&fragment.place));
+    stewards.filter(|fragment| comes_here(fragment)).map(|fragment| fragment.place.clone()).collect()
+}
+
+/// What a query ends with when a steward's site no longer lets its data be at `place`.
+pub(crate) fn unreachable(steward: &SiteId, place: &SiteId) -> ServiceError {
+    let text = format!("site `{steward}` does not answer, so its data may not stay at `{place}`");
+    ServiceError::new(Code::SiteUnavailable, text).with_hint("run the query again when the site is back")
+}
+
+/// What a query ends with when an agreement that it rests on comes to its end.
+pub(crate) fn ended(steward: &SiteId, agreement: &str) -> ServiceError {
+    let text = format!("agreement `{agreement}` of `{steward}` came to its end while the query ran");
+    ServiceError::new(Code::StaleBasis, text).with_hint("run the query again")
 }
 
 fn draw_key() -> Result<HashKey> {

@@ -5,14 +5,18 @@
 //!  accepted ── fetched ──► Running ──► Finished (report)
 //!      └────── cancelled, expired ────────┘
 //! ```
+//!
+//! A query that is halted, because an agreement of it is over or a lease ran out, gives nothing more from that instant on.
 
 mod accepted;
+mod halt;
 mod plan;
 mod registry;
 mod run;
 mod whose;
 mod yielding;
 
-pub(crate) use accepted::Query;
+pub(crate) use accepted::{Query, ended, lenders, unreachable};
+pub(crate) use halt::Term;
 pub(crate) use registry::QueryRegistry;
 pub(crate) use run::{FragmentStream, start};

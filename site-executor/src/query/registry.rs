@@ -1,9 +1,9 @@
 //! The queries of a place: running ones, and the reports of those that have ended.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use dynamos_proto::ids::{QueryId, SiteId};
+use dynamos_proto::ids::QueryId;
 use dynamos_proto::status::{Code, ServiceError};
 use dynamos_proto::v1::FragmentReport;
 use tokio::time::Instant;
@@ -23,7 +23,18 @@ pub(crate) struct QueryRegistry {
 #[derive(Debug, Default)]
 struct Queries {
     running: BTreeMap<QueryId, Arc<Query>>,
-    ended: VecDeque<(QueryId, Arc<Progress>)>,
+    /// Every attempt of which something is left here: ended ones, too, whose last rows still wait for their reader.
+    alive: Vec<Weak<Query>>,
+    ended: VecDeque<Ended>,
+}
+
+/// What is kept of a query that has ended.
+#[derive(Debug)]
+struct Ended {
+    id: QueryId,
+    progress: Arc<Progress>,
+    /// Why, if it was halted.
+    halted: Option<ServiceError>,
 }
 
 impl QueryRegistry {
@@ -46,6 +57,8 @@ impl QueryRegistry {
         if unfinished + query.unfinished() > self.fragments_max {
             return Err(ServiceError::new(Code::ResourceExhausted, "the site is busy, try again later"));
         }
+        queries.alive.retain(|query| query.strong_count() > 0);
+        queries.alive.push(Arc::downgrade(&query));
         queries.running.insert(id, query);
         Ok(())
     }
@@ -55,30 +68,48 @@ impl QueryRegistry {
         self.lock().running.get(id).filter(|query| query.is_recorded()).cloned()
     }
 
-    /// Ends a query of which nothing has begun here, and gives it; else it stays as it is.
-    pub(crate) fn withdraw(&self, id: &QueryId) -> Option<Arc<Query>> {
+    /// Ends a query of which nothing has begun here, if it is in this attempt or an earlier one, and gives it; else it stays
+    /// as it is.
+    pub(crate) fn withdraw(&self, id: &QueryId, attempt: u32) -> Option<Arc<Query>> {
         let mut queries = self.lock();
-        let query = queries.running.get(id).filter(|query| query.withdraw()).cloned()?;
+        let query = queries.upto(id, attempt).filter(|query| query.withdraw())?;
         queries.end(&query);
         Some(query)
     }
 
-    /// Ends a query and everything that runs for it; nothing if it is not running.
-    pub(crate) fn cancel(&self, id: &QueryId) {
+    /// Ends a query in this attempt or an earlier one, and everything that runs for it; nothing if it is not running.
+    pub(crate) fn cancel(&self, id: &QueryId, attempt: u32) {
         let mut queries = self.lock();
-        if let Some(query) = queries.running.get(id).cloned() {
+        if let Some(query) = queries.upto(id, attempt) {
             queries.end(&query);
         }
     }
 
-    /// Ends the queries that rest on an agreement which has changed.
-    pub(crate) fn cancel_resting_on(&self, steward: &SiteId, agreement: &str) {
-        self.end_where(|query| query.rests_on(steward, agreement));
+    /// Every attempt of which something is left here.
+    pub(crate) fn alive(&self) -> Vec<Arc<Query>> {
+        self.lock().alive.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Ends the queries whose time is over, fetched or not.
+    /// The attempt of a query that has this graph, if something of it is left here.
+    pub(crate) fn find(&self, id: &QueryId, hash: &[u8]) -> Option<Arc<Query>> {
+        let wanted = |query: &Arc<Query>| query.graph.query == *id && query.hash == hash && query.is_recorded();
+        self.lock().alive.iter().filter_map(Weak::upgrade).find(wanted)
+    }
+
+    /// Why a query was halted that is no longer running, if it was.
+    pub(crate) fn halted(&self, id: &QueryId) -> Option<ServiceError> {
+        self.lock().ended.iter().rev().find(|ended| ended.id == *id)?.halted.clone()
+    }
+
+    /// Halts a query and ends everything that runs for it.
+    pub(crate) fn halt(&self, query: &Arc<Query>, reason: ServiceError) {
+        query.halt.halt(reason);
+        self.lock().end(query);
+    }
+
+    /// Ends the queries whose time is over and those that are halted, fetched or not.
     pub(crate) fn sweep(&self, now: Instant) {
-        self.end_where(|query| query.deadline <= now);
+        self.end_where(|query| query.deadline <= now || query.halt.reason(now).is_some());
     }
 
     /// Ends every query.
@@ -103,7 +134,7 @@ impl QueryRegistry {
         let queries = self.lock();
         let running = queries.running.get(id).map(|query| query.progress());
         let ended =
-            || queries.ended.iter().rev().find(|(ended, _)| ended == id).map(|(_, progress)| Arc::clone(progress));
+            || queries.ended.iter().rev().find(|ended| ended.id == *id).map(|ended| Arc::clone(&ended.progress));
         running.or_else(ended).map(|progress| progress.reports()).unwrap_or_default()
     }
 
@@ -121,12 +152,17 @@ impl QueryRegistry {
 }
 
 impl Queries {
+    fn upto(&self, id: &QueryId, attempt: u32) -> Option<Arc<Query>> {
+        self.running.get(id).filter(|query| query.graph.attempt <= attempt).cloned()
+    }
+
     fn end(&mut self, query: &Arc<Query>) {
         query.stop.cancel();
         let id = &query.graph.query;
         if self.running.get(id).is_some_and(|running| Arc::ptr_eq(running, query)) {
             self.running.remove(id);
-            self.ended.push_back((id.clone(), query.progress()));
+            let halted = query.halt.reason(Instant::now());
+            self.ended.push_back(Ended { id: id.clone(), progress: query.progress(), halted });
             if self.ended.len() > ENDED_MAX {
                 self.ended.pop_front();
             }

@@ -1,6 +1,8 @@
 //! Running one fragment on the engine's threads, and its output as a stream. The stream ends well only if the fragment
-//! did: a task that was dropped or failed is an error to its reader, never a shorter result.
+//! did: a task that was dropped or failed is an error to its reader, never a shorter result. Of a halted query the stream
+//! gives the reason, and nothing of what was still waiting in it.
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -12,13 +14,15 @@ use datafusion::physical_plan::execute_stream;
 use dynamos_proto::ids::FragmentId;
 use dynamos_proto::status::{Code, ServiceError};
 use dynamos_proto::v1::FragmentReport;
-use futures::{Stream, StreamExt};
+use futures::future::BoxFuture;
+use futures::{FutureExt, Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{Instrument, info_span};
 
 use super::accepted::Query;
+use super::halt::Activity;
 use super::plan::FragmentPlanner;
 use crate::fault;
 use crate::guard::Guard;
@@ -29,12 +33,24 @@ use crate::place::Place;
 const WAITING_BATCHES: usize = 2;
 
 /// The output of a running fragment. Dropping it ends the fragment.
-#[derive(Debug)]
 pub(crate) struct FragmentStream {
+    id: FragmentId,
     schema: SchemaRef,
     batches: mpsc::Receiver<RecordBatch>,
     outcome: Arc<Outcome>,
-    _task: JoinSet<()>,
+    query: Arc<Query>,
+    halted: BoxFuture<'static, ServiceError>,
+    /// Its reader may have a batch in hand; none after the end.
+    reading: Option<Activity>,
+    /// When the last batch was handed on.
+    gave: Option<Instant>,
+    task: JoinSet<()>,
+}
+
+impl fmt::Debug for FragmentStream {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "FragmentStream({})", self.query.graph.query)
+    }
 }
 
 /// How a fragment ended; empty while it runs, and for good if its task was lost.
@@ -42,6 +58,7 @@ type Outcome = Mutex<Option<Result<(), ServiceError>>>;
 
 /// Starts a fragment of this place. Fails if it was started before.
 pub(crate) fn start(place: &Arc<Place>, query: &Arc<Query>, id: FragmentId) -> Result<FragmentStream, ServiceError> {
+    let (reading, running) = (query.halt.enter()?, query.halt.enter()?);
     query.begin(id)?;
     let schema = query.output(id).cloned();
     let schema = schema.ok_or_else(|| ServiceError::new(Code::Internal, format!("fragment {id} has no columns")))?;
@@ -61,14 +78,35 @@ pub(crate) fn start(place: &Arc<Place>, query: &Arc<Query>, id: FragmentId) -> R
         *shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
         // Only now: the reader looks for the outcome when no further batch can come.
         drop(sender);
+        drop(running);
     };
     let task = place.cpu.start(work.instrument(span));
-    Ok(FragmentStream { schema, batches, outcome, _task: task })
+    let awaited = Arc::clone(query);
+    let halted = async move { awaited.halt.over().await }.boxed();
+    let query = Arc::clone(query);
+    Ok(FragmentStream { id, schema, batches, outcome, query, halted, reading: Some(reading), gave: None, task })
 }
 
 impl FragmentStream {
     pub(crate) fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    /// The reason of a halted query, if this is one: at this instant, or because it was told since the last look.
+    fn halted(&mut self, context: &mut Context<'_>) -> Option<ServiceError> {
+        let told = match self.halted.poll_unpin(context) {
+            Poll::Ready(reason) => Some(reason),
+            Poll::Pending => None,
+        };
+        told.or_else(|| self.query.halt.reason(Instant::now()))
+    }
+
+    /// Drops what waits, and the fragment.
+    fn close(&mut self) {
+        self.reading = None;
+        self.batches.close();
+        while self.batches.try_recv().is_ok() {}
+        self.task.abort_all();
     }
 }
 
@@ -76,17 +114,37 @@ impl Stream for FragmentStream {
     type Item = Result<RecordBatch, ServiceError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.reading.is_none() {
+            return Poll::Ready(None);
+        }
+        if let Some(reason) = self.halted(context) {
+            self.close();
+            return Poll::Ready(Some(Err(reason)));
+        }
         let Poll::Ready(next) = self.batches.poll_recv(context) else { return Poll::Pending };
         if let Some(batch) = next {
+            self.gave = Some(Instant::now());
             return Poll::Ready(Some(Ok(batch)));
         }
-        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
         let lost = || ServiceError::new(Code::Internal, "a part of the query ended without a result");
-        match outcome.replace(Ok(())) {
+        self.reading = None;
+        match outcome {
             Some(Ok(())) => Poll::Ready(None),
             Some(Err(error)) => Poll::Ready(Some(Err(error))),
             None => Poll::Ready(Some(Err(lost()))),
         }
+    }
+}
+
+impl Drop for FragmentStream {
+    /// Of a halted query the log says when the last batch went on, whoever ended the stream.
+    fn drop(&mut self) {
+        let now = Instant::now();
+        let Some(reason) = self.query.halt.reason(now) else { return };
+        let last_us_ago = self.gave.map(|gave| u64::try_from((now - gave).as_micros()).unwrap_or(u64::MAX));
+        let (query_id, fragment_id) = (&self.query.graph.query, &self.id);
+        tracing::info!(%query_id, %fragment_id, code = %reason.code, last_us_ago, "rows stopped");
     }
 }
 
@@ -104,6 +162,7 @@ impl Run {
         let Self { place, query, id, schema, mut report } = self;
         let ended = tokio::select! {
             biased;
+            reason = query.halt.over() => Err(reason),
             () = query.stop.cancelled() => {
                 Err(ServiceError::new(Code::Cancelled, format!("query `{}` was cancelled", query.graph.query)))
             }
@@ -128,7 +187,9 @@ async fn produce(
 ) -> Result<(), ServiceError> {
     let fragment = query.graph.fragment(id);
     let fragment = fragment.ok_or_else(|| ServiceError::new(Code::Internal, format!("no fragment {id}")))?;
-    let planned = FragmentPlanner { place, query, fragment }.physical().await;
+    let planner = FragmentPlanner { place, query, fragment };
+    let (leases, planned) = tokio::join!(place.leases.hold(query), planner.physical());
+    leases?;
     report.planned = Some(Instant::now());
     let plan = planned.map_err(|error| {
         log(query, id, &error);
@@ -223,6 +284,9 @@ impl Drop for ReportAtEnd {
         if std::thread::panicking() {
             let lost = ServiceError::new(Code::Internal, "a part of the query ended without a result");
             self.error.get_or_insert(lost);
+        }
+        if self.error.is_none() && matches!(self.given, Extent::Part) {
+            self.error = self.query.halt.reason(Instant::now());
         }
         let code = self.error.as_ref().map(|error| error.code.as_str()).unwrap_or_default();
         let (query_id, fragment_id, given) = (&self.query.graph.query, &self.id, self.given);

@@ -128,6 +128,6 @@ async fn revoking_an_agreement_ends_the_queries_that_rest_on_it() {
     assert_eq!(uva.running(), 1);
     assert_eq!(change(uva, "REVOKE AGREEMENT a ON SITE uva").await, Ok((2, true)));
     assert_eq!(uva.running(), 0);
-    assert_eq!(federation.rows(&graph).await.unwrap_err().code, Code::SiteUnavailable);
+    assert_eq!(federation.rows(&graph).await.unwrap_err().code, Code::StaleBasis);
     assert_eq!(uva.submit(federation.permit(&graph)).await.unwrap_err().code, Code::StaleBasis);
 }

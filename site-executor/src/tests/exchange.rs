@@ -36,7 +36,7 @@ fn union_at_coordinator(federation: &Federation, query: &str) -> FragmentGraph {
 }
 
 /// A connection to `peer` with the certificate of `caller`.
-pub(super) fn channel(federation: &Federation, caller: &str, peer: &str) -> tonic::transport::Channel {
+pub(crate) fn channel(federation: &Federation, caller: &str, peer: &str) -> tonic::transport::Channel {
     let kind = if caller == "coordinator" { PlaceKind::Coordinator } else { PlaceKind::Provider };
     let tls = TlsFiles::read(&federation.config_of(caller, kind)).unwrap();
     let uri = format!("https://{}", federation.sites[peer].address());
@@ -44,7 +44,7 @@ pub(super) fn channel(federation: &Federation, caller: &str, peer: &str) -> toni
 }
 
 /// The error of a fetch at `peer` by `caller`.
-pub(super) async fn fetch(
+pub(crate) async fn fetch(
     federation: &Federation,
     graph: &FragmentGraph,
     hash: &[u8],
@@ -132,7 +132,7 @@ async fn only_the_coordinator_controls_a_site() {
     let mut coordinator = SiteClient::new(channel(&federation, "coordinator", "uva"));
     coordinator.submit(submit()).await.unwrap();
     assert_eq!(federation.executor("uva").running(), 1);
-    let cancel = CancelRequest { query_id: graph.query.to_string(), not_begun: false };
+    let cancel = CancelRequest { query_id: graph.query.to_string(), not_begun: false, attempt: 0 };
     assert!(SiteClient::new(channel(&federation, "surf", "uva")).cancel(cancel.clone()).await.is_err());
     assert_eq!(federation.executor("uva").running(), 1);
     coordinator.cancel(cancel).await.unwrap();

@@ -6,4 +6,5 @@ mod forged;
 mod partials;
 mod registration;
 
+pub(crate) use exchange::{channel, fetch};
 pub(crate) use partials::average_by_grade;

@@ -29,7 +29,7 @@ use crate::query::{
     Description, EngineParts, PermittedPlan, PlanRequest, PlannerDoor, QueryEngine, Refusal, Verdict, VisibleTable,
 };
 use crate::registry::Registry;
-use crate::registry::tests::{agreement, announcement, key, known};
+use crate::registry::tests::{agreement, announcement, key, known, signed, unreplicated};
 
 /// What the planner says next.
 #[derive(Clone)]
@@ -44,6 +44,7 @@ pub(super) enum Answer {
 pub(super) struct FakePlanner {
     pub(super) answer: Mutex<Answer>,
     pub(super) asked: Mutex<Vec<PlanRequest>>,
+    pub(super) nearest: Mutex<Option<String>>,
 }
 
 #[derive(Debug)]
@@ -74,11 +75,14 @@ impl PlannerDoor for FakePlanner {
     fn plan(&self, _: &str, _: &[ScalarValue], request: &PlanRequest) -> Result<Verdict, ServiceError> {
         self.asked.lock().unwrap().push(request.clone());
         Ok(match self.answer.lock().unwrap().clone() {
-            Answer::Permit => permitted(&request.query),
-            Answer::PermitAnotherQuery => permitted(&QueryId::new("other")),
+            Answer::Permit => permitted(&request.query, request.attempt),
+            Answer::PermitAnotherQuery => permitted(&QueryId::new("other"), 0),
             Answer::Deny(refusal) => Verdict::Denied(refusal),
             Answer::Fail(error) => return Err(error),
         })
+    }
+    fn nearest(&self, _: &str, _: &[ScalarValue], _: &PlanRequest) -> Option<String> {
+        self.nearest.lock().unwrap().clone()
     }
     fn describe(&self, _: &str, _: &PlanRequest) -> Result<Description, ServiceError> {
         Ok(Description { schema: columns(), parameters: vec![Some(DataType::Int64), None] })
@@ -91,7 +95,7 @@ impl PlannerDoor for FakePlanner {
     }
 }
 
-fn permitted(query: &QueryId) -> Verdict {
+fn permitted(query: &QueryId, attempt: u32) -> Verdict {
     let edge = EdgeVerdict {
         from: FragmentId(2),
         to: Some(FragmentId(1)),
@@ -99,7 +103,7 @@ fn permitted(query: &QueryId) -> Verdict {
         clauses: vec!["uva.a@3 clause 1".into()],
         rows_of: None,
     };
-    Verdict::Permitted(Box::new(FakePlan(graph(query), vec![edge])))
+    Verdict::Permitted(Box::new(FakePlan(FragmentGraph { attempt, ..graph(query) }, vec![edge])))
 }
 
 fn graph(query: &QueryId) -> FragmentGraph {
@@ -177,9 +181,14 @@ impl Fixture {
         let places: BTreeMap<SiteId, Arc<FakePlace>> =
             ["uva", "vu", "surf"].map(|site| (SiteId::new(site), FakePlace::new())).into();
         let (root, folder) = (FakePlace::new(), tempfile::tempdir().unwrap());
-        let planner = Arc::new(FakePlanner { answer: Mutex::new(Answer::Permit), asked: Mutex::default() });
+        let planner = Arc::new(FakePlanner {
+            answer: Mutex::new(Answer::Permit),
+            asked: Mutex::default(),
+            nearest: Mutex::default(),
+        });
         let parts = EngineParts {
             registry: Arc::clone(&registry),
+            members: Arc::new(unreplicated(&registry)),
             channels: Channels::new(Arc::clone(&root) as _, Box::new(FakePlaces(places.clone()))),
             planner: Arc::clone(&planner) as _,
             decisions: DecisionLog::open(folder.path()).unwrap(),
@@ -264,5 +273,11 @@ impl Fixture {
     /// Gives `uva`'s agreement a new epoch.
     pub(super) fn change_agreement(&self) {
         self.registry.update_agreements(&SiteId::new("uva"), &[agreement("a", 4, 1)]).unwrap();
+    }
+
+    /// Takes `uva`'s agreement back.
+    pub(super) fn revoke_agreement(&self) {
+        let revoked = signed(v1::SignedAgreement { revoked: true, ..agreement("a", 4, 1) }, 1);
+        self.registry.update_agreements(&SiteId::new("uva"), &[revoked]).unwrap();
     }
 }

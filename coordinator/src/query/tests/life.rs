@@ -174,15 +174,116 @@ async fn a_query_that_waits_for_rows_notices_a_loss_without_being_polled_again()
     assert_eq!(shown(&item.unwrap().unwrap_err()).code, Code::SiteUnavailable);
 }
 
+/// What a site says of a query that may not go on.
+fn recalled() -> DataFusionError {
+    let text = "agreement `a` of `uva` changed while the query ran";
+    DataFusionError::External(Box::new(ServiceError::new(Code::StaleBasis, text)))
+}
+
 #[tokio::test]
-async fn a_changed_agreement_ends_the_query() {
+async fn e2_a_query_that_has_released_a_batch_ends_when_its_agreement_is_revoked() {
+    let federation = Fixture::new();
+    let feed = federation.root.feed(columns());
+    let (_, mut stream) = federation.rows().await.unwrap();
+    feed.send(Ok(batch(&[1]))).unwrap();
+    assert!(stream.next().await.unwrap().is_ok());
+    federation.revoke_agreement();
+    feed.send(Ok(batch(&[2]))).unwrap();
+    let error = shown(&stream.next().await.unwrap().unwrap_err());
+    assert_eq!((error.code, error.message.contains("agreement `a` of `uva`")), (Code::StaleBasis, true), "{error}");
+    assert_eq!(federation.planner.asked.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn e2_a_query_goes_on_under_an_altered_agreement_until_the_steward_recalls_it() {
     let federation = Fixture::new();
     let feed = federation.root.feed(columns());
     let (_, mut stream) = federation.rows().await.unwrap();
     federation.change_agreement();
     feed.send(Ok(batch(&[1]))).unwrap();
+    assert_eq!(stream.next().await.unwrap().unwrap(), batch(&[1]));
+    feed.send(Err(recalled())).unwrap();
     let error = shown(&stream.next().await.unwrap().unwrap_err());
-    assert_eq!((error.code, error.message.contains("agreement `a` of `uva`")), (Code::StaleBasis, true), "{error}");
+    assert_eq!((error.code, error.message.contains("`uva`")), (Code::StaleBasis, true), "{error}");
+    assert_eq!(federation.planner.asked.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn e2_a_query_that_has_released_nothing_is_planned_again_under_its_id() {
+    let federation = Fixture::new();
+    let first = federation.root.feed(columns());
+    let (query, mut stream) = federation.rows().await.unwrap();
+    let second = federation.root.feed(columns());
+    federation.change_agreement();
+    first.send(Err(recalled())).unwrap();
+    second.send(Ok(batch(&[7]))).unwrap();
+    assert_eq!(stream.next().await.unwrap().unwrap(), batch(&[7]));
+    let asked: Vec<_> =
+        federation.planner.asked.lock().unwrap().iter().map(|one| (one.query.clone(), one.attempt)).collect();
+    assert_eq!(asked, [(query.clone(), 0), (query.clone(), 1)]);
+    let uva = federation.place("uva");
+    uva.until_cancelled().await;
+    assert_eq!((uva.permits.lock().unwrap().len(), &*uva.attempts_ended.lock().unwrap()), (2, &vec![0]));
+    drop(second);
+    assert!(stream.next().await.is_none());
+    federation.engine.drain().await;
+    let events: Vec<_> =
+        federation.records().iter().map(|one| (one["event"].clone(), one["query_id"].clone())).collect();
+    let own = |event: &str| (event.into(), query.as_str().into());
+    assert_eq!(events, [own("decision"), own("decision"), own("end")]);
+}
+
+#[tokio::test]
+async fn e2_a_query_that_may_not_be_planned_again_is_denied() {
+    let federation = Fixture::new();
+    let _feed = federation.root.feed(columns());
+    let (query, mut stream) = federation.rows().await.unwrap();
+    let reason = "no agreement of `uva` allows it".to_owned();
+    *federation.planner.answer.lock().unwrap() = Answer::Deny(Refusal { reason, reasons: vec![], hint: None });
+    federation.revoke_agreement();
+    let error = shown(&stream.next().await.unwrap().unwrap_err());
+    assert_eq!((error.code, error.message.contains("`uva`")), (Code::Denied, true), "{error}");
+    assert_eq!(federation.engine.queries().get(&query).unwrap().state, QueryState::Failed(Code::Denied));
+}
+
+#[tokio::test]
+async fn e2_a_query_is_planned_again_only_so_often() {
+    let federation = Fixture::new();
+    let mut feed = federation.root.feed(columns());
+    let (_, mut stream) = federation.rows().await.unwrap();
+    federation.change_agreement();
+    let ends = async {
+        for _ in 0..3 {
+            let next = federation.root.feed(columns());
+            feed.send(Err(recalled())).unwrap();
+            feed.closed().await;
+            feed = next;
+        }
+    };
+    let (error, ()) = tokio::join!(stream.next(), ends);
+    assert_eq!(shown(&error.unwrap().unwrap_err()).code, Code::StaleBasis);
+    assert_eq!(federation.planner.asked.lock().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn e2_a_place_that_knows_of_a_newer_version_makes_the_query_be_planned_again() {
+    let federation = Fixture::new();
+    let _feed = federation.root.feed(columns());
+    let uva = federation.place("uva");
+    *uva.submit.lock().unwrap() = Err(ServiceError::new(Code::StaleBasis, "`uva` holds version 4"));
+    let silent = uva.answers.acquire().await.unwrap();
+    let changes = async {
+        while uva.permits.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        drop(silent);
+        uva.until_cancelled().await;
+        *uva.submit.lock().unwrap() = Ok(());
+        federation.change_agreement();
+    };
+    let (started, ()) = tokio::join!(federation.rows(), changes);
+    assert!(started.is_ok());
+    assert_eq!(federation.planner.asked.lock().unwrap().len(), 2);
 }
 
 #[tokio::test]

@@ -3,3 +3,4 @@
 mod fixture;
 mod life;
 mod statements;
+mod system;

@@ -83,6 +83,26 @@ async fn explanations_are_lines_of_text() {
 }
 
 #[tokio::test]
+async fn e5_a_refusal_tells_the_nearest_query_that_is_allowed() {
+    let federation = Fixture::new();
+    *federation.planner.nearest.lock().unwrap() = Some("SELECT 'x'".to_owned());
+    let refusal = Refusal { reason: "no clause".into(), reasons: vec![], hint: Some("look elsewhere".into()) };
+    *federation.planner.answer.lock().unwrap() = Answer::Deny(refusal);
+    let told = Some("nearest allowed query: SELECT 'x'".to_owned());
+    for sql in ["SELECT 1", "EXPLAIN SELECT 1"] {
+        let error = federation.text(sql).await.unwrap_err();
+        assert_eq!((error.code, error.message.as_str(), &error.hint), (Code::Denied, "no clause", &told), "{sql}");
+    }
+    let policy = federation.text("EXPLAIN POLICY SELECT 1").await.unwrap();
+    assert_eq!(policy, ["denied", "  no clause", "  nearest allowed query: SELECT 'x'"]);
+    assert!(!federation.decisions().contains("'x'"), "a suggestion is no part of the record");
+    *federation.planner.answer.lock().unwrap() = Answer::Fail(ServiceError::new(Code::SiteUnavailable, "silent"));
+    assert_eq!(federation.text("SELECT 1").await.unwrap_err().hint, told);
+    *federation.planner.answer.lock().unwrap() = Answer::Fail(ServiceError::new(Code::UnknownName, "no table"));
+    assert_eq!(federation.text("SELECT 1").await.unwrap_err().hint, None, "what is wrong has nothing near");
+}
+
+#[tokio::test]
 async fn analyze_runs_the_query_and_shows_what_was_measured() {
     let federation = Fixture::new();
     let feed = federation.root.feed(columns());
@@ -237,5 +257,5 @@ async fn tables_of_a_site_stand_in_its_catalog_and_federated_ones_in_none() {
     let federation = Fixture::new();
     let tables = federation.engine.tables(&federation.caller("analyst")).unwrap();
     let catalogs: Vec<_> = tables.iter().map(|table| table.catalog.as_deref()).collect();
-    assert_eq!(catalogs, [None, Some("uva")]);
+    assert_eq!(catalogs, [None, Some("uva"), None, None, None], "the last are the system's own");
 }

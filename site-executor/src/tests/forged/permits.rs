@@ -211,8 +211,8 @@ async fn places_that_were_told_different_graphs_give_each_other_nothing() {
     assert!(federation.executor("vu").report(&graph.query).is_empty());
     let records = ["uva", "vu"].map(|steward| federation.records(steward)).concat();
     let fetches: Vec<_> = records.iter().filter(|record| record["reason"] == "fetch").collect();
-    assert!(!fetches.is_empty(), "{records:?}");
-    assert!(fetches.iter().all(|fetch| fetch["reader"] == "surf" && fetch["code"] == "SITE_REFUSED"), "{fetches:?}");
+    assert!(fetches.iter().all(|fetch| fetch["code"] == "SITE_REFUSED"), "{records:?}");
+    assert!(!fetches.is_empty() && fetches.iter().all(|fetch| fetch["reader"] != "uva"), "{fetches:?}");
 }
 
 /// The scan passes for one of the right columns until uva's own table is put in its place.
@@ -229,6 +229,7 @@ async fn a_leaf_that_declares_other_columns_than_the_table_has_reads_nothing() {
     let permit = lie.permit(&federation);
     let hash = sha256(&permit.graph);
     submit(&federation, "uva", permit).await.unwrap();
+    federation.lend("uva", "surf", &lie.graph.query, &hash);
     let error = fetch(&federation, &lie.graph, &hash, "surf", "uva", 2).await;
     assert_eq!(error.code, Code::Internal, "{error}");
     assert_eq!(federation.executor("uva").report(&lie.graph.query)[0].error_code, "INTERNAL");
