@@ -226,7 +226,8 @@ async fn e2_rows_go_only_to_a_place_with_a_lease() {
 async fn e2_a_lease_lasts_from_the_question_and_is_given_back_by_not_being_named() {
     let federation = Federation::start([&many_rows(), VU], PLAIN).await;
     let graph = by_way_of_surf(&federation, "q1");
-    federation.submit(&graph).await;
+    // No other place has the query, so that none asks for a lease by itself.
+    federation.executor("uva").submit(federation.permit(&graph)).await.unwrap();
     let place = federation.executor("uva").place().clone();
     let query = at(&federation, "uva", &graph);
     let (grants, now, surf) = (&place.grants, Instant::now(), "surf".into());
