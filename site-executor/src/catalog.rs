@@ -14,7 +14,7 @@ use datafusion::common::{Column, ScalarValue};
 use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
 use dynamos_planner::catalog::{STEWARD, TableName};
-use dynamos_planner::policy::RawTable;
+use dynamos_planner::policy::{RawTable, RawTables};
 use dynamos_proto::v1;
 
 use crate::config::{SiteConfig, SiteTable};
@@ -25,6 +25,7 @@ use crate::source::{self, SourceTable};
 #[derive(Debug, Default)]
 pub(crate) struct SiteTables {
     tables: BTreeMap<TableName, OpenTable>,
+    raw: Arc<RawTables>,
 }
 
 /// What a place with this configuration tells the federation about its tables, without starting it.
@@ -56,13 +57,13 @@ impl SiteTables {
             }
             tracing::info!(table = %name, "table opened");
         }
-        Ok(Self { tables })
+        let raw = tables.iter().map(|(name, table)| (name.clone(), table.raw())).collect();
+        Ok(Self { tables, raw: Arc::new(raw) })
     }
 
-    /// The raw rows of a table: for protected views only.
-    pub(crate) fn raw(&self, name: &TableName) -> Option<RawTable> {
-        let table = self.tables.get(name)?;
-        Some(RawTable { provider: Arc::clone(&table.provider), entity: table.entity.clone() })
+    /// The raw rows of the tables: for protected views, and to know what agreements are about.
+    pub(crate) fn raw(&self) -> &Arc<RawTables> {
+        &self.raw
     }
 
     /// Whether counts of a column's values add over stewards: it is the entity key and local to this place, or no two
@@ -81,6 +82,10 @@ impl SiteTables {
 }
 
 impl OpenTable {
+    fn raw(&self) -> RawTable {
+        RawTable { provider: Arc::clone(&self.provider), entity: self.entity.clone() }
+    }
+
     fn new(name: &TableName, config: &SiteTable, source: SourceTable) -> Result<Self, SiteError> {
         let engine = |error: datafusion::common::DataFusionError| problem(name, error.strip_backtrace());
         let provider = with_lower_names(name, &source).map_err(engine)??;

@@ -77,7 +77,8 @@ impl Place {
             path,
             source,
         })?;
-        let book = AgreementBook::load(config, steward_keys(config)?)?;
+        let tables = SiteTables::open(config).await?;
+        let book = AgreementBook::load(config, steward_keys(config)?, Arc::clone(tables.raw()))?;
         let tls = TlsFiles::read(config)?;
         let coordinator = key("coordinator", &config.coordinator.public_key)?;
         let issuers = config
@@ -105,7 +106,7 @@ impl Place {
             name,
             limits: config.limits.clone(),
             admission,
-            tables: SiteTables::open(config).await?,
+            tables,
             queries: QueryRegistry::new(config.limits.concurrent_fragments),
             channels: PeerChannels::new(tls.identity, tls.authority),
             cpu,

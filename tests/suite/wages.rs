@@ -160,6 +160,11 @@ async fn a_steward_sees_what_an_agreement_would_change_before_it_is_in_force() {
     let recent = answer(&mut steward, &format!("{counts_only} FOR RECENT QUERIES")).await;
     let asked = recent.iter().find(|row| row[1] == "analyst@uva.nl of uva").unwrap();
     assert!(asked[3].starts_with("permitted") && asked[4].starts_with("denied"), "{asked:?}");
+    // What no site would put in force is not simulated.
+    let misspelt = counts_only.replace("BY geslacht", "BY geslagt");
+    let refused = error(&mut steward, &format!("{misspelt} FOR {BOTH}")).await;
+    assert_eq!(refused.code, Code::InvalidArgument, "{refused}");
+    assert!(refused.message.contains("clause 1: `geslagt` is no column of"), "{refused}");
     // Of others' tables alone it is told nothing.
     let foreign = error(&mut steward, &format!("{counts_only} FOR {}", at("uva"))).await;
     assert_eq!(foreign.code, Code::InvalidArgument, "{foreign}");

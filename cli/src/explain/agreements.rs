@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use dynamos_planner::catalog::{Catalog, SiteKind};
-use dynamos_planner::policy::{Agreement, AgreementSet, refuse_unimplemented};
+use dynamos_planner::function::engine_state;
+use dynamos_planner::policy::{Agreement, AgreementSet, raw_tables, refuse_unimplemented, refuse_unresolved};
 use dynamos_planner::sql::{DynamosStatement, parse_statement};
 use dynamos_proto::ids::SiteId;
 use dynamos_proto::settings::{self, SettingsError};
@@ -45,14 +46,18 @@ fn agreement(statement: &str, catalog: &Catalog) -> Result<Agreement, String> {
         DynamosStatement::CreateAgreement(agreement) => agreement,
         _ => return Err("only CREATE AGREEMENT statements may stand here".to_owned()),
     };
-    let steward = &agreement.steward;
-    if catalog.sites.get(&SiteId::new(steward)).is_none_or(|site| site.kind != SiteKind::Steward) {
+    let steward = &SiteId::new(&agreement.steward);
+    if catalog.sites.get(steward).is_none_or(|site| site.kind != SiteKind::Steward) {
         return Err(format!(
             "agreement `{}` is on site `{steward}`, which is no steward of the catalog",
             agreement.name
         ));
     }
     refuse_unimplemented(&agreement).map_err(|refused| {
+        let texts: Vec<String> = refused.iter().map(ToString::to_string).collect();
+        format!("agreement `{}`: {}", agreement.name, texts.join("; "))
+    })?;
+    refuse_unresolved(&agreement, &raw_tables(catalog, steward), &engine_state()).map_err(|refused| {
         let texts: Vec<String> = refused.iter().map(ToString::to_string).collect();
         format!("agreement `{}`: {}", agreement.name, texts.join("; "))
     })?;
@@ -85,21 +90,29 @@ fn statements(text: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::sync::Arc;
 
-    use dynamos_planner::catalog::{Availability, Site};
+    use arrow::datatypes::{DataType, Field, Schema};
+    use dynamos_planner::catalog::{Availability, Site, Table, TableName, TableStatistics};
 
     use super::*;
 
     const ONE: &str = "CREATE AGREEMENT one ON SITE uva FOR ANYONE PURPOSE research AS (RELEASE ROWS (*) FROM s.t);";
 
     fn places() -> Catalog {
+        let table = Table {
+            schema: Arc::new(Schema::new(vec![Field::new("x", DataType::Int64, true)])),
+            statistics: TableStatistics::default(),
+            entity: None,
+            colocated: BTreeMap::new(),
+        };
         let site = Site {
             kind: SiteKind::Steward,
             roles: Default::default(),
             regions: Default::default(),
             uri: String::new(),
             availability: Availability::Up,
-            tables: BTreeMap::new(),
+            tables: [(TableName::new("s", "t"), table)].into(),
         };
         Catalog { sites: [(SiteId::new("uva"), site)].into(), ..Catalog::default() }
     }
@@ -125,6 +138,8 @@ mod tests {
             (ONE.replace("uva", "vu"), "site `vu`, which is no steward"),
             (format!("{ONE}\n{ONE}"), "given twice"),
             (ONE.replace("RELEASE ROWS (*) FROM s.t", "BUDGET EPSILON 1 PER DAY"), "BUDGET EPSILON is not available"),
+            (ONE.replace("s.t", "s.tt"), "agreement `one`: clause 1: there is no table `s.tt`; there is `s.t`"),
+            (ONE.replace("FROM s.t", "FROM s.t, ROWS ON t WHERE y = 1"), "clause 2: `s.t` has no column `y`"),
             ("SELECT 1".to_owned(), "only CREATE AGREEMENT"),
             ("CREATE AGREEMENT".to_owned(), "the name of an agreement"),
         ] {

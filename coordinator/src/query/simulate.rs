@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::common::ScalarValue;
-use dynamos_planner::policy::{Agreement, Grantee, Requester, refuse_unimplemented};
+use dynamos_planner::function::engine_state;
+use dynamos_planner::policy::{Agreement, Grantee, Requester, raw_tables, refuse_unimplemented, refuse_unresolved};
 use dynamos_planner::stewards_named;
 use dynamos_proto::ids::SiteId;
 use dynamos_proto::status::{Code, ServiceError};
@@ -50,6 +51,11 @@ impl QueryEngine {
         })?;
         let base = self.request(caller)?;
         let steward = SiteId::new(&agreement.steward);
+        let tables = raw_tables(&base.snapshot.catalog, &steward);
+        refuse_unresolved(&agreement, &tables, &engine_state()).map_err(|refused| {
+            let texts: Vec<String> = refused.iter().map(ToString::to_string).collect();
+            ServiceError::new(Code::InvalidArgument, texts.join("; "))
+        })?;
         // Of others' agreements a suggestion would tell; of many queries it would be long in coming.
         let mut suggest = false;
         let cases = match query {

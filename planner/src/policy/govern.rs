@@ -12,7 +12,7 @@ use dynamos_proto::ids::SiteId;
 
 use super::view::relation_tables;
 use super::{
-    AgreementSet, HeldAgreement, Hierarchy, NotApplicable, ProtectedView, RawTable, Requester, UtcMillis,
+    AgreementSet, HeldAgreement, Hierarchy, NotApplicable, ProtectedView, RawTable, RawTables, Requester, UtcMillis,
     protected_view,
 };
 use crate::bind::VisibleTable;
@@ -95,11 +95,11 @@ impl<'a> Policy<'a> {
         let mut views: BTreeMap<(SiteId, TableName), SchemaRef> = BTreeMap::new();
         for (steward, held) in governing {
             let Some(site) = self.catalog.sites.get(steward) else { continue };
+            let tables = raw_tables(self.catalog, steward);
             for (name, table) in &site.tables {
                 if !relation_tables(&held.agreement, name).contains(name) {
                     continue;
                 }
-                let tables = |name: &TableName| raw_table(self.catalog, steward, name);
                 let schema = match protected_view(&held.agreement, name, &tables, state)? {
                     ProtectedView::Whole => Arc::clone(&table.schema),
                     ProtectedView::Derived(plan) => plain(plan.schema().as_arrow()),
@@ -159,11 +159,14 @@ impl<'a> Policy<'a> {
     }
 }
 
-/// A catalog table as the derivation of views needs it: its schema and entity.
-pub(crate) fn raw_table(catalog: &Catalog, steward: &SiteId, name: &TableName) -> Option<RawTable> {
-    let table = catalog.table(steward, name)?;
-    let entity = table.entity.as_ref().map(|entity| entity.column.clone());
-    Some(RawTable { provider: LeafTable::new(Arc::clone(&table.schema)), entity })
+/// A steward's tables in the catalog as the derivation of views needs them: their schemas and entities.
+pub fn raw_tables(catalog: &Catalog, steward: &SiteId) -> RawTables {
+    let tables = catalog.sites.get(steward).into_iter().flat_map(|site| &site.tables);
+    let raw = |table: &crate::catalog::Table| RawTable {
+        provider: LeafTable::new(Arc::clone(&table.schema)),
+        entity: table.entity.as_ref().map(|entity| entity.column.clone()),
+    };
+    tables.map(|(name, table)| (name.clone(), raw(table))).collect()
 }
 
 /// What two stewards declare alike.

@@ -129,7 +129,7 @@ fn check_filter(filter: &FilterClause, refuse: &mut Refuse<'_>) {
 fn check_mask(mask: &MaskClause, refuse: &mut Refuse<'_>) {
     if let Err(part) = check_total(&mask.value) {
         let why = "a mask must give a value for every row, never an error; use a column, literal, CASE, date_trunc, \
-                   date_part, extract, year, upper, lower, substr, left, concat or coalesce, with literal lengths";
+                   date_part, extract, upper, lower, substr, left, concat or coalesce, with literal lengths";
         refuse(format!("MASK with `{part}`"), why);
     }
 }

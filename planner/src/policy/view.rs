@@ -8,12 +8,13 @@
 use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
-use datafusion::common::{JoinType, Result, TableReference, plan_err};
+use datafusion::common::{DataFusionError, JoinType, Result, TableReference, plan_err};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::{ExprSchemable, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::prelude::Expr;
 
+use super::subject::{RawTables, about_nothing, mask_concerns, mask_value, row_condition, rows_concern};
 use super::within::conditional;
 use super::{Agreement, Clause, TableRef};
 use crate::bind::scalar_expr;
@@ -37,23 +38,24 @@ pub struct RawTable {
     pub entity: Option<String>,
 }
 
-/// Finds a steward's raw table.
-pub type RawTables<'a> = &'a dyn Fn(&TableName) -> Option<RawTable>;
-
-/// The view of `table` under `agreement`. A ROWS or MASK clause that names no table applies to every table which has its
-/// columns: rather too much is hidden than too little.
+/// The view of `table` under `agreement`, with all tables of the steward beside it. A ROWS or MASK clause that names no table
+/// applies to every table which has its columns: rather too much is hidden than too little. INVARIANT(limits_hold): where
+/// one of these clauses is about no table, or cannot be applied to one that it is about, there is no view.
 pub fn protected_view(
     agreement: &Agreement,
     table: &TableName,
-    tables: RawTables<'_>,
+    tables: &RawTables,
     state: &SessionState,
 ) -> Result<ProtectedView> {
-    let Some(raw) = tables(table) else {
+    let Some(raw) = tables.get(table) else {
         return plan_err!("no table `{table}`");
     };
-    let mut view = scan(table, &raw)?;
+    if let Some(number) = about_nothing(agreement, tables) {
+        return Err(inapplicable(agreement, number));
+    }
+    let mut view = scan(table, raw)?;
     let mut derived = false;
-    for condition in rows_of(agreement, table, &raw, state)? {
+    for condition in rows_of(agreement, table, raw, state)? {
         view = view.filter(condition.is_true())?;
         derived = true;
     }
@@ -65,7 +67,7 @@ pub fn protected_view(
             derived = true;
         }
     }
-    let masks = masks_of(agreement, table, &raw, state)?;
+    let masks = masks_of(agreement, table, raw, state)?;
     if !masks.iter().all(Option::is_none) {
         derived = true;
     }
@@ -86,15 +88,15 @@ pub fn view_within(
     agreement: &Agreement,
     clause: u32,
     table: &TableName,
-    tables: RawTables<'_>,
+    tables: &RawTables,
     state: &SessionState,
 ) -> Result<LogicalPlan> {
     let Some(release) = conditional(agreement, clause) else {
         return plan_err!("clause {clause} releases no rows under a condition");
     };
-    let view = match (protected_view(agreement, table, tables, state)?, tables(table)) {
+    let view = match (protected_view(agreement, table, tables, state)?, tables.get(table)) {
         (ProtectedView::Derived(plan), _) => LogicalPlanBuilder::from(plan).alias(reference(table))?,
-        (ProtectedView::Whole, Some(raw)) => scan(table, &raw)?,
+        (ProtectedView::Whole, Some(raw)) => scan(table, raw)?,
         (ProtectedView::Whole, None) => return plan_err!("no table `{table}`"),
     };
     let Some(condition) = &release.filter else { return plan_err!("clause {clause} has no condition") };
@@ -120,23 +122,22 @@ pub(crate) fn concerns(named: Option<&TableRef>, table: &TableName) -> bool {
     })
 }
 
+/// Whoever asks learns that there is no view and which clause is to blame; what is wrong with it is for its steward to know,
+/// whose site says so when the agreement is made or read.
+fn inapplicable(agreement: &Agreement, number: u32) -> DataFusionError {
+    let (name, steward) = (&agreement.name, &agreement.steward);
+    let text = format!("clause {number} of agreement `{name}` cannot be applied to the tables of `{steward}`, so nothing is shown under it; the steward must correct it");
+    DataFusionError::Plan(text)
+}
+
 /// The conditions of ROWS clauses about this table, over its raw columns.
 fn rows_of(agreement: &Agreement, table: &TableName, raw: &RawTable, state: &SessionState) -> Result<Vec<Expr>> {
-    let plan = scan(table, raw)?;
-    let mut conditions = Vec::new();
-    for clause in &agreement.clauses {
-        let Clause::Rows(rows) = &clause.clause else { continue };
-        if !concerns(rows.table.as_ref(), table) {
-            continue;
-        }
-        match scalar_expr(&rows.condition, plan.schema(), state) {
-            Ok(condition) => conditions.push(condition),
-            Err(error) if rows.table.is_some() => return Err(error),
-            // Not about this table: it lacks the columns.
-            Err(_) => {}
-        }
-    }
-    Ok(conditions)
+    let about = agreement.clauses.iter().filter_map(|numbered| match &numbered.clause {
+        Clause::Rows(rows) if rows_concern(rows, table, raw) => Some((numbered.number, rows)),
+        _ => None,
+    });
+    let condition = |(number, rows)| row_condition(rows, table, raw, state).map_err(|_| inapplicable(agreement, number));
+    about.map(condition).collect()
 }
 
 /// For each other table with the same entity and a ROWS clause: the entities of which it hides a row.
@@ -144,18 +145,15 @@ fn hidden_entities(
     agreement: &Agreement,
     table: &TableName,
     entity: &str,
-    tables: RawTables<'_>,
+    tables: &RawTables,
     state: &SessionState,
 ) -> Result<Vec<LogicalPlan>> {
     let mut hidden = Vec::new();
-    for other in relation_tables(agreement, table) {
-        let Some(raw) = tables(&other).filter(|raw| other != *table && raw.entity.as_deref() == Some(entity)) else {
-            continue;
-        };
-        for condition in rows_of(agreement, &other, &raw, state)? {
-            let plan = scan(&other, &raw)?
+    for (other, raw) in tables.iter().filter(|(name, raw)| *name != table && raw.entity.as_deref() == Some(entity)) {
+        for condition in rows_of(agreement, other, raw, state)? {
+            let plan = scan(other, raw)?
                 .filter(condition.is_not_true())?
-                .project(vec![Expr::from(datafusion::common::Column::new(Some(reference(&other)), entity))])?
+                .project(vec![Expr::from(datafusion::common::Column::new(Some(reference(other)), entity))])?
                 .alias(HIDDEN)?;
             hidden.push(plan.build()?);
         }
@@ -200,38 +198,19 @@ fn masks_of(
     raw: &RawTable,
     state: &SessionState,
 ) -> Result<Vec<Option<Expr>>> {
-    let schema = raw.provider.schema();
-    let plan = scan(table, raw)?;
-    let mut masks: Vec<Option<Expr>> = vec![None; schema.fields().len()];
-    for clause in &agreement.clauses {
-        let Clause::Mask(mask) = &clause.clause else { continue };
-        if !concerns(mask.column.table.as_ref(), table) {
+    let mut masks: Vec<Option<Expr>> = vec![None; raw.provider.schema().fields().len()];
+    for numbered in &agreement.clauses {
+        let Clause::Mask(mask) = &numbered.clause else { continue };
+        if !mask_concerns(mask, table, raw) {
             continue;
         }
-        let Some((index, field)) = schema.fields().find(&mask.column.column) else {
-            if mask.column.table.is_some() {
-                return plan_err!("`{}` has no column `{}` to mask", table, mask.column.column);
-            }
-            continue;
-        };
-        let expr = scalar_expr(&mask.value, plan.schema(), state)?;
-        if raw.entity.as_deref() == Some(field.name()) && !is_column(&expr, field.name())? {
-            return plan_err!("the entity key `{}` may not be masked", field.name());
-        }
-        // A mask of NULL keeps the column's type.
-        let expr = if expr.get_type(plan.schema())?.is_null() {
-            expr.cast_to(field.data_type(), plan.schema())?
-        } else {
-            expr
-        };
+        let wrong = || inapplicable(agreement, numbered.number);
+        let (index, value) = mask_value(mask, table, raw, state).map_err(|_| wrong())?;
         match masks.get_mut(index) {
-            Some(slot @ None) => *slot = Some(expr),
-            Some(Some(_)) | None => return plan_err!("column `{}` of `{table}` is masked twice", field.name()),
+            Some(slot @ None) => *slot = Some(value),
+            // Masked twice: which of the two is meant is not known.
+            Some(Some(_)) | None => return Err(wrong()),
         }
     }
     Ok(masks)
-}
-
-fn is_column(expr: &Expr, name: &str) -> Result<bool> {
-    Ok(matches!(expr, Expr::Column(column) if column.name == name))
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dynamos_planner::policy::support::refuse_unimplemented;
-use dynamos_planner::policy::{Agreement, AgreementSet};
+use dynamos_planner::function::engine_state;
+use dynamos_planner::policy::{Agreement, AgreementSet, RawTables, refuse_unimplemented, refuse_unresolved};
 use dynamos_planner::sql::{DynamosStatement, parse_statement};
 use dynamos_proto::ids::SiteId;
 use dynamos_proto::sign::{PublicKey, SigningKey, agreement_bytes};
@@ -29,6 +29,8 @@ pub(crate) struct AgreementBook {
     pub(super) key: Option<SigningKey>,
     pub(super) peers: BTreeMap<SiteId, PublicKey>,
     path: PathBuf,
+    /// What the steward's agreements can be about.
+    tables: Arc<RawTables>,
     pub(super) own: BTreeMap<String, Record>,
     /// Newest version seen of each agreement of another steward, revoked ones included.
     pub(super) seen: BTreeMap<(SiteId, String), ForeignRecord>,
@@ -39,7 +41,11 @@ pub(crate) struct AgreementBook {
 
 impl AgreementBook {
     /// Reads what is on disk, then the files of `agreements_dir`.
-    pub(crate) fn load(config: &SiteConfig, peers: BTreeMap<SiteId, PublicKey>) -> Result<Self, SiteError> {
+    pub(crate) fn load(
+        config: &SiteConfig,
+        peers: BTreeMap<SiteId, PublicKey>,
+        tables: Arc<RawTables>,
+    ) -> Result<Self, SiteError> {
         let key = match (&config.keys.signing, config.site.kind) {
             (Some(path), PlaceKind::Steward) => Some(read_key(path, &config.site.name)?),
             (Some(_) | None, PlaceKind::Steward | PlaceKind::Provider | PlaceKind::Coordinator) => None,
@@ -50,6 +56,7 @@ impl AgreementBook {
             place: config.site.name.clone(),
             key,
             peers,
+            tables,
             own: BTreeMap::new(),
             seen: BTreeMap::new(),
             held: Arc::default(),
@@ -65,7 +72,18 @@ impl AgreementBook {
         if let Some(folder) = &config.site.agreements_dir {
             book.read_folder(folder)?;
         }
+        book.report_unresolved();
         Ok(book)
+    }
+
+    /// The tables may have changed since an agreement was made. What it can no longer be applied to is not shown under it;
+    /// the steward must learn why.
+    fn report_unresolved(&self) {
+        for held in self.held.of(&self.place) {
+            for problem in refuse_unresolved(&held.agreement, &self.tables, &engine_state()).err().into_iter().flatten() {
+                tracing::error!(agreement = %held.agreement.name, %problem, "an agreement does not fit the tables; alter it");
+            }
+        }
     }
 
     /// What is held now.
@@ -129,12 +147,12 @@ impl AgreementBook {
                 DynamosStatement::CreateAgreement(agreement) => agreement,
                 _ => return Err(problem("it must be one CREATE AGREEMENT statement".to_owned())),
             };
-            let agreement = self.enforceable(agreement).map_err(|error| problem(error.message))?;
             let canonical = agreement.to_string();
             let known = self.own.get(&agreement.name).and_then(|record| record.from_file.as_ref());
             if known == Some(&canonical) {
                 continue;
             }
+            let agreement = self.enforceable(agreement).map_err(|error| problem(error.message))?;
             let record = Record { from_file: Some(canonical), ..self.next_version(&agreement) };
             self.commit(record).map_err(|error| problem(error.message))?;
         }
@@ -220,6 +238,10 @@ impl AgreementBook {
         refuse_unimplemented(&agreement).map_err(|refused| {
             let texts: Vec<String> = refused.iter().map(ToString::to_string).collect();
             ServiceError::new(Code::Unsupported, texts.join("; "))
+        })?;
+        refuse_unresolved(&agreement, &self.tables, &engine_state()).map_err(|refused| {
+            let texts: Vec<String> = refused.iter().map(ToString::to_string).collect();
+            ServiceError::new(Code::InvalidArgument, texts.join("; "))
         })?;
         Ok(agreement)
     }

@@ -95,17 +95,17 @@ impl FragmentPlanner<'_> {
 
     /// What exists of an own table under the agreement that governs the query, or what a clause of it releases.
     fn view(&self, name: &TableName, clause: Option<u32>) -> Result<Arc<dyn TableProvider>> {
-        let Some(raw) = self.place.tables.raw(name) else { return plan_err!("no table `{name}` here") };
+        let tables = self.place.tables.raw();
+        let Some(raw) = tables.get(name) else { return plan_err!("no table `{name}` here") };
         let governing = self.query.graph.governing.get(&self.place.name);
         let held = governing.and_then(|one| self.query.agreements.get(&self.place.name, &one.agreement));
         let Some(held) = held else { return plan_err!("no agreement governs table `{name}`") };
-        let tables = |name: &TableName| self.place.tables.raw(name);
         if let Some(clause) = clause {
-            let plan = view_within(&held.agreement, clause, name, &tables, &self.query.state)?;
+            let plan = view_within(&held.agreement, clause, name, tables, &self.query.state)?;
             return Ok(ProtectedTable::new(plan, PushDown::LeakProof));
         }
-        match protected_view(&held.agreement, name, &tables, &self.query.state)? {
-            ProtectedView::Whole => Ok(raw.provider),
+        match protected_view(&held.agreement, name, tables, &self.query.state)? {
+            ProtectedView::Whole => Ok(Arc::clone(&raw.provider)),
             ProtectedView::Derived(plan) => Ok(ProtectedTable::new(plan, PushDown::LeakProof)),
         }
     }

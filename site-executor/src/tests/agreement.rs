@@ -116,6 +116,31 @@ async fn strangers_and_clauses_that_cannot_be_enforced_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c2_an_agreement_about_what_there_is_not_is_refused() {
+    let mut federation = Federation::start([ROWS, ROWS], PLAIN).await;
+    let uva = federation.executor("uva");
+    for (more, expected) in [
+        ("ROWS ON person WHERE salary < 150", "clause 2: there is no table `person`; there is `wages.persons`"),
+        ("ROWS ON persons WHERE salray < 150", "clause 2: `wages.persons` has no column `salray`"),
+        ("ROWS WHERE salray < 150", "clause 2: the condition `salray < 150` is about no table here"),
+        ("MASK id AS NULL", "clause 2: the entity key `id` of `wages.persons` may not be masked"),
+    ] {
+        let created = create("b").replace("ELSE DROP", &format!("ELSE DROP, {more}"));
+        let altered = created.replace("CREATE AGREEMENT b", "ALTER AGREEMENT a");
+        for statement in [created, altered] {
+            let refused = uva.change_agreement(statement, token("uva")).await.unwrap_err();
+            assert!(refused.code == Code::InvalidArgument && refused.message.contains(expected), "{refused}");
+        }
+    }
+    assert_eq!((uva.publication().1.len(), uva.publication().1[0].epoch), (1, 1));
+    // A file is no other way in.
+    federation.stop("uva");
+    let config = federation.steward("uva", ROWS, &format!("{PLAIN}, ROWS ON person WHERE salary < 150"));
+    let refused = Executor::start(&config).await.unwrap_err().to_string();
+    assert!(refused.contains("a.sql") && refused.contains("no table `person`"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revoking_an_agreement_ends_the_queries_that_rest_on_it() {
     let federation = Federation::start([ROWS, ROWS], PLAIN).await;
     let root = scan(&Leaf::Exchange(FragmentId(1)), persons()).build().unwrap();

@@ -1,0 +1,347 @@
+//! Whether an agreement means something at its steward: every table that a clause names exists there, every column exists in
+//! the relation of its clause, every expression has a type. A clause about nothing would not show: one that grants would
+//! grant nothing, and one that hides would hide nothing. Asked when an agreement is made, read from a file or simulated.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use datafusion::common::{DFSchema, TableReference};
+use datafusion::execution::SessionState;
+use datafusion::prelude::Expr;
+use datafusion::sql::sqlparser::ast;
+use thiserror::Error;
+
+use super::subject::{
+    RawTables, columns_named, has, mask_concerns, mask_value, must_be_condition, offered, row_condition, rows_concern,
+    said,
+};
+use super::view::{ProtectedView, concerns, protected_view};
+use super::{
+    Agreement, Argument, Clause, ColumnRef, Columns, FilterClause, FromRelation, JoinClause, JoinKey, MaskClause,
+    ReleaseClause, ReleaseWhat, ReleasedAggregates, RowsClause, ShipWhat, TableRef,
+};
+use crate::bind::{coerce, scalar_expr};
+use crate::catalog::TableName;
+
+/// One thing that a clause names and its steward does not have.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("clause {clause}: {problem}")]
+pub struct Unresolved {
+    /// The number of the clause.
+    pub clause: u32,
+    /// What is wrong, and what there is instead where that is short.
+    pub problem: String,
+}
+
+/// Refuses an agreement with clauses that are not about these tables, all those of its steward, and says what is wrong with
+/// each.
+pub fn refuse_unresolved(
+    agreement: &Agreement,
+    tables: &RawTables,
+    state: &SessionState,
+) -> Result<(), Vec<Unresolved>> {
+    let mut refused = Vec::new();
+    let mut masked = BTreeSet::new();
+    for numbered in &agreement.clauses {
+        let found = match &numbered.clause {
+            Clause::Rows(rows) => check_rows(rows, tables, state),
+            Clause::Mask(mask) => check_mask(mask, tables, &mut masked, state),
+            _ => Ok(()),
+        };
+        refused.extend(found.err().map(|problem| Unresolved { clause: numbered.number, problem }));
+    }
+    let seen = seen(agreement, tables, state);
+    let relations = relations(agreement, &seen);
+    for numbered in &agreement.clauses {
+        let mut problems = Vec::new();
+        match &numbered.clause {
+            Clause::Release(release) => check_release(release, &seen, state, &mut problems),
+            Clause::Ship(ship) => {
+                if let ShipWhat::Rows { columns, from, filter } = &ship.what {
+                    check_rows_of(columns, from, filter.as_ref(), &seen, state, &mut problems);
+                }
+            }
+            Clause::Filter(filter) => check_filter(filter, &relations, state, &mut problems),
+            Clause::Join(join) => problems.extend(check_join(join, &relations).err()),
+            Clause::Mask(_) | Clause::Rows(_) | Clause::Budget(_) | Clause::Archetypes(_) | Clause::Oblige(_) => {}
+        }
+        refused.extend(problems.into_iter().map(|problem| Unresolved { clause: numbered.number, problem }));
+    }
+    refused.sort_by_key(|one| one.clause);
+    if refused.is_empty() { Ok(()) } else { Err(refused) }
+}
+
+fn check_rows(rows: &RowsClause, tables: &RawTables, state: &SessionState) -> Result<(), String> {
+    let about: Vec<&TableName> = match &rows.table {
+        Some(named) => vec![table_named(named, tables.keys())?],
+        None => tables.iter().filter(|(name, raw)| rows_concern(rows, name, raw)).map(|(name, _)| name).collect(),
+    };
+    let what = format!("the condition `{}`", rows.condition);
+    let table = only(&about, &what, "ROWS ON")?;
+    let Some(raw) = tables.get(table) else { return Err(no_table(&table.to_string(), tables.keys())) };
+    row_condition(rows, table, raw, state).map(|_| ())
+}
+
+fn check_mask(
+    mask: &MaskClause,
+    tables: &RawTables,
+    masked: &mut BTreeSet<(TableName, usize)>,
+    state: &SessionState,
+) -> Result<(), String> {
+    let about: Vec<&TableName> = match &mask.column.table {
+        Some(named) => vec![table_named(named, tables.keys())?],
+        None => tables.iter().filter(|(name, raw)| mask_concerns(mask, name, raw)).map(|(name, _)| name).collect(),
+    };
+    let what = format!("the column `{}`", mask.column.column);
+    let table = only(&about, &what, "MASK")?;
+    let Some(raw) = tables.get(table) else { return Err(no_table(&table.to_string(), tables.keys())) };
+    let (index, _) = mask_value(mask, table, raw, state)?;
+    if masked.insert((table.clone(), index)) {
+        return Ok(());
+    }
+    Err(format!("column `{}` of `{table}` is masked twice; remove one", mask.column.column))
+}
+
+/// The one table that a clause without the name of a table is about.
+fn only<'a>(about: &[&'a TableName], what: &str, keyword: &str) -> Result<&'a TableName, String> {
+    match about {
+        [table] => Ok(table),
+        [] => Err(format!("{what} is about no table here; check the names, and write `{keyword}` with the table's")),
+        many => {
+            let many: Vec<String> = many.iter().map(|table| format!("`{table}`")).collect();
+            Err(format!("{what} may be about {}; write `{keyword}` with the table's name", many.join(" or ")))
+        }
+    }
+}
+
+/// The one table that a clause names.
+fn table_named<'a>(
+    named: &TableRef,
+    tables: impl Iterator<Item = &'a TableName> + Clone,
+) -> Result<&'a TableName, String> {
+    let found: Vec<&TableName> = tables.clone().filter(|table| concerns(Some(named), table)).collect();
+    match found.as_slice() {
+        [table] => Ok(table),
+        [] => Err(no_table(&named.to_string(), tables)),
+        many => {
+            let many: Vec<String> = many.iter().map(|table| format!("`{table}`")).collect();
+            Err(format!("`{named}` may be {}; write its schema, too", many.join(" or ")))
+        }
+    }
+}
+
+fn no_table<'a>(named: &str, tables: impl Iterator<Item = &'a TableName>) -> String {
+    let names: Vec<String> = tables.map(ToString::to_string).collect();
+    match names.as_slice() {
+        [] => format!("there is no table `{named}`: this steward has none"),
+        names => format!("there is no table `{named}`; {}", offered(names.iter().map(String::as_str))),
+    }
+}
+
+/// Each table with the columns that its view has: clauses speak of what is seen. Of a table whose view is refused for itself
+/// the columns that it has.
+fn seen(agreement: &Agreement, tables: &RawTables, state: &SessionState) -> BTreeMap<TableName, DFSchema> {
+    let columns = tables.iter().filter_map(|(name, raw)| {
+        let reference = TableReference::partial(name.schema.clone(), name.table.clone());
+        let schema = match protected_view(agreement, name, tables, state) {
+            Ok(ProtectedView::Derived(plan)) => plan.schema().inner().as_ref().clone(),
+            Ok(ProtectedView::Whole) | Err(_) => raw.provider.schema().as_ref().clone(),
+        };
+        Some((name.clone(), DFSchema::try_from_qualified_schema(reference, &schema).ok()?))
+    });
+    columns.collect()
+}
+
+/// The relations that RELEASE and SHIP clauses are about, without those that are refused for themselves; every table where an
+/// agreement has none.
+fn relations(agreement: &Agreement, seen: &BTreeMap<TableName, DFSchema>) -> Vec<Relation> {
+    let mut froms: Vec<FromRelation> = Vec::new();
+    for numbered in &agreement.clauses {
+        match &numbered.clause {
+            Clause::Release(release) => froms.push(release.from.clone()),
+            Clause::Ship(ship) => {
+                if let ShipWhat::Rows { from, .. } = &ship.what {
+                    froms.push(from.clone());
+                }
+            }
+            _ => {}
+        }
+    }
+    if froms.is_empty() {
+        froms.extend(seen.keys().map(|name| {
+            let first = TableRef { schema: Some(name.schema.clone()), table: name.table.clone() };
+            FromRelation { first, joins: Vec::new() }
+        }));
+    }
+    let mut distinct: Vec<FromRelation> = Vec::new();
+    for from in froms {
+        if !distinct.contains(&from) {
+            distinct.push(from);
+        }
+    }
+    distinct.iter().filter_map(|from| Relation::of(from, seen).ok()).collect()
+}
+
+/// The tables of a FROM, with the columns that are seen of them.
+struct Relation {
+    tables: Vec<(TableName, DFSchema)>,
+    all: DFSchema,
+}
+
+impl Relation {
+    fn of(from: &FromRelation, seen: &BTreeMap<TableName, DFSchema>) -> Result<Self, String> {
+        let mut relation = Self { tables: Vec::new(), all: DFSchema::empty() };
+        for (index, named) in from.tables().enumerate() {
+            let name = table_named(named, seen.keys())?;
+            let Some(schema) = seen.get(name) else { return Err(no_table(&named.to_string(), seen.keys())) };
+            if relation.tables.iter().any(|(other, _)| other == name) {
+                return Err(format!("`{named}` stands in its FROM twice"));
+            }
+            let before = relation.tables.len();
+            relation.tables.push((name.clone(), schema.clone()));
+            relation.all = relation.all.join(schema).map_err(|error| error.strip_backtrace())?;
+            let Some(step) = index.checked_sub(1).and_then(|step| from.joins.get(step)) else { continue };
+            for key in &step.on {
+                relation.check_key(key, before)?;
+            }
+        }
+        Ok(relation)
+    }
+
+    /// A key by which the last table is joined with the `before` tables left of it.
+    fn check_key(&self, key: &JoinKey, before: usize) -> Result<(), String> {
+        match key {
+            JoinKey::Same(name) => {
+                let column = ColumnRef { table: None, column: name.clone() };
+                let (left, joined) = self.tables.split_at_checked(before).unwrap_or_default();
+                let has_key = |tables: &[(TableName, DFSchema)]| {
+                    tables.iter().any(|(table, schema)| has(&column, table, schema.as_arrow()))
+                };
+                match (has_key(left), has_key(joined)) {
+                    (true, true) => Ok(()),
+                    (false, _) => Err(self.no_column(&column, left)),
+                    (true, false) => Err(self.no_column(&column, joined)),
+                }
+            }
+            JoinKey::Pair { left, right } => self.must_have(left).and_then(|()| self.must_have(right)),
+        }
+    }
+
+    fn having(&self, column: &ColumnRef) -> Vec<&TableName> {
+        let having = self.tables.iter().filter(|(table, schema)| has(column, table, schema.as_arrow()));
+        having.map(|(table, _)| table).collect()
+    }
+
+    /// A key, which the joins may make one column of several tables.
+    fn must_have(&self, column: &ColumnRef) -> Result<(), String> {
+        if self.having(column).is_empty() { Err(self.no_column(column, &self.tables)) } else { Ok(()) }
+    }
+
+    fn no_column(&self, column: &ColumnRef, among: &[(TableName, DFSchema)]) -> String {
+        let tables: Vec<String> = among.iter().map(|(table, _)| format!("`{table}`")).collect();
+        let columns = among.iter().flat_map(|(_, schema)| schema.fields()).map(|field| field.name().as_str());
+        format!("`{column}` is no column of {}; {}", tables.join(" and "), offered(columns))
+    }
+
+    fn expression(&self, written: &ast::Expr, state: &SessionState) -> Result<Expr, String> {
+        for column in columns_named(written) {
+            match self.having(&column).as_slice() {
+                [_] => {}
+                [] => return Err(self.no_column(&column, &self.tables)),
+                many => {
+                    let many: Vec<String> = many.iter().map(|table| format!("`{table}.{}`", column.column)).collect();
+                    return Err(format!("`{column}` is ambiguous; write {}", many.join(" or ")));
+                }
+            }
+        }
+        let resolved = scalar_expr(written, &self.all, state).and_then(|expr| coerce(expr, &self.all, state));
+        resolved.map_err(|error| said(written, &error))
+    }
+
+    fn condition(&self, written: &ast::Expr, state: &SessionState) -> Result<(), String> {
+        must_be_condition(written, &self.expression(written, state)?, &self.all, state)
+    }
+}
+
+fn check_release(
+    release: &ReleaseClause,
+    seen: &BTreeMap<TableName, DFSchema>,
+    state: &SessionState,
+    problems: &mut Vec<String>,
+) {
+    let aggregates = match &release.what {
+        ReleaseWhat::Rows(columns) => {
+            return check_rows_of(columns, &release.from, release.filter.as_ref(), seen, state, problems);
+        }
+        ReleaseWhat::Aggregates(aggregates) => aggregates,
+    };
+    match Relation::of(&release.from, seen) {
+        Ok(relation) => {
+            check_aggregates(aggregates, &relation, state, problems);
+            problems.extend(release.filter.as_ref().and_then(|filter| relation.condition(filter, state).err()));
+        }
+        Err(problem) => problems.push(problem),
+    }
+}
+
+fn check_aggregates(
+    aggregates: &ReleasedAggregates,
+    relation: &Relation,
+    state: &SessionState,
+    problems: &mut Vec<String>,
+) {
+    let unknown = |name: &String| !state.aggregate_functions().contains_key(name);
+    let functions = aggregates.functions.iter().map(|function| &function.name).filter(|name| unknown(name));
+    problems.extend(functions.map(|name| format!("there is no aggregate function `{name}`")));
+    let arguments = aggregates.arguments.iter().filter_map(|argument| match argument {
+        Argument::Expr(expr) => Some(expr),
+        Argument::Star => None,
+    });
+    problems.extend(arguments.chain(&aggregates.by).filter_map(|expr| relation.expression(expr, state).err()));
+    problems.extend(aggregates.minimums.iter().filter_map(|minimum| relation.must_have(&minimum.entity).err()));
+}
+
+fn check_rows_of(
+    columns: &Columns,
+    from: &FromRelation,
+    filter: Option<&ast::Expr>,
+    seen: &BTreeMap<TableName, DFSchema>,
+    state: &SessionState,
+    problems: &mut Vec<String>,
+) {
+    let relation = match Relation::of(from, seen) {
+        Ok(relation) => relation,
+        Err(problem) => return problems.push(problem),
+    };
+    if let Columns::Listed(listed) = columns {
+        problems.extend(listed.iter().filter_map(|expr| relation.expression(expr, state).err()));
+    }
+    problems.extend(filter.and_then(|filter| relation.condition(filter, state).err()));
+}
+
+fn check_filter(filter: &FilterClause, relations: &[Relation], state: &SessionState, problems: &mut Vec<String>) {
+    for expr in &filter.columns {
+        problems.extend(in_one_of(relations, |relation| relation.expression(expr, state).map(|_| ())).err());
+    }
+}
+
+fn check_join(join: &JoinClause, relations: &[Relation]) -> Result<(), String> {
+    in_one_of(relations, |relation| join.keys.iter().try_for_each(|key| relation.must_have(key)))
+}
+
+/// FILTER and JOIN are about whichever relation a question is about: one must do.
+fn in_one_of(relations: &[Relation], check: impl Fn(&Relation) -> Result<(), String>) -> Result<(), String> {
+    let mut problems: Vec<String> = Vec::new();
+    for relation in relations {
+        match check(relation) {
+            Ok(()) => return Ok(()),
+            Err(problem) if problems.contains(&problem) => {}
+            Err(problem) => problems.push(problem),
+        }
+    }
+    // Where there is no relation at all, the clauses that should have one are refused.
+    if problems.is_empty() { Ok(()) } else { Err(problems.join(", and ")) }
+}
+
+#[cfg(test)]
+#[path = "resolve_tests.rs"]
+mod tests;

@@ -1,0 +1,137 @@
+//! What an agreement may name at its steward, and what becomes of a view when a clause that limits it is about nothing.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema};
+
+use super::*;
+use crate::function::engine_state;
+use crate::policy::RawTable;
+use crate::sql::parse_agreement;
+use crate::wire::LeafTable;
+
+fn table(columns: &[(&str, DataType)], entity: Option<&str>) -> RawTable {
+    let fields: Vec<Field> = columns.iter().map(|(name, kind)| Field::new(*name, kind.clone(), true)).collect();
+    RawTable { provider: LeafTable::new(Arc::new(Schema::new(fields))), entity: entity.map(Into::into) }
+}
+
+/// `s.people`, `s.visits` and `t.jobs`; `wage` is in two of them, `opted_out` in the first alone.
+fn tables() -> RawTables {
+    let (int, text) = (DataType::Int64, DataType::Utf8);
+    let people = [
+        ("id", int.clone()),
+        ("born", DataType::Date32),
+        ("wage", int.clone()),
+        ("city", text.clone()),
+        ("opted_out", DataType::Boolean),
+    ];
+    let visits = [("id", int.clone()), ("ward", text.clone()), ("days", int.clone())];
+    let jobs = [("person", int.clone()), ("wage", int), ("sector", text)];
+    RawTables::from([
+        (TableName::new("s", "people"), table(&people, Some("id"))),
+        (TableName::new("s", "visits"), table(&visits, Some("id"))),
+        (TableName::new("t", "jobs"), table(&jobs, None)),
+    ])
+}
+
+fn agreement(clauses: &str) -> Agreement {
+    let text = format!("CREATE AGREEMENT a ON SITE vu FOR ANYONE PURPOSE statistics AS ({clauses})");
+    parse_agreement(&text).unwrap_or_else(|error| panic!("{clauses}: {error}"))
+}
+
+fn refused(clauses: &str) -> Vec<String> {
+    let refused = refuse_unresolved(&agreement(clauses), &tables(), &engine_state()).err().unwrap_or_default();
+    refused.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn c2_clauses_that_mean_something_are_accepted() {
+    for clauses in [
+        "RELEASE avg, count OF wage, * BY city, date_part('year', born) FROM s.people MINIMUM 5 DISTINCT id",
+        "RELEASE sum OF days BY ward FROM people JOIN visits ON id WHERE visits.days > 0 MINIMUM 5 DISTINCT id",
+        "RELEASE count OF * BY sector FROM people JOIN jobs ON people.id = jobs.person MINIMUM 5 DISTINCT people.id",
+        "RELEASE ROWS (*) FROM s.visits, FILTER ON ward LIKE 'a%', days COMPARE WITH LITERALS",
+        "SHIP ROWS (people.id, ward) FROM s.people JOIN s.visits ON id TO surf, JOIN ON id WITH TABLE care.patients",
+        // Without a relation of its own an agreement may speak of any table.
+        "FILTER ON sector COMPARE WITH LITERALS, JOIN ON person WITH REQUESTER",
+        "ROWS ON people WHERE opted_out IS NOT TRUE, ROWS WHERE days > 0 AND ward <> 'x'",
+        "MASK people.born AS date_trunc('year', born), MASK city AS NULL, MASK s.people.wage AS 0, MASK people.id AS id",
+    ] {
+        assert_eq!(refused(clauses), Vec::<String>::new(), "{clauses}");
+    }
+    // Clauses speak of what is seen: a masked date is a text here.
+    let masked = "MASK people.born AS 'hidden', RELEASE count OF * BY upper(born) FROM s.people MINIMUM 5 DISTINCT id";
+    assert_eq!(refused(masked), Vec::<String>::new());
+}
+
+#[test]
+fn c2_a_clause_about_nothing_is_refused_by_number() {
+    for (clauses, expected) in [
+        ("ROWS ON poeple WHERE opted_out IS NOT TRUE", "clause 1: there is no table `poeple`; there is `s.people`"),
+        ("ROWS ON people WHERE opted_uot IS NOT TRUE", "`s.people` has no column `opted_uot`; there is `id`, `born`"),
+        ("ROWS WHERE opted_uot IS NOT TRUE", "about no table here; check the names, and write `ROWS ON`"),
+        ("ROWS WHERE wage < 9", "may be about `s.people` or `t.jobs`; write `ROWS ON`"),
+        ("ROWS ON people WHERE wage + INTERVAL '1 day'", "clause 1: `wage"),
+        ("ROWS ON people WHERE opted_out + born > 3", "has no meaning there"),
+        ("ROWS WHERE opted_out < born", "has no meaning there"),
+        ("ROWS ON people WHERE wage", "`wage` is no condition but of type Int64"),
+        ("7: ROWS ON people WHERE visits.ward = 'a'", "clause 7: `s.people` has no column `visits.ward`"),
+        ("MASK poeple.born AS NULL", "there is no table `poeple`"),
+        ("MASK people.bron AS NULL", "`s.people` has no column `bron`"),
+        ("MASK bron AS NULL", "the column `bron` is about no table here"),
+        ("MASK wage AS NULL", "the column `wage` may be about `s.people` or `t.jobs`"),
+        ("MASK born AS date_trunc('year', bron)", "`s.people` has no column `bron`"),
+        ("MASK people.id AS NULL", "the entity key `id` of `s.people` may not be masked"),
+        ("MASK city AS NULL, MASK born AS NULL, 9: MASK s.people.born AS 1", "is given twice"),
+        ("RELEASE ROWS (*) FROM s.poeple", "there is no table `s.poeple`"),
+        ("RELEASE ROWS (id, bron) FROM s.people", "`bron` is no column of `s.people`"),
+        ("RELEASE averge OF wage FROM s.people", "there is no aggregate function `averge`"),
+        ("RELEASE avg OF wgae FROM s.people", "`wgae` is no column of `s.people`"),
+        ("RELEASE avg OF wage BY agegroup(born) FROM s.people", "`agegroup(born)` has no meaning there"),
+        ("RELEASE avg OF wage FROM s.people MINIMUM 5 DISTINCT person", "`person` is no column of `s.people`"),
+        ("RELEASE avg OF wage FROM s.people WHERE ward = 'a'", "`ward` is no column of `s.people`"),
+        ("RELEASE avg OF days FROM people JOIN visits ON person", "`person` is no column of `s.people`"),
+        ("RELEASE avg OF days FROM people JOIN visits ON people.id = visits.person", "`visits.person` is no column"),
+        ("SHIP ROWS (id) FROM people JOIN visits ON id TO surf", "`id` is ambiguous; write `s.people.id` or"),
+        ("RELEASE ROWS (*) FROM s.people, FILTER ON ward COMPARE WITH LITERALS", "clause 2: `ward` is no column of"),
+        ("RELEASE ROWS (*) FROM s.people, JOIN ON person WITH surf", "clause 2: `person` is no column of `s.people`"),
+    ] {
+        let text = format!("CREATE AGREEMENT a ON SITE vu FOR ANYONE PURPOSE statistics AS ({clauses})");
+        let said = match parse_agreement(&text) {
+            Ok(_) => refused(clauses).join("; "),
+            Err(error) => error.to_string(),
+        };
+        assert!(said.contains(expected), "{clauses}: {said}");
+    }
+    // Every clause that is wrong is named.
+    let three = refused("ROWS WHERE x = 1, MASK y AS NULL, RELEASE ROWS (z) FROM s.people");
+    assert_eq!(three.len(), 3, "{three:?}");
+}
+
+/// A table may come or go after an agreement was made: what the agreement hid must not come to light by that.
+#[test]
+fn c2_there_is_no_view_while_a_limit_is_about_nothing() {
+    let state = engine_state();
+    let people = TableName::new("s", "people");
+    let view = |clauses: &str| {
+        let agreement = agreement(&format!("RELEASE ROWS (*) FROM s.people, {clauses}"));
+        protected_view(&agreement, &people, &tables(), &state).map_err(|error| error.strip_backtrace())
+    };
+    assert!(matches!(view("ROWS ON people WHERE opted_out IS NOT TRUE"), Ok(ProtectedView::Derived(_))));
+    assert!(matches!(view("ROWS ON jobs WHERE wage < 9"), Ok(ProtectedView::Whole)));
+    for limit in [
+        "ROWS ON poeple WHERE opted_out IS NOT TRUE",
+        "ROWS ON people WHERE opted_uot IS NOT TRUE",
+        "ROWS WHERE opted_uot IS NOT TRUE",
+        "ROWS WHERE opted_out + born > 3",
+        "MASK poeple.born AS NULL",
+        "MASK people.bron AS NULL",
+        "MASK bron AS NULL",
+        "MASK id AS NULL",
+    ] {
+        let error = view(limit).unwrap_err();
+        assert!(error.contains("clause 2 of agreement `a` cannot be applied to the tables of `vu`"), "{limit}: {error}");
+        // Whoever asks is not told what the tables look like.
+        assert!(!error.contains("born") && !error.contains("opted"), "{limit}: {error}");
+    }
+}
