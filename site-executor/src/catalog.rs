@@ -14,7 +14,7 @@ use datafusion::common::{Column, ScalarValue};
 use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
 use dynamos_planner::catalog::{STEWARD, TableName};
-use dynamos_planner::policy::{RawTable, RawTables};
+use dynamos_planner::policy::{EntityKey, RawTable, RawTables};
 use dynamos_proto::v1;
 
 use crate::config::{SiteConfig, SiteTable};
@@ -40,7 +40,7 @@ pub async fn published_tables(config: &SiteConfig) -> Result<Vec<v1::Table>, Sit
 #[derive(Debug)]
 struct OpenTable {
     provider: Arc<dyn TableProvider>,
-    entity: Option<String>,
+    entity: Option<EntityKey>,
     published: v1::Table,
 }
 
@@ -57,7 +57,8 @@ impl SiteTables {
             }
             tracing::info!(table = %name, "table opened");
         }
-        let raw = tables.iter().map(|(name, table)| (name.clone(), table.raw())).collect();
+        let raw: RawTables = tables.iter().map(|(name, table)| (name.clone(), table.raw())).collect();
+        comparable_entities(&raw)?;
         Ok(Self { tables, raw: Arc::new(raw) })
     }
 
@@ -70,7 +71,8 @@ impl SiteTables {
     /// places have a value in common.
     pub(crate) fn counts_add(&self, name: &TableName, column: &str) -> bool {
         self.tables.get(name).is_some_and(|table| {
-            let local = table.published.shared_domain.is_empty() && table.entity.as_deref() == Some(column);
+            let key = table.entity.as_ref().is_some_and(|entity| entity.column == column);
+            let local = table.published.shared_domain.is_empty() && key;
             local || table.published.colocated_on.contains_key(column)
         })
     }
@@ -79,6 +81,27 @@ impl SiteTables {
     pub(crate) fn published(&self) -> Vec<v1::Table> {
         self.tables.values().map(|table| table.published.clone()).collect()
     }
+}
+
+/// The keys of one entity are compared with each other, which must not fail on a value.
+fn comparable_entities(tables: &RawTables) -> Result<(), SiteError> {
+    let mut first: BTreeMap<&str, (&TableName, DataType)> = BTreeMap::new();
+    for (name, table) in tables {
+        let Some(entity) = &table.entity else { continue };
+        let schema = table.provider.schema();
+        let Ok(field) = schema.field_with_name(&entity.column) else { continue };
+        let kind = field.data_type();
+        let (other, known) = &*first.entry(&entity.name).or_insert_with(|| (name, kind.clone()));
+        if kind != known && !(kind.is_string() && known.is_string()) && !(kind.is_integer() && known.is_integer()) {
+            let key = &entity.name;
+            let text = format!(
+                "its entity `{key}` has keys of type {kind}, but of type {known} in `{other}`; say by `entity_name` if they are \
+                 not the same"
+            );
+            return Err(problem(name, text));
+        }
+    }
+    Ok(())
 }
 
 impl OpenTable {
@@ -121,7 +144,11 @@ impl OpenTable {
             shared_domain: config.shared_domain.clone().unwrap_or_default(),
             colocated_on: config.colocated_on.clone().into_iter().collect(),
         };
-        Ok(Self { provider, entity: config.entity.clone(), published })
+        let entity = config.entity.clone().map(|column| {
+            let name = config.entity_name.clone().unwrap_or_else(|| column.clone());
+            EntityKey { column, name }
+        });
+        Ok(Self { provider, entity, published })
     }
 }
 

@@ -12,7 +12,7 @@ use dynamos_proto::ids::SiteId;
 
 use super::view::relation_tables;
 use super::{
-    AgreementSet, HeldAgreement, Hierarchy, NotApplicable, ProtectedView, RawTable, RawTables, Requester, UtcMillis,
+    AgreementSet, EntityKey, HeldAgreement, Hierarchy, NotApplicable, ProtectedView, RawTable, RawTables, Requester, UtcMillis,
     protected_view,
 };
 use crate::bind::VisibleTable;
@@ -164,7 +164,8 @@ pub fn raw_tables(catalog: &Catalog, steward: &SiteId) -> RawTables {
     let tables = catalog.sites.get(steward).into_iter().flat_map(|site| &site.tables);
     let raw = |table: &crate::catalog::Table| RawTable {
         provider: LeafTable::new(Arc::clone(&table.schema)),
-        entity: table.entity.as_ref().map(|entity| entity.column.clone()),
+        // Which tables are about one entity is for the steward to know: a view's columns do not depend on it.
+        entity: table.entity.as_ref().map(|entity| EntityKey { column: entity.column.clone(), name: entity.column.clone() }),
     };
     tables.map(|(name, table)| (name.clone(), raw(table))).collect()
 }

@@ -72,5 +72,5 @@ pub use resolve::{Unresolved, refuse_unresolved};
 pub use sides::Side;
 pub use subject::RawTables;
 pub use support::{Unimplemented, refuse_unimplemented};
-pub use view::{ProtectedView, RawTable, protected_view, view_within};
+pub use view::{EntityKey, ProtectedView, RawTable, protected_view, view_within};
 pub(crate) use within::{releases_under_condition, within};

@@ -6,13 +6,17 @@ use arrow::datatypes::{DataType, Field, Schema};
 
 use super::*;
 use crate::function::engine_state;
-use crate::policy::RawTable;
+use crate::policy::{EntityKey, RawTable};
 use crate::sql::parse_agreement;
 use crate::wire::LeafTable;
 
 fn table(columns: &[(&str, DataType)], entity: Option<&str>) -> RawTable {
     let fields: Vec<Field> = columns.iter().map(|(name, kind)| Field::new(*name, kind.clone(), true)).collect();
-    RawTable { provider: LeafTable::new(Arc::new(Schema::new(fields))), entity: entity.map(Into::into) }
+    RawTable { provider: LeafTable::new(Arc::new(Schema::new(fields))), entity: entity.map(key) }
+}
+
+fn key(column: &str) -> EntityKey {
+    EntityKey { column: column.into(), name: column.into() }
 }
 
 /// `s.people`, `s.visits` and `t.jobs`; `wage` is in two of them, `opted_out` in the first alone.

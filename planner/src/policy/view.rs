@@ -34,8 +34,17 @@ pub enum ProtectedView {
 pub struct RawTable {
     /// Its rows, or its schema alone.
     pub provider: Arc<dyn TableProvider>,
-    /// Its entity key column.
-    pub entity: Option<String>,
+    /// The key of the entity that its rows describe.
+    pub entity: Option<EntityKey>,
+}
+
+/// The key by which a table's rows describe an entity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntityKey {
+    /// The column.
+    pub column: String,
+    /// What it is the key of: equal keys of two tables of a steward are one entity if both have this name.
+    pub name: String,
 }
 
 /// The view of `table` under `agreement`, with all tables of the steward beside it. A ROWS or MASK clause that names no table
@@ -61,8 +70,8 @@ pub fn protected_view(
     }
     if let Some(entity) = &raw.entity {
         for hidden in hidden_entities(agreement, table, entity, tables, state)? {
-            let left = datafusion::common::Column::new(Some(reference(table)), entity);
-            let right = datafusion::common::Column::new(Some(HIDDEN), entity);
+            let left = datafusion::common::Column::new(Some(reference(table)), &entity.column);
+            let right = datafusion::common::Column::new(Some(HIDDEN), HIDDEN_KEY);
             view = view.join(hidden, JoinType::LeftAnti, (vec![left], vec![right]), None)?;
             derived = true;
         }
@@ -106,6 +115,8 @@ pub fn view_within(
 
 /// Qualifies the entities that a ROWS clause of another table hides.
 const HIDDEN: &str = "hidden";
+/// Their key, whatever the other table calls it.
+const HIDDEN_KEY: &str = "key";
 
 fn reference(table: &TableName) -> TableReference {
     TableReference::partial(table.schema.clone(), table.table.clone())
@@ -140,20 +151,21 @@ fn rows_of(agreement: &Agreement, table: &TableName, raw: &RawTable, state: &Ses
     about.map(condition).collect()
 }
 
-/// For each other table with the same entity and a ROWS clause: the entities of which it hides a row.
+/// For each other table with the same entity, by name, and a ROWS clause: the keys of which it hides a row.
 fn hidden_entities(
     agreement: &Agreement,
     table: &TableName,
-    entity: &str,
+    entity: &EntityKey,
     tables: &RawTables,
     state: &SessionState,
 ) -> Result<Vec<LogicalPlan>> {
     let mut hidden = Vec::new();
-    for (other, raw) in tables.iter().filter(|(name, raw)| *name != table && raw.entity.as_deref() == Some(entity)) {
+    for (other, raw) in tables.iter().filter(|(name, _)| *name != table) {
+        let Some(key) = raw.entity.as_ref().filter(|key| key.name == entity.name) else { continue };
         for condition in rows_of(agreement, other, raw, state)? {
             let plan = scan(other, raw)?
                 .filter(condition.is_not_true())?
-                .project(vec![Expr::from(datafusion::common::Column::new(Some(reference(other)), entity))])?
+                .project(vec![Expr::from(datafusion::common::Column::new(Some(reference(other)), &key.column)).alias(HIDDEN_KEY)])?
                 .alias(HIDDEN)?;
             hidden.push(plan.build()?);
         }

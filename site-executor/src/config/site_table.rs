@@ -14,6 +14,9 @@ pub struct SiteTable {
     pub source: TableConfig,
     /// The column whose values tell the people apart whom rows describe.
     pub entity: Option<String>,
+    /// What `entity` is the key of: tables that give it the same name are about the same people. The column's name, if
+    /// nothing else is said.
+    pub entity_name: Option<String>,
     /// The domain within which equal entity keys of several stewards mean the same person; none means only here.
     pub shared_domain: Option<String>,
     /// By column the name of a key whose values lie together: no value of the key, NULL apart, stands at two stewards,
@@ -24,7 +27,7 @@ pub struct SiteTable {
 impl SiteTable {
     /// A table of which nothing is said but where it is.
     pub fn plain(source: TableConfig) -> Self {
-        Self { source, entity: None, shared_domain: None, colocated_on: BTreeMap::new() }
+        Self { source, entity: None, entity_name: None, shared_domain: None, colocated_on: BTreeMap::new() }
     }
 }
 
@@ -34,12 +37,15 @@ impl<'de> Deserialize<'de> for SiteTable {
         let mut table = toml::Table::deserialize(from)?;
         let mut take = |key: &str| table.remove(key);
         let entity = take("entity").map(toml::Value::try_into).transpose().map_err(D::Error::custom)?;
+        let entity_name = take("entity_name").map(toml::Value::try_into).transpose().map_err(D::Error::custom)?;
         let shared_domain = take("shared_domain").map(toml::Value::try_into).transpose().map_err(D::Error::custom)?;
         let colocated_on = take("colocated_on").map(toml::Value::try_into).transpose().map_err(D::Error::custom)?;
         let source: TableConfig = toml::Value::Table(table).try_into().map_err(D::Error::custom)?;
-        if shared_domain.is_some() && entity.is_none() {
-            return Err(D::Error::custom(format!("table `{}` has a `shared_domain` but no `entity`", source.name())));
+        for (key, given) in [("shared_domain", shared_domain.is_some()), ("entity_name", entity_name.is_some())] {
+            if given && entity.is_none() {
+                return Err(D::Error::custom(format!("table `{}` has a `{key}` but no `entity`", source.name())));
+            }
         }
-        Ok(Self { source, entity, shared_domain, colocated_on: colocated_on.unwrap_or_default() })
+        Ok(Self { source, entity, entity_name, shared_domain, colocated_on: colocated_on.unwrap_or_default() })
     }
 }

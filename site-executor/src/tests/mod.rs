@@ -3,6 +3,7 @@
 mod agreement;
 mod exchange;
 mod forged;
+mod hidden;
 mod partials;
 mod registration;
 
