@@ -12,8 +12,8 @@ use dynamos_proto::ids::SiteId;
 
 use super::view::relation_tables;
 use super::{
-    AgreementSet, EntityKey, HeldAgreement, Hierarchy, NotApplicable, ProtectedView, RawTable, RawTables, Requester, UtcMillis,
-    protected_view,
+    AgreementSet, EntityKey, HeldAgreement, Hierarchy, NotApplicable, ProtectedView, RawTable, RawTables, Requester,
+    UtcMillis, protected_view,
 };
 use crate::bind::VisibleTable;
 use crate::catalog::{Catalog, Colocated, EntityScope, STEWARD, TableName};
@@ -165,7 +165,10 @@ pub fn raw_tables(catalog: &Catalog, steward: &SiteId) -> RawTables {
     let raw = |table: &crate::catalog::Table| RawTable {
         provider: LeafTable::new(Arc::clone(&table.schema)),
         // Which tables are about one entity is for the steward to know: a view's columns do not depend on it.
-        entity: table.entity.as_ref().map(|entity| EntityKey { column: entity.column.clone(), name: entity.column.clone() }),
+        entity: table
+            .entity
+            .as_ref()
+            .map(|entity| EntityKey { column: entity.column.clone(), name: entity.column.clone() }),
     };
     tables.map(|(name, table)| (name.clone(), raw(table))).collect()
 }

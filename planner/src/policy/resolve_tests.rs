@@ -134,7 +134,10 @@ fn c2_there_is_no_view_while_a_limit_is_about_nothing() {
         "MASK id AS NULL",
     ] {
         let error = view(limit).unwrap_err();
-        assert!(error.contains("clause 2 of agreement `a` cannot be applied to the tables of `vu`"), "{limit}: {error}");
+        assert!(
+            error.contains("clause 2 of agreement `a` cannot be applied to the tables of `vu`"),
+            "{limit}: {error}"
+        );
         // Whoever asks is not told what the tables look like.
         assert!(!error.contains("born") && !error.contains("opted"), "{limit}: {error}");
     }

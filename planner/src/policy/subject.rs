@@ -120,7 +120,9 @@ pub(super) fn mask_value(
     crate::bind::coerce(value.clone(), &schema, state).map_err(engine)?;
     let unchanged = matches!(&value, Expr::Column(column) if column.name == *name);
     if raw.entity.as_ref().is_some_and(|entity| entity.column == *name) && !unchanged {
-        return Err(format!("the entity key `{name}` of `{table}` may not be masked; leave it out of what is released"));
+        return Err(format!(
+            "the entity key `{name}` of `{table}` may not be masked; leave it out of what is released"
+        ));
     }
     // A mask of NULL keeps the column's type.
     let value = if value.get_type(&schema).map_err(engine)?.is_null() {

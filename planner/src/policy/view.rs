@@ -137,7 +137,9 @@ pub(crate) fn concerns(named: Option<&TableRef>, table: &TableName) -> bool {
 /// whose site says so when the agreement is made or read.
 fn inapplicable(agreement: &Agreement, number: u32) -> DataFusionError {
     let (name, steward) = (&agreement.name, &agreement.steward);
-    let text = format!("clause {number} of agreement `{name}` cannot be applied to the tables of `{steward}`, so nothing is shown under it; the steward must correct it");
+    let text = format!(
+        "clause {number} of agreement `{name}` cannot be applied to the tables of `{steward}`, so nothing is shown under it; the steward must correct it"
+    );
     DataFusionError::Plan(text)
 }
 
@@ -147,7 +149,8 @@ fn rows_of(agreement: &Agreement, table: &TableName, raw: &RawTable, state: &Ses
         Clause::Rows(rows) if rows_concern(rows, table, raw) => Some((numbered.number, rows)),
         _ => None,
     });
-    let condition = |(number, rows)| row_condition(rows, table, raw, state).map_err(|_| inapplicable(agreement, number));
+    let condition =
+        |(number, rows)| row_condition(rows, table, raw, state).map_err(|_| inapplicable(agreement, number));
     about.map(condition).collect()
 }
 
@@ -165,7 +168,9 @@ fn hidden_entities(
         for condition in rows_of(agreement, other, raw, state)? {
             let plan = scan(other, raw)?
                 .filter(condition.is_not_true())?
-                .project(vec![Expr::from(datafusion::common::Column::new(Some(reference(other)), &key.column)).alias(HIDDEN_KEY)])?
+                .project(vec![
+                    Expr::from(datafusion::common::Column::new(Some(reference(other)), &key.column)).alias(HIDDEN_KEY),
+                ])?
                 .alias(HIDDEN)?;
             hidden.push(plan.build()?);
         }

@@ -1,11 +1,13 @@
 //! All agreements that a place holds, and the only way to change a steward's own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dynamos_planner::function::engine_state;
-use dynamos_planner::policy::{Agreement, AgreementSet, RawTables, refuse_unimplemented, refuse_unresolved};
+use dynamos_planner::policy::{
+    Agreement, AgreementSet, RawTables, refuse_renumbered, refuse_unimplemented, refuse_unresolved, retired,
+};
 use dynamos_planner::sql::{DynamosStatement, parse_statement};
 use dynamos_proto::ids::SiteId;
 use dynamos_proto::sign::{PublicKey, SigningKey, agreement_bytes};
@@ -80,7 +82,8 @@ impl AgreementBook {
     /// the steward must learn why.
     fn report_unresolved(&self) {
         for held in self.held.of(&self.place) {
-            for problem in refuse_unresolved(&held.agreement, &self.tables, &engine_state()).err().into_iter().flatten() {
+            for problem in refuse_unresolved(&held.agreement, &self.tables, &engine_state()).err().into_iter().flatten()
+            {
                 tracing::error!(agreement = %held.agreement.name, %problem, "an agreement does not fit the tables; alter it");
             }
         }
@@ -194,9 +197,14 @@ impl AgreementBook {
         self.held = Arc::new(held);
     }
 
-    pub(super) fn commit(&mut self, record: Record) -> Result<SignedAgreement, ServiceError> {
+    /// Puts a new version on the disk and in force. Whichever way it came, the numbers of the clauses that it has no more are
+    /// remembered.
+    pub(super) fn commit(&mut self, mut record: Record) -> Result<SignedAgreement, ServiceError> {
         let internal = |text: &str| ServiceError::new(Code::Internal, text.to_owned());
         let agreement = parse(&record.text).ok_or_else(|| internal("the agreement's canonical text cannot be read"))?;
+        let known = self.own.get(&record.name);
+        let gone = known.map(|known| known.retired.clone()).unwrap_or_default();
+        record.retired = retired(&gone, known.and_then(|known| parse(&known.text)).as_ref(), &agreement);
         let signed = self.sign(&record).ok_or_else(|| internal("this place has no key to sign agreements with"))?;
         let others = self.own.values().filter(|other| other.name != record.name);
         files::write(&self.path, others.chain(std::iter::once(&record))).map_err(|error| {
@@ -230,6 +238,7 @@ impl AgreementBook {
             text: agreement.to_string(),
             revoked: false,
             from_file: known.and_then(|record| record.from_file.clone()),
+            retired: BTreeSet::new(),
         }
     }
 
@@ -243,7 +252,19 @@ impl AgreementBook {
             let texts: Vec<String> = refused.iter().map(ToString::to_string).collect();
             ServiceError::new(Code::InvalidArgument, texts.join("; "))
         })?;
+        self.must_keep_numbers(&agreement)?;
         Ok(agreement)
+    }
+
+    /// An agreement is one for good, revoked or not, as its epochs are: its numbers go on, too.
+    fn must_keep_numbers(&self, agreement: &Agreement) -> Result<(), ServiceError> {
+        let Some(known) = self.own.get(&agreement.name) else { return Ok(()) };
+        let before = parse(&known.text);
+        let before = before.ok_or_else(|| ServiceError::new(Code::Internal, "the version before cannot be read"))?;
+        refuse_renumbered(&before, &known.retired, agreement).map_err(|refused| {
+            let texts: Vec<String> = refused.iter().map(ToString::to_string).collect();
+            ServiceError::new(Code::InvalidArgument, texts.join("; "))
+        })
     }
 
     fn must_be_own(&self, steward: &str) -> Result<(), ServiceError> {

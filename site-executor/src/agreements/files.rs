@@ -1,6 +1,7 @@
 //! The files in which agreements and their epochs survive a restart: a steward's own, and those of other stewards that a
 //! place has seen.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
@@ -19,6 +20,9 @@ pub(crate) struct Record {
     /// The text that `agreements_dir` had when it was last read. Only a file that has changed since changes anything, so
     /// that an old file undoes neither an ALTER nor a REVOKE.
     pub(crate) from_file: Option<String>,
+    /// Numbers of clauses that earlier versions had and this one has not; they are never given again.
+    #[serde(default)]
+    pub(crate) retired: BTreeSet<u32>,
 }
 
 /// One agreement of another steward, in the newest version that was seen. A revoked one stays, so that no older version

@@ -1,6 +1,7 @@
 //! Agreements and revocations that somebody else brings. Nothing is believed of who brings them: their stewards' signatures
 //! count, and only what is newer than what was seen before.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use dynamos_planner::policy::{Agreement, AgreementSet};
@@ -116,6 +117,7 @@ fn record(signed: &SignedAgreement) -> Record {
         text: signed.text.clone(),
         revoked: signed.revoked,
         from_file: None,
+        retired: BTreeSet::new(),
     }
 }
 

@@ -140,6 +140,55 @@ async fn c2_an_agreement_about_what_there_is_not_is_refused() {
     assert!(refused.contains("a.sql") && refused.contains("no table `person`"), "{refused}");
 }
 
+/// A change of agreement `n`, which has the plain clause and these behind it.
+fn numbered(change: &str, clauses: &str) -> String {
+    format!("{change} AGREEMENT n ON SITE uva FOR ANYONE PURPOSE statistics AS ({PLAIN}{clauses})")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e6_a_clauses_number_is_never_anothers_over_changes_and_restarts() {
+    let mut federation = Federation::start([ROWS, ROWS], PLAIN).await;
+    let config = federation.steward("uva", ROWS, PLAIN);
+    let uva = federation.executor("uva");
+    let first = ", FILTER ON grade COMPARE WITH LITERALS, BUDGET 5 QUERIES PER DAY";
+    change(uva, &numbered("CREATE", first)).await.unwrap();
+    // Without its second clause the third would be the second.
+    let refused = async |uva: &Executor, statement: &str| {
+        let error = uva.change_agreement(statement.to_owned(), token("uva")).await.unwrap_err();
+        assert_eq!(error.code, Code::InvalidArgument, "{error}");
+        error.message
+    };
+    let moved = refused(uva, &numbered("ALTER", ", BUDGET 5 QUERIES PER DAY")).await;
+    assert!(moved.contains("clause 2: it was clause 3; write `3:` before it"), "{moved}");
+    assert_eq!(change(uva, &numbered("ALTER", ", 3: BUDGET 5 QUERIES PER DAY")).await, Ok((2, false)));
+    // The number is gone, whichever kind of clause asks for it, after a restart and after a revocation.
+    let again = |what: &str| numbered(what, ", FILTER ON salary COMPARE WITH LITERALS, 3: BUDGET 5 QUERIES PER DAY");
+    assert!(refused(uva, &again("ALTER")).await.contains("clause 2: the number was that of a clause which is gone"));
+    federation.stop("uva");
+    let uva = Executor::start(&config).await.unwrap();
+    assert!(refused(&uva, &again("ALTER")).await.contains("as `4:`"));
+    change(&uva, "REVOKE AGREEMENT n ON SITE uva").await.unwrap();
+    assert!(refused(&uva, &again("CREATE")).await.contains("as `4:`"));
+    let other = refused(&uva, &numbered("CREATE", ", 3: FILTER ON salary COMPARE WITH LITERALS")).await;
+    assert!(other.contains("clause 3: the number is that of a BUDGET clause, not of a FILTER clause"), "{other}");
+    let next = ", 3: BUDGET 9 QUERIES PER DAY, FILTER ON salary COMPARE WITH LITERALS";
+    assert_eq!(change(&uva, &numbered("CREATE", next)).await, Ok((4, false)));
+}
+
+/// A site that was written to by an earlier release knows no numbers that are gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e6_a_store_without_retired_numbers_is_read() {
+    let mut federation = Federation::start([ROWS, ROWS], PLAIN).await;
+    federation.stop("uva");
+    let config = federation.steward("uva", ROWS, PLAIN);
+    let path = state_dir(&config).join("agreements.json");
+    let mut records: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(records[0].as_object_mut().unwrap().remove("retired"), Some(serde_json::json!([])));
+    std::fs::write(&path, records.to_string()).unwrap();
+    let uva = Executor::start(&config).await.unwrap();
+    assert_eq!(change(&uva, &create("a").replace("CREATE", "ALTER")).await, Ok((2, false)));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revoking_an_agreement_ends_the_queries_that_rest_on_it() {
     let federation = Federation::start([ROWS, ROWS], PLAIN).await;

@@ -35,7 +35,9 @@ fn c1_clauses_of_different_agreements_never_combine() {
 #[test]
 fn c2_rows_and_mask_say_which_table_they_are_about() {
     let text = |clauses: &str| {
-        format!("CREATE AGREEMENT g ON SITE a FOR ANYONE PURPOSE statistics AS (RELEASE count OF * FROM s.people, {clauses})")
+        format!(
+            "CREATE AGREEMENT g ON SITE a FOR ANYONE PURPOSE statistics AS (RELEASE count OF * FROM s.people, {clauses})"
+        )
     };
     let twice = parse_agreement(&text("MASK wage AS NULL, MASK people.wage AS 1")).unwrap_err().to_string();
     assert!(twice.contains("given twice"), "{twice}");
