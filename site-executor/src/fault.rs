@@ -1,5 +1,6 @@
 //! Errors of the engine as they may leave a place. The engine's texts can hold values of rows (`cannot cast 'Jansen'`),
-//! so none of them is sent: others get a code, the place's name and a fixed text; the full text stays in the own log.
+//! so none of them is sent: others get a code, the place's name and a fixed text; the full text stays in the log of the place
+//! whose rows they are.
 
 use std::error::Error;
 
@@ -39,6 +40,33 @@ pub(crate) fn of_planning(error: &DataFusionError, place: &SiteId) -> ServiceErr
         }
         _ => ServiceError::new(Code::Internal, format!("site `{place}` could not plan its part of the query")),
     })
+}
+
+/// What kind of error it is, for the log of a place that may hold rows of others: no text of the engine is in it.
+pub(crate) fn kind(error: &DataFusionError) -> &'static str {
+    if carried(error).is_some() {
+        return "reported by another part";
+    }
+    match error.find_root() {
+        DataFusionError::ArrowError(error, _) => match error.as_ref() {
+            ArrowError::CastError(_) => "cast",
+            ArrowError::ParseError(_) => "parse",
+            ArrowError::DivideByZero => "division by zero",
+            ArrowError::ArithmeticOverflow(_) => "overflow",
+            ArrowError::ComputeError(_) => "compute",
+            ArrowError::MemoryError(_) => "memory",
+            ArrowError::IoError(..) => "input or output",
+            _ => "arrow",
+        },
+        DataFusionError::Execution(_) => "execution",
+        DataFusionError::ResourcesExhausted(_) => "resources exhausted",
+        DataFusionError::Plan(_) => "plan",
+        DataFusionError::SchemaError(..) => "schema",
+        DataFusionError::NotImplemented(_) => "not implemented",
+        DataFusionError::Internal(_) => "internal",
+        DataFusionError::IoError(_) => "input or output",
+        _ => "other",
+    }
 }
 
 /// The error that another place reported and the engine carried up, however often it was wrapped.

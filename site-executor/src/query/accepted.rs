@@ -200,6 +200,25 @@ impl Query {
         governs || releases.into_iter().any(|one| &one.steward == steward && one.agreement.agreement == agreement)
     }
 
+    /// Whether all rows that a fragment works on are `place`'s own: it is a steward, and nothing comes from elsewhere,
+    /// directly or not.
+    pub(crate) fn has_only_own_rows(&self, place: &SiteId, fragment: FragmentId) -> bool {
+        let (mut next, mut seen) = (vec![fragment], BTreeSet::new());
+        while let Some(reader) = next.pop() {
+            // A graph that goes in circles was refused, but this must end all the same.
+            if !seen.insert(reader) {
+                continue;
+            }
+            for sender in self.graph.fragments.iter().filter(|sender| sender.consumer == Some(reader)) {
+                if sender.place != *place {
+                    return false;
+                }
+                next.push(sender.id);
+            }
+        }
+        self.graph.governing.contains_key(place)
+    }
+
     /// The largest of the minimums that were in force when it was accepted.
     pub(crate) fn largest_minimum(&self) -> u32 {
         largest_minimum(&self.agreements)

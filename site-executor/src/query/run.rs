@@ -192,11 +192,11 @@ async fn produce(
     leases?;
     report.planned = Some(Instant::now());
     let plan = planned.map_err(|error| {
-        log(query, id, &error);
+        log(place, query, id, &error);
         fault::of_planning(&error, &place.name)
     })?;
     let failed = |error: DataFusionError| {
-        log(query, id, &error);
+        log(place, query, id, &error);
         fault::of_execution(&error, &place.name)
     };
     let mut rows = execute_stream(Arc::clone(&plan), query.state.task_ctx()).map_err(failed)?;
@@ -232,8 +232,15 @@ async fn send(sender: &mpsc::Sender<RecordBatch>, batch: RecordBatch) -> Reader 
     if sender.send(batch).await.is_ok() { Reader::Listens } else { Reader::Gone }
 }
 
-fn log(query: &Query, id: FragmentId, error: &DataFusionError) {
-    tracing::warn!(query_id = %query.graph.query, fragment_id = %id, %error, "fragment failed");
+/// The engine's text may hold a value of a row. It is written down only where all rows are this place's own; a place that
+/// others' rows have come to keeps none of them, in its log neither.
+fn log(place: &Place, query: &Query, id: FragmentId, error: &DataFusionError) {
+    let kind = fault::kind(error);
+    if query.has_only_own_rows(&place.name, id) {
+        tracing::warn!(query_id = %query.graph.query, fragment_id = %id, kind, %error, "fragment failed");
+    } else {
+        tracing::warn!(query_id = %query.graph.query, fragment_id = %id, kind, "fragment failed");
+    }
 }
 
 /// How much of its rows a fragment gave before it ended.

@@ -4,7 +4,9 @@ mod agreement;
 mod exchange;
 mod forged;
 mod hidden;
+mod logs;
 mod partials;
+mod record;
 mod registration;
 
 pub(crate) use exchange::{channel, fetch};

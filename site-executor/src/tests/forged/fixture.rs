@@ -21,7 +21,7 @@ use dynamos_proto::v1::site_client::SiteClient;
 use prost::Message;
 
 use super::super::exchange::{channel, fetch};
-use super::record;
+use super::super::record;
 use crate::config::{SiteConfig, SiteTable};
 use crate::source::TableConfig;
 use crate::testing::{Federation, cancel, fragment, key_of, partial, scan, token};

@@ -4,7 +4,6 @@
 
 mod fixture;
 mod permits;
-mod record;
 mod releases;
 mod rows;
 mod wire;

@@ -1,4 +1,4 @@
-//! What the sites of this process log, so that a test can look for a refusal.
+//! What the sites of this process log at the level that roles start with, so that a test can look for a line.
 
 use std::fmt::{Debug, Write};
 use std::sync::{Mutex, OnceLock};
@@ -7,8 +7,8 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// The warnings of all tests of this process.
-static WARNINGS: Mutex<String> = Mutex::new(String::new());
+/// The lines of all tests of this process.
+static LINES: Mutex<String> = Mutex::new(String::new());
 static STARTED: OnceLock<()> = OnceLock::new();
 
 struct Recorder;
@@ -20,8 +20,14 @@ pub(super) fn start() {
 
 /// Whether a site has logged this refusal.
 pub(super) fn has_refusal(text: &str) -> bool {
-    let logged = WARNINGS.lock().unwrap();
+    let logged = LINES.lock().unwrap();
     logged.lines().any(|line| line.contains("refused") && line.contains(text))
+}
+
+/// The lines so far that hold this text.
+pub(super) fn lines_with(text: &str) -> Vec<String> {
+    let logged = LINES.lock().unwrap();
+    logged.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
 }
 
 struct Line(String);
@@ -34,13 +40,13 @@ impl Visit for Line {
 
 impl Subscriber for Recorder {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() == Level::WARN && metadata.target().starts_with("dynamos")
+        *metadata.level() <= Level::INFO && metadata.target().starts_with("dynamos")
     }
 
     fn event(&self, event: &Event<'_>) {
         let mut line = Line(String::new());
         event.record(&mut line);
-        let mut logged = WARNINGS.lock().unwrap();
+        let mut logged = LINES.lock().unwrap();
         logged.push_str(&line.0.replace('\n', " "));
         logged.push('\n');
     }
