@@ -2,15 +2,51 @@
 //! operator names only.
 
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::metrics::MetricValue;
 pub(crate) use dynamos_proto::bucket::bucket;
+use serde::Serialize;
 
-/// Writes what each operator did to the own log.
-pub(crate) fn log_operators(plan: &dyn ExecutionPlan, depth: usize) {
-    let figures = plan.metrics();
-    let rows = figures.as_ref().and_then(|metrics| metrics.output_rows());
-    let busy_ns = figures.as_ref().and_then(|metrics| metrics.elapsed_compute());
-    tracing::debug!(depth, operator = plan.name(), rows, busy_ns, "operator finished");
+/// What one operator of a fragment did, as far as it counted; an operator that was stopped has counted until then.
+#[derive(Debug, PartialEq, Serialize)]
+struct OperatorFigures<'a> {
+    /// How far below the fragment's output it stands.
+    depth: usize,
+    operator: &'a str,
+    /// Rows that it gave.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rows: Option<usize>,
+    /// Bytes of these rows in memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<usize>,
+    /// Bytes that did not fit into memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spilled_bytes: Option<usize>,
+    /// Time that it computed, on all threads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    busy_us: Option<usize>,
+}
+
+/// What each operator of a fragment did so far, as a list in JSON for the own log: from the output downwards, inputs behind
+/// the operator that they belong to.
+pub(crate) fn operators(plan: &dyn ExecutionPlan) -> String {
+    let mut all = Vec::new();
+    collect(plan, 0, &mut all);
+    // Numbers and names can be written as JSON.
+    serde_json::to_string(&all).unwrap_or_default()
+}
+
+fn collect<'a>(plan: &'a dyn ExecutionPlan, depth: usize, all: &mut Vec<OperatorFigures<'a>>) {
+    let metrics = plan.metrics().unwrap_or_default();
+    let bytes = metrics.sum(|metric| matches!(metric.value(), MetricValue::OutputBytes(_)));
+    all.push(OperatorFigures {
+        depth,
+        operator: plan.name(),
+        rows: metrics.output_rows(),
+        bytes: bytes.map(|bytes| bytes.as_usize()),
+        spilled_bytes: metrics.spilled_bytes().filter(|bytes| *bytes > 0),
+        busy_us: metrics.elapsed_compute().map(|busy_ns| busy_ns / 1000),
+    });
     for child in plan.children() {
-        log_operators(child.as_ref(), depth + 1);
+        collect(child.as_ref(), depth + 1, all);
     }
 }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::DataFusionError;
-use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use dynamos_proto::ids::FragmentId;
 use dynamos_proto::status::{Code, ServiceError};
 use dynamos_proto::v1::FragmentReport;
@@ -199,6 +199,7 @@ async fn produce(
         log(place, query, id, &error);
         fault::of_execution(&error, &place.name)
     };
+    report.plan = Some(Arc::clone(&plan));
     let mut rows = execute_stream(Arc::clone(&plan), query.state.task_ctx()).map_err(failed)?;
     let mut guard = Guard::new(&place.name, schema, &place.limits);
     while let Some(batch) = rows.next().await {
@@ -216,7 +217,6 @@ async fn produce(
         }
     }
     report.given = Extent::Whole;
-    measure::log_operators(plan.as_ref(), 0);
     Ok(())
 }
 
@@ -250,7 +250,7 @@ enum Extent {
     Part,
 }
 
-/// Records how a fragment ended even if its task is dropped half way, which its reader does by going, see [`Reader`], or
+/// Records how a fragment ended, and for the own log what its operators did until then, even if its task is dropped half way, which its reader does by going, see [`Reader`], or
 /// a fault of this program.
 struct ReportAtEnd {
     query: Arc<Query>,
@@ -258,6 +258,8 @@ struct ReportAtEnd {
     id: FragmentId,
     started: Instant,
     planned: Option<Instant>,
+    /// What runs, once it does.
+    plan: Option<Arc<dyn ExecutionPlan>>,
     counted: (u64, u64),
     given: Extent,
     error: Option<ServiceError>,
@@ -271,6 +273,7 @@ impl ReportAtEnd {
             id,
             started: Instant::now(),
             planned: None,
+            plan: None,
             counted: (0, 0),
             given: Extent::Part,
             error: None,
@@ -297,15 +300,19 @@ impl Drop for ReportAtEnd {
         }
         let code = self.error.as_ref().map(|error| error.code.as_str()).unwrap_or_default();
         let (query_id, fragment_id, given) = (&self.query.graph.query, &self.id, self.given);
-        tracing::info!(%query_id, %fragment_id, rows, bytes, ?given, code, "fragment ended");
+        let (planned_us, ran_us) = (micros(self.started, planned), micros(planned, Instant::now()));
+        let operators = self.plan.as_ref().map(|plan| measure::operators(plan.as_ref())).unwrap_or_default();
+        tracing::info!(
+            %query_id, %fragment_id, rows, bytes, ?given, code, planned_us, ran_us, %operators, "fragment ended"
+        );
         self.query.end(FragmentReport {
             fragment: self.id.0,
             place: self.place.name.to_string(),
             rows_bucket: measure::bucket(rows, minimum),
             bytes_bucket: measure::bucket(bytes, minimum),
             queued_us: micros(self.query.accepted, self.started),
-            planned_us: micros(self.started, planned),
-            ran_us: micros(planned, Instant::now()),
+            planned_us,
+            ran_us,
             error_code: code.to_owned(),
             error: self.error.as_ref().map(|error| error.message.clone()).unwrap_or_default(),
         });
