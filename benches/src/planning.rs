@@ -11,7 +11,7 @@ use dynamos_planner::catalog::{
     Availability, Catalog, Entity, EntityScope, FederatedTable, Site, SiteKind, Table, TableName, TableStatistics,
 };
 use dynamos_planner::knowledge::Knowledge;
-use dynamos_planner::policy::{AgreementSet, Hierarchy, Requester, UtcMillis};
+use dynamos_planner::policy::{AgreementSet, HeldAgreement, Purposes, Requester, UtcMillis};
 use dynamos_planner::sql::parse_agreement;
 use dynamos_planner::{Placement, Planned, PlanningInput, nearest_query, plan_query};
 use dynamos_proto::ids::{QueryId, SiteId};
@@ -108,7 +108,7 @@ impl Federation {
             let text = agreement(name, clauses.div_ceil(stewards));
             let agreement = parse_agreement(&text).with_context(|| format!("the agreement of `{name}`"))?;
             made += agreement.clauses.len();
-            agreements.insert(1, agreement);
+            agreements.insert(HeldAgreement::new(1, agreement));
         }
         Ok(Self { catalog: Catalog { version: 1, sites, federated }, agreements, clauses: made })
     }
@@ -118,7 +118,7 @@ impl Federation {
         ask(&PlanningInput {
             catalog: &self.catalog,
             agreements: &self.agreements,
-            purposes: &Hierarchy::default(),
+            purposes: &Purposes::default(),
             requester: &requester,
             purpose: Some("statistics"),
             agreement: None,

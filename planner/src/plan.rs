@@ -24,8 +24,8 @@ use crate::fragment::{FragmentGraph, cut};
 use crate::knowledge::Knowledge;
 use crate::permit::{PermittedQuery, QueryPath, permit};
 use crate::policy::{
-    AgreementSet, ClauseChoice, CompliantPlan, Denial, Governing, Hierarchy, Policy, Reason, Requester, Stop,
-    UtcMillis, comply, conditions, releases_under_condition,
+    AgreementSet, ClauseChoice, CompliantPlan, Denial, Governing, Policy, Purposes, Reason, Requester, Stop, UtcMillis,
+    comply, conditions, releases_under_condition,
 };
 use crate::wire::WireError;
 
@@ -41,8 +41,8 @@ pub struct PlanningInput<'a> {
     pub catalog: &'a Catalog,
     /// Every agreement in force.
     pub agreements: &'a AgreementSet,
-    /// Hierarchy of purposes.
-    pub purposes: &'a Hierarchy,
+    /// Which purposes lie below which, by version.
+    pub purposes: &'a Purposes,
     /// Who asks.
     pub requester: &'a Requester,
     /// The declared purpose.

@@ -129,12 +129,13 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 
 /// The bytes that a steward signs for an agreement: every field that matters, each with its length before it.
 pub fn agreement_bytes(agreement: &crate::v1::SignedAgreement) -> Vec<u8> {
-    let mut bytes = b"dynamos agreement 1\0".to_vec();
+    let mut bytes = b"dynamos agreement 2\0".to_vec();
     for field in [&agreement.steward, &agreement.name, &agreement.text] {
         bytes.extend_from_slice(&(field.len() as u64).to_be_bytes());
         bytes.extend_from_slice(field.as_bytes());
     }
     bytes.extend_from_slice(&agreement.epoch.to_be_bytes());
+    bytes.extend_from_slice(&agreement.purposes.to_be_bytes());
     bytes.push(u8::from(agreement.revoked));
     bytes
 }

@@ -79,7 +79,7 @@ fn goes_on(place: &Place, query: &Query) -> bool {
     }
     let graph = under_version(&query.graph, &place.name, name, after.epoch);
     let mut agreements = query.agreements.as_ref().clone();
-    agreements.insert(after.epoch, after.agreement.clone());
+    agreements.insert(after.clone());
     let context = PermitContext {
         agreements: &agreements,
         state: &place.reading,

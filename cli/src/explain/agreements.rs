@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use dynamos_planner::catalog::{Catalog, SiteKind};
 use dynamos_planner::function::engine_state;
-use dynamos_planner::policy::{Agreement, AgreementSet, raw_tables, refuse_unimplemented, refuse_unresolved};
+use dynamos_planner::policy::{
+    Agreement, AgreementSet, HeldAgreement, raw_tables, refuse_unimplemented, refuse_unresolved,
+};
 use dynamos_planner::sql::{DynamosStatement, parse_statement};
 use dynamos_proto::ids::SiteId;
 use dynamos_proto::settings::{self, SettingsError};
@@ -34,7 +36,7 @@ pub fn read_agreements(paths: &[PathBuf], catalog: &Catalog) -> Result<Agreement
                     let problem = format!("agreement `{name}` of `{steward}` is given twice; remove one");
                     return Err(ExplainError::content(&file, problem));
                 }
-                held.insert(EPOCH, agreement);
+                held.insert(HeldAgreement::new(EPOCH, agreement));
             }
         }
     }

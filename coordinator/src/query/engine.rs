@@ -7,7 +7,7 @@ use std::time::Duration;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::common::ScalarValue;
-use dynamos_planner::policy::{Hierarchy, UtcMillis};
+use dynamos_planner::policy::{Purposes, UtcMillis};
 use dynamos_planner::sql::{DynamosStatement, ExplainMode, parse_statement};
 use dynamos_proto::ids::SiteId;
 use dynamos_proto::sign::SigningKey;
@@ -56,7 +56,7 @@ pub struct EngineParts {
     /// The keys that tokens are verified with.
     pub issuers: Issuers,
     /// Which purposes lie below which.
-    pub purposes: Arc<Hierarchy>,
+    pub purposes: Arc<Purposes>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Time from a query's arrival to its last row.

@@ -9,7 +9,7 @@ use dynamos_planner::Placement;
 use dynamos_planner::catalog::TableName;
 use dynamos_planner::fragment::FragmentGraph;
 use dynamos_planner::knowledge::Link;
-use dynamos_planner::policy::{EdgeVerdict, Hierarchy, Reason, Requester, UtcMillis};
+use dynamos_planner::policy::{EdgeVerdict, Purposes, Reason, Requester, UtcMillis};
 use dynamos_proto::ids::{QueryId, SiteId};
 use dynamos_proto::status::{Code, ServiceError};
 
@@ -38,7 +38,7 @@ pub struct PlanRequest {
     /// Catalog and agreements.
     pub snapshot: Snapshot,
     /// Which purposes lie below which.
-    pub purposes: Arc<Hierarchy>,
+    pub purposes: Arc<Purposes>,
     /// Who asks.
     pub requester: Requester,
     /// The declared purpose.

@@ -2,7 +2,7 @@
 //! know them; they are checked when they are set and again when a query uses them.
 
 use dynamos_planner::Placement;
-use dynamos_planner::policy::{Hierarchy, Requester};
+use dynamos_planner::policy::{Purposes, Requester};
 use dynamos_proto::status::{Code, ServiceError};
 
 use super::show::concerns;
@@ -28,7 +28,7 @@ pub(super) fn set(
     name: &str,
     value: Option<String>,
     identity: &Identity,
-    purposes: &Hierarchy,
+    purposes: &Purposes,
     snapshot: &Snapshot,
 ) -> Result<Outcome, ServiceError> {
     let known = name.strip_prefix(PREFIX).filter(|name| NAMES.contains(name));
@@ -61,7 +61,7 @@ pub(super) fn placement(text: Option<&String>) -> Result<Placement, ServiceError
 pub(super) fn purpose(
     settings: &SessionSettings,
     identity: &Identity,
-    purposes: &Hierarchy,
+    purposes: &Purposes,
 ) -> Result<Option<String>, ServiceError> {
     match (settings.options.get("purpose"), identity.purposes.as_slice()) {
         (Some(declared), _) => check_purpose(declared, identity, purposes).map(|()| Some(declared.clone())),
@@ -71,7 +71,7 @@ pub(super) fn purpose(
 }
 
 /// A purpose may be declared if the organisation vouches for it or for one above it.
-pub(super) fn check_purpose(purpose: &str, identity: &Identity, purposes: &Hierarchy) -> Result<(), ServiceError> {
+pub(super) fn check_purpose(purpose: &str, identity: &Identity, purposes: &Purposes) -> Result<(), ServiceError> {
     if identity.purposes.iter().any(|granted| purposes.covers(granted, purpose)) {
         return Ok(());
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use dynamos_planner::policy::{Agreement, Clause, HeldAgreement, Hierarchy, Requester, ShipWhat, TableRef, UtcMillis};
+use dynamos_planner::policy::{Agreement, Clause, HeldAgreement, Purposes, Requester, ShipWhat, TableRef, UtcMillis};
 use dynamos_proto::status::{Code, ServiceError};
 
 use super::queries::QueryRecord;
@@ -86,12 +86,12 @@ pub(super) fn permissions(
     requester: &Requester,
     purpose: &str,
     now: UtcMillis,
-    purposes: &Hierarchy,
+    purposes: &Purposes,
 ) -> Result<Outcome, ServiceError> {
     let mut rows = BTreeSet::new();
     for held in snapshot.agreements.all() {
         let agreement = &held.agreement;
-        if agreement.applies_to(requester, purpose, now, purposes).is_err() {
+        if held.applies_to(requester, purpose, now, purposes).is_err() {
             continue;
         }
         let all: BTreeSet<&TableRef> = agreement.clauses.iter().flat_map(|one| tables_of(&one.clause)).collect();

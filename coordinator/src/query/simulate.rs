@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use datafusion::common::ScalarValue;
 use dynamos_planner::function::engine_state;
-use dynamos_planner::policy::{Agreement, Grantee, Requester, raw_tables, refuse_unimplemented, refuse_unresolved};
+use dynamos_planner::policy::{
+    Agreement, Grantee, HeldAgreement, Requester, raw_tables, refuse_unimplemented, refuse_unresolved,
+};
 use dynamos_planner::stewards_named;
 use dynamos_proto::ids::SiteId;
 use dynamos_proto::status::{Code, ServiceError};
@@ -72,7 +74,7 @@ impl QueryEngine {
             let mut then = now.clone();
             let agreements = Arc::make_mut(&mut then.snapshot.agreements);
             let epoch = agreements.get(&steward, &agreement.name).map_or(1, |held| held.epoch + 1);
-            agreements.insert(epoch, agreement.clone());
+            agreements.insert(HeldAgreement::new(epoch, agreement.clone()));
             let sql = case.asked.sql.unwrap_or_default();
             let mut decided = Vec::with_capacity(2);
             for request in [&now, &then] {

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dynamos_planner::catalog::{Availability, Catalog, FederatedTable, Site, SiteKind, TableName};
-use dynamos_planner::policy::AgreementSet;
+use dynamos_planner::policy::{AgreementSet, HeldAgreement};
 use dynamos_proto::ids::SiteId;
 use dynamos_proto::sign::PublicKey;
 use dynamos_proto::state::Row;
@@ -215,7 +215,9 @@ impl Registry {
         });
         let agreements: &mut AgreementSet = Arc::make_mut(&mut next.agreements);
         match agreement {
-            Some(agreement) => agreements.insert(signed.epoch, agreement),
+            Some(agreement) => {
+                agreements.insert(HeldAgreement { epoch: signed.epoch, purposes: signed.purposes, agreement })
+            }
             None => drop(agreements.remove(&steward, &signed.name)),
         }
         Arc::make_mut(&mut next.signed).insert(key, signed.clone());

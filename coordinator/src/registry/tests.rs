@@ -80,7 +80,17 @@ pub(crate) fn agreement(name: &str, epoch: u64, seed: u8) -> v1::SignedAgreement
         "CREATE AGREEMENT {name} ON SITE uva FOR ANYONE PURPOSE statistics AS (RELEASE count OF * FROM personen MINIMUM 10 DISTINCT unieknr)"
     );
     let text = dynamos_planner::sql::parse_agreement(&text).unwrap().to_string();
-    signed(v1::SignedAgreement { steward: "uva".into(), name: name.into(), epoch, text, ..Default::default() }, seed)
+    signed(
+        v1::SignedAgreement {
+            steward: "uva".into(),
+            name: name.into(),
+            epoch,
+            text,
+            purposes: 1,
+            ..Default::default()
+        },
+        seed,
+    )
 }
 
 pub(crate) fn signed(mut agreement: v1::SignedAgreement, seed: u8) -> v1::SignedAgreement {

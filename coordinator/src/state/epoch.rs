@@ -24,8 +24,13 @@ pub fn standing(known: Option<&SignedAgreement>, offered: &SignedAgreement) -> S
     match offered.epoch.cmp(&known.epoch) {
         Ordering::Greater => Standing::Newer,
         Ordering::Less => Standing::Older,
-        Ordering::Equal if known.text != offered.text || known.revoked != offered.revoked => Standing::Contradicts,
+        Ordering::Equal if says(known) != says(offered) => Standing::Contradicts,
         Ordering::Equal if known.signature != offered.signature => Standing::Newer,
         Ordering::Equal => Standing::Same,
     }
+}
+
+/// What a version says.
+fn says(agreement: &SignedAgreement) -> (&str, bool, u32) {
+    (&agreement.text, agreement.revoked, agreement.purposes)
 }

@@ -25,6 +25,7 @@ fn signed(random: &mut StdRng) -> SignedAgreement {
         text: format!("{variant} {epoch}"),
         signature: vec![random.random_range(0..2)],
         revoked: epoch == 4,
+        purposes: 1,
     }
 }
 

@@ -14,4 +14,4 @@ pub use local::localize;
 pub use names::{VisibleTable, VisibleTables};
 pub use normal::normalize;
 pub use origin::{Origin, canonical, origin, unalias, unpadded_origin};
-pub use restrict::{restrict_stewards, stewards_in};
+pub use restrict::{fulfils, restrict_stewards, stewards_in};

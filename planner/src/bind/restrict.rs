@@ -1,14 +1,15 @@
-//! Which stewards a query over federated tables is about: a predicate on the column `steward` that only some stewards can
-//! fulfil takes the others out while binding, so that they need not agree, answer or even be up.
+//! Which stewards a query over federated tables is about: a predicate on the column `steward` alone is decided for each
+//! steward while binding, and those that do not fulfil it are taken out, so that they need not agree, answer or even be up.
 
 use std::collections::BTreeSet;
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, JoinType, Result, ScalarValue};
+use datafusion::common::{Column, DFSchema, JoinType, Result, ScalarValue};
 use datafusion::datasource::provider_as_source;
-use datafusion::logical_expr::expr::InList;
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{BinaryExpr, LogicalPlan, Operator, TableScan, TableScanBuilder};
+use datafusion::logical_expr::{LogicalPlan, TableScan, TableScanBuilder};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::prelude::Expr;
 use dynamos_proto::ids::SiteId;
 
@@ -23,7 +24,7 @@ pub fn restrict_stewards(plan: LogicalPlan) -> Result<LogicalPlan> {
         let mut input = filter.input.as_ref().clone();
         let mut changed = false;
         for conjunct in split_conjunction(&filter.predicate) {
-            if let Some((column, allowed)) = allowed_stewards(conjunct) {
+            if let Some((column, allowed)) = allowed_stewards(conjunct, &input) {
                 let (next, restricted) = restrict(input, &column, &allowed)?;
                 input = next;
                 changed |= restricted;
@@ -92,32 +93,27 @@ fn stewards_of(plan: &LogicalPlan, column: &Column) -> Option<BTreeSet<SiteId>> 
     (origin.table.site.is_none() && origin.column == STEWARD).then_some(origin.table.stewards)
 }
 
-/// The column and the values that a conjunct `column = literal` or `column IN (literals)` allows.
-fn allowed_stewards(conjunct: &Expr) -> Option<(Column, BTreeSet<SiteId>)> {
-    match unalias(conjunct) {
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => match (left.as_ref(), right.as_ref()) {
-            (Expr::Column(column), literal) | (literal, Expr::Column(column)) => {
-                Some((column.clone(), BTreeSet::from([site(literal)?])))
-            }
-            _ => None,
-        },
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
-            let ((one, mut sites), (other, more)) = (allowed_stewards(left)?, allowed_stewards(right)?);
-            sites.extend(more);
-            (one == other).then_some((one, sites))
-        }
-        Expr::InList(InList { expr, list, negated: false }) => {
-            let Expr::Column(column) = expr.as_ref() else { return None };
-            let sites = list.iter().map(site).collect::<Option<_>>()?;
-            Some((column.clone(), sites))
-        }
-        _ => None,
-    }
+/// The one column that a conjunct is about, and the stewards that fulfil it, if the column says whose rows these are.
+fn allowed_stewards(conjunct: &Expr, input: &LogicalPlan) -> Option<(Column, BTreeSet<SiteId>)> {
+    let column = conjunct.column_refs().into_iter().next()?;
+    let stewards = stewards_of(input, column)?;
+    let allowed = stewards.into_iter().filter(|steward| fulfils(steward, conjunct, &|one| one == column) == Some(true));
+    Some((column.clone(), allowed.collect()))
 }
 
-fn site(literal: &Expr) -> Option<SiteId> {
-    match literal {
-        Expr::Literal(ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)), _) => Some(SiteId::new(text)),
+/// Whether a steward's rows fulfil a condition, whatever else is in them. None if that depends on more than `is_steward`
+/// columns, which hold the steward's name.
+pub fn fulfils(steward: &SiteId, condition: &Expr, is_steward: &dyn Fn(&Column) -> bool) -> Option<bool> {
+    let name = ScalarValue::Utf8(Some(steward.to_string()));
+    let named = condition.clone().transform_up(|node| match &node {
+        Expr::Column(column) if is_steward(column) => Ok(Transformed::yes(Expr::Literal(name.clone(), None))),
+        _ => Ok(Transformed::no(node)),
+    });
+    let simplifier = ExprSimplifier::new(SimplifyContext::default());
+    let coerced = simplifier.coerce(named.ok()?.data, &DFSchema::empty()).ok()?;
+    match simplifier.simplify(coerced).ok()? {
+        Expr::Literal(ScalarValue::Boolean(fulfilled), _) => Some(fulfilled.unwrap_or(false)),
+        Expr::Literal(ScalarValue::Null, _) => Some(false),
         _ => None,
     }
 }
@@ -195,4 +191,35 @@ pub fn stewards_in(plan: &LogicalPlan) -> Result<BTreeSet<SiteId>> {
         Ok(TreeNodeRecursion::Continue)
     })?;
     Ok(stewards)
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::prelude::{col, lit};
+
+    use super::*;
+
+    #[test]
+    fn b4_a_condition_on_the_steward_is_decided_for_each_steward() {
+        let steward = || col(STEWARD);
+        let allowed = |condition: &Expr| {
+            let of = |name: &&&str| fulfils(&SiteId::new(**name), condition, &|one| one.name == STEWARD);
+            let known = ["amc", "uva", "vu"].iter().map(|name| of(&name)).collect::<Option<Vec<bool>>>()?;
+            Some(["amc", "uva", "vu"].into_iter().zip(known).filter_map(|(name, is)| is.then_some(name)).collect())
+        };
+        let cases: [(Expr, Option<Vec<&str>>); 9] = [
+            (steward().eq(lit("vu")), Some(vec!["vu"])),
+            (lit("vu").not_eq(steward()), Some(vec!["amc", "uva"])),
+            (steward().in_list(vec![lit("vu"), lit("x")], false), Some(vec!["vu"])),
+            (steward().in_list(vec![lit("vu"), lit("x")], true), Some(vec!["amc", "uva"])),
+            (steward().in_list(vec![lit("vu"), lit(ScalarValue::Utf8(None))], true), Some(vec![])),
+            (steward().gt(lit("b")), Some(vec!["uva", "vu"])),
+            (steward().like(lit("u%")), Some(vec!["uva"])),
+            (steward().eq(lit("vu")).or(col("x").gt(lit(1))), None),
+            (steward().eq(lit("vu")).or(steward().is_null().is_not_true()), Some(vec!["amc", "uva", "vu"])),
+        ];
+        for (condition, expected) in cases {
+            assert_eq!(allowed(&condition), expected, "{condition}");
+        }
+    }
 }

@@ -13,7 +13,7 @@ use crate::catalog::{
 };
 use crate::knowledge::Knowledge;
 use crate::plan::{Planned, PlanningInput, plan_query};
-use crate::policy::{AgreementSet, Hierarchy, Requester, UtcMillis};
+use crate::policy::{AgreementSet, HeldAgreement, Purposes, Requester, UtcMillis};
 use crate::sql::parse_agreement;
 
 /// Aggregates of people and their jobs, which may be brought together at `p`.
@@ -74,7 +74,7 @@ fn agreements(clauses: &[(&str, &str)]) -> AgreementSet {
     let mut set = AgreementSet::default();
     for (steward, clauses) in clauses {
         let text = format!("CREATE AGREEMENT g ON SITE {steward} FOR ANYONE PURPOSE statistics AS ({clauses})");
-        set.insert(1, parse_agreement(&text).unwrap());
+        set.insert(HeldAgreement::new(1, parse_agreement(&text).unwrap()));
     }
     set
 }
@@ -84,7 +84,7 @@ fn asked<T>(catalog: &Catalog, agreements: &AgreementSet, ask: impl FnOnce(&Plan
     ask(&PlanningInput {
         catalog,
         agreements,
-        purposes: &Hierarchy::default(),
+        purposes: &Purposes::default(),
         requester: &requester,
         purpose: Some("statistics"),
         agreement: None,
@@ -276,7 +276,7 @@ fn e5_nothing_is_told_that_the_requester_may_not_see() {
     ] {
         for steward in ["a", "b", "c"] {
             let text = format!("CREATE AGREEMENT {name} ON SITE {steward} {whom} AS ({wider})");
-            own.insert(1, parse_agreement(&text).unwrap());
+            own.insert(HeldAgreement::new(1, parse_agreement(&text).unwrap()));
         }
     }
     assert_eq!(nearest_of(&catalog(), &own, &sql), alone);

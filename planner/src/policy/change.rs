@@ -78,7 +78,7 @@ mod tests {
 
     fn held(epoch: u64, grantee: &str, clauses: &str) -> HeldAgreement {
         let text = format!("CREATE AGREEMENT a ON SITE vu FOR {grantee} PURPOSE statistics AS ({clauses})");
-        HeldAgreement { epoch, agreement: parse_agreement(&text).unwrap() }
+        HeldAgreement::new(epoch, parse_agreement(&text).unwrap())
     }
 
     /// A query that clause 1 covers.

@@ -12,7 +12,7 @@ use thiserror::Error;
 use super::flow::{Flow, Protected, Source};
 use super::matching::{Asked, shipped_partials};
 use super::{
-    AgreementSet, Archetype, Clause, ClauseRef, HeldAgreement, Hierarchy, MinimumScope, PlaceRef, ReleaseClause,
+    AgreementSet, Archetype, Clause, ClauseRef, HeldAgreement, MinimumScope, PlaceRef, Purposes, ReleaseClause,
     ReleaseWhat, Requester, UtcMillis,
 };
 use crate::candidate::place_matches;
@@ -55,8 +55,8 @@ pub struct CheckInput<'a> {
     pub state: &'a SessionState,
     /// The present.
     pub now: UtcMillis,
-    /// Hierarchy of purposes.
-    pub purposes: &'a Hierarchy,
+    /// Which purposes lie below which, by version.
+    pub purposes: &'a Purposes,
     /// Whether an entity key of a steward's table tells apart the people of several stewards, too: its values are the
     /// steward's own, or no two stewards have one in common. Else one person at two stewards would count as two.
     pub counts_add: &'a dyn Fn(&SiteId, &TableName, &str) -> bool,
@@ -189,8 +189,7 @@ impl Check<'_> {
         let Some(requester) = self.input.requester else {
             return Err(Refusal::whole("a steward's agreement needs to know who asks"));
         };
-        held.agreement
-            .applies_to(requester, &self.graph.purpose, self.input.now, self.input.purposes)
+        held.applies_to(requester, &self.graph.purpose, self.input.now, self.input.purposes)
             .map_err(|reason| Refusal::whole(reason.to_string()))?;
         Ok(held)
     }

@@ -24,7 +24,7 @@ use super::compliant::{ClauseChoice, CompliantPlan, ProtectedPart};
 use super::denial::{Reason, Stop, denied, refuse};
 use super::govern::Governing;
 use super::lists::{ListJoin, is_list_kind};
-use super::matching::{is_steward, ordered, split};
+use super::matching::{Asked, is_steward, ordered, split};
 use super::point_rules::{PointRules, refuse_other_remainders};
 use super::sides::{SideShape, joined, sides_of};
 use super::within::released_within;
@@ -319,7 +319,7 @@ impl Walk<'_> {
         }
         let rules =
             PointRules { governing: self.governing, federated: self.federated, clauses: &clauses, state: self.state };
-        let scope = rules.scope(&rows.scans);
+        let scope = rules.scope(&rows.scans, rows.relation.predicates.iter().chain(filters(&asked)));
         if scope == MinimumScope::PerSite && sides.len() > 1 {
             let text = "each steward is to decide over its own groups, which one cannot over rows that are joined with others'";
             return Err(refuse(text, rows.why));
@@ -340,6 +340,11 @@ impl Walk<'_> {
         self.parts.push(ProtectedPart { id, clauses, others, shape, input, sides, output, stewards, scope });
         Ok(Relation::Released(release_leaf(id, aggregate, keys.len())?))
     }
+}
+
+/// The conditions of single values.
+fn filters(asked: &[Asked]) -> impl Iterator<Item = &Expr> {
+    asked.iter().filter_map(|value| value.filter.as_ref())
 }
 
 /// The entity key columns that the clauses' minimums count, each of the steward's own side.

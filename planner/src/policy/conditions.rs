@@ -126,6 +126,7 @@ pub fn conditions(clauses: &[ReleaseClauseRef], agreements: &AgreementSet) -> Re
 
 #[cfg(test)]
 mod tests {
+    use super::super::HeldAgreement;
     use super::*;
     use crate::fragment::AgreementRef;
     use crate::sql::parse_agreement;
@@ -135,7 +136,7 @@ mod tests {
         let mut references = Vec::new();
         for (steward, clause) in ["uva", "vu"].into_iter().zip(clauses) {
             let text = format!("CREATE AGREEMENT a ON SITE {steward} FOR ANYONE PURPOSE statistics AS ({clause})");
-            agreements.insert(1, parse_agreement(&text).unwrap());
+            agreements.insert(HeldAgreement::new(1, parse_agreement(&text).unwrap()));
             let agreement = AgreementRef { agreement: "a".into(), epoch: 1 };
             references.push(ReleaseClauseRef { steward: steward.into(), agreement, clause: 1 });
         }
@@ -153,7 +154,7 @@ mod tests {
                 "CREATE AGREEMENT a ON SITE {steward} FOR ANYONE PURPOSE statistics AS \
                  (RELEASE ROWS (a) FROM u, RELEASE sum OF a FROM t {minimums})"
             );
-            agreements.insert(1, parse_agreement(&text).unwrap());
+            agreements.insert(HeldAgreement::new(1, parse_agreement(&text).unwrap()));
         }
         assert_eq!(largest_minimum(&agreements), 3000);
     }

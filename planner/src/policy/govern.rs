@@ -12,7 +12,7 @@ use dynamos_proto::ids::SiteId;
 
 use super::view::relation_tables;
 use super::{
-    AgreementSet, EntityKey, HeldAgreement, Hierarchy, NotApplicable, ProtectedView, RawTable, RawTables, Requester,
+    AgreementSet, EntityKey, HeldAgreement, NotApplicable, ProtectedView, Purposes, RawTable, RawTables, Requester,
     UtcMillis, protected_view,
 };
 use crate::bind::VisibleTable;
@@ -29,8 +29,8 @@ pub struct Policy<'a> {
     pub catalog: &'a Catalog,
     /// Every agreement in force.
     pub agreements: &'a AgreementSet,
-    /// Hierarchy of purposes.
-    pub purposes: &'a Hierarchy,
+    /// Which purposes lie below which, by version.
+    pub purposes: &'a Purposes,
     /// Who asks.
     pub requester: &'a Requester,
     /// The declared purpose.
@@ -48,7 +48,7 @@ impl<'a> Policy<'a> {
         let mut found: Vec<&HeldAgreement> = self
             .agreements
             .of(steward)
-            .filter(|held| held.agreement.applies_to(self.requester, self.purpose, self.now, self.purposes).is_ok())
+            .filter(|held| held.applies_to(self.requester, self.purpose, self.now, self.purposes).is_ok())
             .collect();
         found.sort_by_key(|held| Some(held.agreement.name.as_str()) != self.agreement);
         found
@@ -59,7 +59,7 @@ impl<'a> Policy<'a> {
         let reasons: Vec<String> = self
             .agreements
             .of(steward)
-            .filter_map(|held| held.agreement.applies_to(self.requester, self.purpose, self.now, self.purposes).err())
+            .filter_map(|held| held.applies_to(self.requester, self.purpose, self.now, self.purposes).err())
             .filter(|reason| !matches!(reason, NotApplicable::Requester { .. }))
             .map(|reason| reason.to_string())
             .collect();

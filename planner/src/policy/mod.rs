@@ -63,6 +63,7 @@ pub use matching::{Covered, RelationShape};
 pub use numbers::{Renumbered, refuse_renumbered, retired};
 pub use oblige::{Obliged, obligations};
 pub use place::PlaceRef;
+pub use purpose::Purposes;
 pub use relation::{ColumnRef, Columns, FromRelation, JoinKey, JoinKind, JoinStep, TableRef};
 pub use release::{
     Argument, Decimal, DistinctInput, Minimum, MinimumScope, Outcome, ReleaseClause, ReleaseWhat, ReleasedAggregates,

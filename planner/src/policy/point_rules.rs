@@ -2,7 +2,7 @@
 //! released, and whether what is asked can be decided and merged so. The groups themselves are decided in
 //! [`mod@super::decide`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
@@ -11,12 +11,12 @@ use dynamos_proto::ids::SiteId;
 
 use super::denial::{Reason, Stop, refuse};
 use super::govern::Governing;
-use super::matching::Asked;
+use super::matching::{Asked, is_steward};
 use super::release_plan::{JOINED_DOMINANCE, is_mergeable};
 use super::{
     Clause, ClauseRef, KEYS_MAX, MinimumScope, Outcome, RelationShape, ReleaseClause, ReleaseWhat, ReleasedAggregates,
 };
-use crate::bind::VisibleTable;
+use crate::bind::{VisibleTable, fulfils};
 use crate::catalog::{FederatedTable, TableName};
 use crate::fragment::ReleaseClauseRef;
 use crate::function::{IS_REMAINDER, asks_for_remainder};
@@ -48,14 +48,22 @@ impl PointRules<'_> {
     }
 
     /// Each steward decides over its own groups if a clause says so, or if a query under a minimum is about some of a
-    /// federated table's stewards: what these have together could be subtracted from what all have.
-    pub(super) fn scope(&self, scans: &[VisibleTable]) -> MinimumScope {
+    /// federated table's stewards, or about more rows of some than of others: what these have together could be subtracted
+    /// from what all have. `conditions` are those that rows or single values are under.
+    pub(super) fn scope<'e>(
+        &self,
+        scans: &[VisibleTable],
+        conditions: impl IntoIterator<Item = &'e Expr>,
+    ) -> MinimumScope {
+        let several = scans.iter().filter(|scan| scan.site.is_none() && scan.stewards.len() > 1);
+        let stewards: BTreeSet<&SiteId> = several.flat_map(|scan| &scan.stewards).collect();
+        let apart = conditions.into_iter().any(|condition| tells_apart(condition, &stewards));
         let some = scans.iter().any(|scan| {
             let all = self.federated.get(&scan.name).map_or(0, |table| table.stewards.len());
             scan.site.is_none() && scan.stewards.len() > 1 && scan.stewards.len() < all
         });
         let minimum = self.released().any(|released| !released.minimums.is_empty());
-        if (some && minimum) || self.released().any(|released| released.scope == MinimumScope::PerSite) {
+        if ((some || apart) && minimum) || self.released().any(|released| released.scope == MinimumScope::PerSite) {
             MinimumScope::PerSite
         } else {
             MinimumScope::Federation
@@ -106,6 +114,12 @@ impl PointRules<'_> {
     }
 }
 
+/// Whether a condition does not mean the same for the rows of all these stewards.
+fn tells_apart(condition: &Expr, stewards: &BTreeSet<&SiteId>) -> bool {
+    let about = condition.column_refs().into_iter().any(is_steward);
+    about && stewards.iter().any(|steward| fulfils(steward, condition, &is_steward) != Some(true))
+}
+
 const NO_REMAINDER: &str = "the clauses of this release merge no remainder (ELSE REMAINDER), so `dynamos.is_remainder()` \
                             tells nothing; leave it out";
 
@@ -126,7 +140,6 @@ fn name(value: &Asked) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::sync::Arc;
 
     use super::*;
@@ -136,9 +149,15 @@ mod tests {
     use crate::policy::HeldAgreement;
     use crate::sql::parse_agreement;
     use arrow::datatypes::Schema;
+    use datafusion::prelude::{col, lit};
 
     /// Who decides over `w.t` of three stewards, for a query about these of them under this clause.
     fn scope(stewards: &[&str], clause: &str) -> MinimumScope {
+        scope_under(stewards, clause, &[])
+    }
+
+    /// The same under these conditions.
+    fn scope_under(stewards: &[&str], clause: &str, conditions: &[Expr]) -> MinimumScope {
         let name = TableName::new("w", "t");
         let sites = |names: &[&str]| names.iter().map(|name| SiteId::new(*name)).collect::<BTreeSet<_>>();
         let federated = BTreeMap::from([(name.clone(), FederatedTable { stewards: sites(&["uva", "vu", "amc"]) })]);
@@ -146,7 +165,7 @@ mod tests {
             .iter()
             .map(|steward| {
                 let text = format!("CREATE AGREEMENT a ON SITE {steward} FOR ANYONE PURPOSE statistics AS ({clause})");
-                HeldAgreement { epoch: 1, agreement: parse_agreement(&text).unwrap() }
+                HeldAgreement::new(1, parse_agreement(&text).unwrap())
             })
             .collect();
         let governing = stewards.iter().zip(&agreements).map(|(steward, held)| (SiteId::new(*steward), held)).collect();
@@ -165,7 +184,7 @@ mod tests {
             schema: Arc::new(Schema::empty()),
             within: BTreeMap::new(),
         };
-        rules.scope(&[scan])
+        rules.scope(&[scan], conditions)
     }
 
     #[test]
@@ -175,6 +194,21 @@ mod tests {
         assert_eq!(scope(&["uva", "vu", "amc"], clause), MinimumScope::Federation);
         assert_eq!(scope(&["uva"], clause), MinimumScope::Federation, "one alone is asked alone in any case");
         assert_eq!(scope(&["uva", "vu"], "RELEASE sum OF a FROM w.t"), MinimumScope::Federation);
+    }
+
+    #[test]
+    fn b4_conditions_that_tell_stewards_apart_are_held_per_site() {
+        let (all, clause) = (["uva", "vu", "amc"], "RELEASE sum OF a FROM w.t MINIMUM 10 DISTINCT k");
+        let steward = || col("steward");
+        for (condition, expected) in [
+            (col("x").gt(lit(1)), MinimumScope::Federation),
+            (steward().not_eq(lit("olvg")), MinimumScope::Federation),
+            (steward().not_eq(lit("vu")), MinimumScope::PerSite),
+            (steward().not_eq(lit("vu")).or(col("x").gt(lit(1))), MinimumScope::PerSite),
+            (steward().gt(col("x")), MinimumScope::PerSite),
+        ] {
+            assert_eq!(scope_under(&all, clause, std::slice::from_ref(&condition)), expected, "{condition}");
+        }
     }
 
     #[test]

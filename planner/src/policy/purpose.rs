@@ -1,4 +1,4 @@
-//! The purposes that this release knows, as a [`Hierarchy`]: the six purposes of secondary use in Regulation (EU)
+//! [`Purposes`]: the purposes that this release knows, as a [`Hierarchy`] for each version that was ever shipped. This one: the six purposes of secondary use in Regulation (EU)
 //! 2025/327 (European Health Data Space), article 53(1), and below them terms of the GA4GH Data Use Ontology. Which
 //! purpose a query has is declared by the requester and vouched for by the requester's organisation, not found here.
 //!
@@ -20,9 +20,11 @@
 //! `DUO:0000004` (no restriction) is left out: a grant on it would cover everything, which a steward can write as
 //! `secondary_use` when it is meant. DUO's modifiers are conditions, not purposes.
 
+use std::collections::BTreeMap;
+
 use super::hierarchy::{Hierarchy, HierarchyError};
 
-/// The version of [`shipped`]. An agreement is read under the version that it was signed under.
+/// The newest version of [`shipped`], under which agreements are signed now.
 pub const SHIPPED_VERSION: u32 = 1;
 
 const EDGES: [(&str, &str); 22] = [
@@ -50,9 +52,42 @@ const EDGES: [(&str, &str); 22] = [
     ("DUO:0000035", "DUO:0000042"),
 ];
 
+/// The hierarchies of purposes by version. An agreement is read under the version that it was signed under, whatever lies
+/// below what in a later one: its steward has agreed to that and to nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Purposes {
+    versions: BTreeMap<u32, Hierarchy>,
+}
+
+impl Default for Purposes {
+    /// Only [`SHIPPED_VERSION`], in which no purpose lies below another.
+    fn default() -> Self {
+        Self::new([(SHIPPED_VERSION, Hierarchy::default())])
+    }
+}
+
+impl Purposes {
+    /// These versions.
+    pub fn new(versions: impl IntoIterator<Item = (u32, Hierarchy)>) -> Self {
+        Self { versions: versions.into_iter().collect() }
+    }
+
+    /// A version of the hierarchy, if it is known.
+    pub fn version(&self, version: u32) -> Option<&Hierarchy> {
+        self.versions.get(&version)
+    }
+
+    /// Whether `granted` covers `asked` in the newest version: what is signed for a short time, such as a token, is read
+    /// under that.
+    pub fn covers(&self, granted: &str, asked: &str) -> bool {
+        let newest = self.versions.values().next_back();
+        newest.map_or(granted == asked, |newest| newest.covers(granted, asked))
+    }
+}
+
 /// The purposes that come with this release.
-pub fn shipped() -> Result<Hierarchy, HierarchyError> {
-    Hierarchy::new(EDGES)
+pub fn shipped() -> Result<Purposes, HierarchyError> {
+    Ok(Purposes::new([(SHIPPED_VERSION, Hierarchy::new(EDGES)?)]))
 }
 
 #[cfg(test)]
@@ -62,7 +97,7 @@ mod tests {
     #[test]
     fn shipped_purposes_form_one_tree_under_secondary_use() {
         let purposes = shipped().unwrap();
-        for name in purposes.names() {
+        for name in purposes.version(SHIPPED_VERSION).unwrap().names() {
             assert!(purposes.covers("secondary_use", name), "{name}");
         }
     }

@@ -149,7 +149,7 @@ pub struct Permit {
     #[prost(message, repeated, tag = "4")]
     pub agreements: ::prost::alloc::vec::Vec<SignedAgreement>,
 }
-/// An agreement in canonical text, signed by its steward over text and epoch.
+/// An agreement in canonical text, signed by its steward over all the rest.
 #[allow(clippy::all)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SignedAgreement {
@@ -165,6 +165,9 @@ pub struct SignedAgreement {
     pub signature: ::prost::alloc::vec::Vec<u8>,
     #[prost(bool, tag = "6")]
     pub revoked: bool,
+    /// The version of the hierarchy of purposes that it was signed under, and is read under.
+    #[prost(uint32, tag = "7")]
+    pub purposes: u32,
 }
 #[allow(clippy::all)]
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use datafusion::execution::SessionState;
 use dynamos_planner::fragment::FragmentGraph;
 use dynamos_planner::policy::{
-    AgreementSet, CheckInput, EdgeVerdict, Hierarchy, Obliged, PlaceFacts, Requester, UtcMillis, Viewpoint,
-    obligations, purpose,
+    AgreementSet, CheckInput, EdgeVerdict, Obliged, PlaceFacts, Purposes, Requester, UtcMillis, Viewpoint, obligations,
+    purpose,
 };
 use dynamos_planner::wire::decode_graph;
 use dynamos_proto::ids::SiteId;
@@ -40,7 +40,7 @@ pub(crate) struct Admission {
     pub(crate) coordinator: PublicKey,
     pub(crate) issuers: Issuers,
     pub(crate) places: BTreeMap<SiteId, PlaceFacts>,
-    purposes: Hierarchy,
+    purposes: Purposes,
     check: Box<dyn GraphCheck>,
     seen: Mutex<ReplayMemory>,
 }

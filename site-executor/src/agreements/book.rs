@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dynamos_planner::function::engine_state;
+use dynamos_planner::policy::purpose::SHIPPED_VERSION;
 use dynamos_planner::policy::{
     Agreement, AgreementSet, RawTables, refuse_renumbered, refuse_unimplemented, refuse_unresolved, retired,
 };
@@ -181,7 +182,7 @@ impl AgreementBook {
                 problem: format!("the stored text of agreement `{}` of `{steward}` cannot be read", record.name),
             })?;
             let mut held = AgreementSet::clone(&self.held);
-            held.insert(record.epoch, agreement);
+            held.insert(record.held(agreement));
             self.held = Arc::new(held);
         }
         self.seen.insert((steward.clone(), record.name.clone()), seen);
@@ -192,7 +193,7 @@ impl AgreementBook {
         let mut held = AgreementSet::clone(&self.held);
         held.remove(&self.place, &record.name);
         if !record.revoked {
-            held.insert(record.epoch, agreement);
+            held.insert(record.held(agreement));
         }
         self.held = Arc::new(held);
     }
@@ -225,6 +226,7 @@ impl AgreementBook {
             text: record.text.clone(),
             signature: Vec::new(),
             revoked: record.revoked,
+            purposes: record.purposes,
         };
         signed.signature = self.key.as_ref()?.sign(&agreement_bytes(&signed));
         Some(signed)
@@ -237,6 +239,7 @@ impl AgreementBook {
             epoch: known.map_or(1, |record| record.epoch + 1),
             text: agreement.to_string(),
             revoked: false,
+            purposes: SHIPPED_VERSION,
             from_file: known.and_then(|record| record.from_file.clone()),
             retired: BTreeSet::new(),
         }

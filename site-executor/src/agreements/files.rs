@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
+use dynamos_planner::policy::{Agreement, HeldAgreement};
 use dynamos_proto::ids::SiteId;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -17,12 +18,26 @@ pub(crate) struct Record {
     pub(crate) epoch: u64,
     pub(crate) text: String,
     pub(crate) revoked: bool,
+    /// The version of the hierarchy of purposes that it was signed under; the first, before they were kept.
+    #[serde(default = "first")]
+    pub(crate) purposes: u32,
     /// The text that `agreements_dir` had when it was last read. Only a file that has changed since changes anything, so
     /// that an old file undoes neither an ALTER nor a REVOKE.
     pub(crate) from_file: Option<String>,
     /// Numbers of clauses that earlier versions had and this one has not; they are never given again.
     #[serde(default)]
     pub(crate) retired: BTreeSet<u32>,
+}
+
+fn first() -> u32 {
+    1
+}
+
+impl Record {
+    /// What is held where this is in force.
+    pub(crate) fn held(&self, agreement: Agreement) -> HeldAgreement {
+        HeldAgreement { epoch: self.epoch, purposes: self.purposes, agreement }
+    }
 }
 
 /// One agreement of another steward, in the newest version that was seen. A revoked one stays, so that no older version

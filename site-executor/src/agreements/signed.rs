@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use dynamos_planner::policy::{Agreement, AgreementSet};
+use dynamos_planner::policy::{Agreement, AgreementSet, HeldAgreement};
 use dynamos_proto::ids::SiteId;
 use dynamos_proto::sign::{PublicKey, agreement_bytes};
 use dynamos_proto::status::{Code, ServiceError};
@@ -40,7 +40,7 @@ impl AgreementBook {
             if one.revoked {
                 revoked.push(one.clone());
             } else {
-                held.insert(one.epoch, agreement);
+                held.insert(HeldAgreement { epoch: one.epoch, purposes: one.purposes, agreement });
             }
             seen.insert(key, ForeignRecord { steward, record: record(one) });
         }
@@ -116,6 +116,7 @@ fn record(signed: &SignedAgreement) -> Record {
         epoch: signed.epoch,
         text: signed.text.clone(),
         revoked: signed.revoked,
+        purposes: signed.purposes,
         from_file: None,
         retired: BTreeSet::new(),
     }

@@ -11,7 +11,7 @@ use datafusion::logical_expr::LogicalPlan;
 use dynamos_planner::catalog::Catalog;
 use dynamos_planner::fragment::{FragmentGraph, ReleaseInput};
 use dynamos_planner::knowledge::Knowledge;
-use dynamos_planner::policy::{AgreementSet, Hierarchy, Requester, UtcMillis, purpose};
+use dynamos_planner::policy::{AgreementSet, HeldAgreement, Purposes, Requester, UtcMillis, purpose};
 use dynamos_planner::sql::parse_agreement;
 use dynamos_planner::{PermittedQuery, Placement, Planned, PlanningInput, plan_query};
 use dynamos_proto::ids::QueryId;
@@ -34,7 +34,7 @@ const SHRUNK_MAX: usize = 5;
 /// What every case shares.
 struct Bench {
     catalog: Catalog,
-    purposes: Hierarchy,
+    purposes: Purposes,
     requester: Requester,
     knowledge: Knowledge,
     now: UtcMillis,
@@ -61,7 +61,8 @@ impl Bench {
         let mut agreements = AgreementSet::default();
         for agreement in &world.agreements {
             let text = agreement.to_string();
-            agreements.insert(1, parse_agreement(&text).map_err(|error| format!("{text}: {error}"))?);
+            let agreement = parse_agreement(&text).map_err(|error| format!("{text}: {error}"))?;
+            agreements.insert(HeldAgreement::new(1, agreement));
         }
         let input = PlanningInput {
             catalog: &self.catalog,

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use datafusion::prelude::SessionContext;
 use dynamos_cli::federation::{Person, query};
 use dynamos_planner::knowledge::Knowledge;
-use dynamos_planner::policy::{Hierarchy, Requester, UtcMillis};
+use dynamos_planner::policy::{Purposes, Requester, UtcMillis};
 use dynamos_planner::{PermittedQuery, Placement, Planned, PlanningInput, explain, plan_query};
 use dynamos_proto::ids::QueryId;
 use dynamos_tests::tpch::{QUERIES, Split, compare, design, generate, sql, truth};
@@ -35,7 +35,7 @@ impl Planner<'_> {
         let input = PlanningInput {
             catalog: self.catalog,
             agreements: self.agreements,
-            purposes: &Hierarchy::default(),
+            purposes: &Purposes::default(),
             requester: &requester,
             purpose: Some("statistics"),
             agreement: None,

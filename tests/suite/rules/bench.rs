@@ -9,7 +9,9 @@ use dynamos_planner::catalog::{
 };
 use dynamos_planner::function::engine_state;
 use dynamos_planner::knowledge::Knowledge;
-use dynamos_planner::policy::{AgreementSet, CheckInput, Requester, UtcMillis, Viewpoint, check_graph, purpose};
+use dynamos_planner::policy::{
+    AgreementSet, CheckInput, HeldAgreement, Requester, UtcMillis, Viewpoint, check_graph, purpose,
+};
 use dynamos_planner::sql::parse_agreement;
 use dynamos_planner::{PermittedQuery, Placement, Planned, PlanningInput, plan_query};
 use dynamos_proto::ids::{QueryId, SiteId};
@@ -38,7 +40,8 @@ impl Bench {
     pub fn with(mut self, steward: &str, name: &str, clauses: &str) -> Self {
         let text =
             format!("CREATE AGREEMENT {name} ON SITE {steward} FOR ROLE analyst PURPOSE statistics AS ({clauses})");
-        self.agreements.insert(1, parse_agreement(&text).unwrap_or_else(|error| panic!("{text}: {error}")));
+        let agreement = parse_agreement(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        self.agreements.insert(HeldAgreement::new(1, agreement));
         self
     }
 

@@ -100,9 +100,7 @@ fn held<'a>(contents: &Contents<'a>) -> Vec<&'a HeldAgreement> {
 /// Whether an agreement allows the requester something now, for the purpose that is declared.
 fn in_force(held: &HeldAgreement, request: &PlanRequest) -> bool {
     let purpose = request.purpose.as_deref();
-    purpose.is_some_and(|purpose| {
-        held.agreement.applies_to(&request.requester, purpose, request.now, &request.purposes).is_ok()
-    })
+    purpose.is_some_and(|purpose| held.applies_to(&request.requester, purpose, request.now, &request.purposes).is_ok())
 }
 
 fn agreements(contents: &Contents<'_>) -> Vec<ArrayRef> {
