@@ -107,7 +107,7 @@ fn tables(plan: &LogicalPlan) -> BTreeSet<String> {
             && let Some(table) = LeafTable::bound_to(scan)
         {
             let stewards: Vec<String> = table.stewards.iter().map(ToString::to_string).collect();
-            tables.insert(format!("{} @ {}", table.name, stewards.join(", ")));
+            tables.insert(format!("{} @ {}", table.title(), stewards.join(", ")));
         }
         Ok(TreeNodeRecursion::Continue)
     });

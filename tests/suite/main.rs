@@ -25,6 +25,7 @@ mod naive;
 mod policies;
 mod processes;
 mod recording;
+mod relations;
 mod releases;
 mod requests;
 mod roles;

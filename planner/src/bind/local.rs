@@ -437,6 +437,7 @@ pub(super) mod tests {
                     colocated: crate::catalog::Colocated::new(),
                     schema: Arc::new(Schema::new(fields)),
                     within: std::collections::BTreeMap::new(),
+                    joined: Vec::new(),
                 });
             }
         }

@@ -14,7 +14,7 @@ use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSou
 use dynamos_proto::ids::SiteId;
 
 use crate::catalog::{Colocated, TableName};
-use crate::wire::LeafTable;
+use crate::wire::{LeafTable, joined_parts};
 
 /// A table that the requester may know to exist.
 #[derive(Clone, Debug)]
@@ -31,8 +31,24 @@ pub struct VisibleTable {
     pub colocated: Colocated,
     /// The columns of its protected view; for a federated table those that all stewards have, and `steward`.
     pub schema: SchemaRef,
-    /// Of each steward the RELEASE ROWS clause whose condition its rows fulfil; empty if there is none.
+    /// Of each steward the RELEASE ROWS clause whose condition its rows fulfil, or whose join they are; empty if there is none.
     pub within: BTreeMap<SiteId, u32>,
+    /// The tables, where the rows are those of a join that is released as a whole; empty otherwise.
+    pub joined: Vec<TableName>,
+}
+
+impl VisibleTable {
+    /// The table in words.
+    pub fn title(&self) -> String {
+        let joined: Vec<String> = self.joined.iter().map(ToString::to_string).collect();
+        if joined.is_empty() { self.name.to_string() } else { joined.join(" ⋈ ") }
+    }
+
+    /// The table that a column is of, and its name there.
+    pub fn base<'a>(&'a self, column: &'a str) -> (&'a TableName, &'a str) {
+        let joined = joined_parts(column).and_then(|(table, column)| Some((self.joined.get(table)?, column)));
+        joined.unwrap_or((&self.name, column))
+    }
 }
 
 /// The tables that the requester may know to exist.

@@ -1,6 +1,6 @@
 //! The normal form in which agreements are matched: DataFusion's rules that remove sugar, by name and in a fixed order.
-//! Nothing that moves a predicate or splits an aggregate runs here; optimisation proper comes later, on each side of a
-//! release point by itself.
+//! Nothing that moves a predicate, splits an aggregate or makes an inner join of a left one runs here; optimisation proper comes
+//! later, on each side of a release point by itself.
 
 use std::sync::Arc;
 
@@ -112,10 +112,26 @@ fn null_aware(join: Join) -> Result<Join> {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::optimizer::push_down_filter::PushDownFilter;
+
     use super::*;
     use crate::bind::local::tests::tables;
     use crate::bind::{bind, parse};
     use crate::function::engine_state;
+
+    #[test]
+    fn a1_a_left_join_stays_one_under_a_condition_that_no_null_fulfils() {
+        let state = engine_state();
+        let sql = "SELECT p.n FROM uva.s.people p LEFT JOIN uva.s.visits v ON p.k = v.k WHERE v.n > 3";
+        let bound = bind(&parse(sql).unwrap(), &[], &tables(), &state).unwrap();
+        let normal = normalize(bound.plan().clone(), &state).unwrap();
+        let pushed: Vec<Arc<dyn OptimizerRule + Send + Sync>> =
+            vec![Arc::new(PushDownFilter::new()), Arc::new(OptimizeProjections::new())];
+        for plan in [normal.clone(), crate::bind::optimize(normal, pushed, &state).unwrap()] {
+            let text = plan.display_indent().to_string();
+            assert!(text.contains("Left Join") && text.contains("v.n > Int64(3)"), "{text}");
+        }
+    }
 
     #[test]
     fn no_condition_over_three_relations_is_lost() {

@@ -9,7 +9,7 @@ use datafusion::logical_expr::{Between, BinaryExpr, Operator};
 use datafusion::prelude::Expr;
 
 use crate::bind::unalias;
-use crate::catalog::{Catalog, ColumnStatistics};
+use crate::catalog::{Catalog, ColumnStatistics, TableName};
 
 /// What is known of an output's columns, by column.
 pub type Columns = BTreeMap<Column, ColumnEstimate>;
@@ -38,13 +38,18 @@ const RANGE: f64 = 0.33;
 impl Estimates<'_> {
     /// Rows and columns of a scan.
     pub fn scan(&self, table: &crate::bind::VisibleTable, schema: &DFSchema) -> (f64, Columns) {
-        let parts: Vec<_> =
-            table.stewards.iter().filter_map(|steward| self.catalog.table(steward, &table.name)).collect();
-        let rows = parts.iter().map(|part| part.statistics.rows as f64).sum::<f64>().max(1.0);
+        let parts = |name: &TableName| -> Vec<_> {
+            table.stewards.iter().filter_map(|steward| self.catalog.table(steward, name)).collect()
+        };
+        let rows_of = |name: &TableName| parts(name).iter().map(|part| part.statistics.rows as f64).sum::<f64>();
+        // Joins on keys keep the largest.
+        let rows = table.joined.iter().chain([&table.name]).map(rows_of).fold(1.0, f64::max);
         let mut columns = Columns::new();
         for column in schema.columns() {
+            let (of, name) = table.base(&column.name);
+            let parts = parts(of);
             let of_parts: Vec<&ColumnStatistics> =
-                parts.iter().filter_map(|part| part.statistics.columns.get(&column.name)).collect();
+                parts.iter().filter_map(|part| part.statistics.columns.get(name)).collect();
             if column.name == crate::catalog::STEWARD {
                 columns.insert(column, ColumnEstimate { distinct: parts.len().max(1) as f64, bounds: None });
                 continue;

@@ -3,10 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use datafusion::common::{Column, DFSchema, TableReference};
+use datafusion::common::{DFSchema, TableReference};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::TableScan;
-use datafusion::prelude::Expr;
 use dynamos_proto::ids::SiteId;
 
 use super::placed::{Placement, ReleaseHow};
@@ -15,6 +14,7 @@ use crate::policy::matching::shipped_partials;
 use crate::policy::release_plan::is_mergeable;
 use crate::policy::{
     Agreement, Archetype, Clause, Governing, MinimumScope, PlaceRef, ProtectedPart, RelationShape, within,
+    within_columns,
 };
 use crate::wire::LeafTable;
 
@@ -74,24 +74,24 @@ impl Legal<'_> {
         let mut places = BTreeSet::from([SiteId::coordinator()]);
         let Some(table) = LeafTable::bound_to(scan) else { return places };
         let reference = TableReference::partial(table.name.schema.clone(), table.name.table.clone());
-        let Ok(schema) = DFSchema::try_from_qualified_schema(reference.clone(), &table.schema) else { return places };
-        let whole = RelationShape {
-            tables: BTreeMap::from([(table.name.clone(), schema.clone())]),
-            ..RelationShape::default()
-        };
+        let Ok(schema) = DFSchema::try_from_qualified_schema(reference, &table.schema) else { return places };
+        let whole =
+            RelationShape { tables: BTreeMap::from([(table.name.clone(), schema)]), ..RelationShape::default() };
         let fields = scan.projected_schema.fields();
-        let column = |name: &String| Expr::Column(Column::new(Some(reference.clone()), name));
-        let columns: Vec<Expr> = fields.iter().map(|field| column(field.name())).collect();
         for place in self.candidates() {
             let everywhere = table.stewards.iter().all(|steward| {
                 let Some(held) = self.governing.get(steward) else { return false };
                 let at = |targets: &[PlaceRef]| self.names(targets, place);
                 let relation = match table.within.get(steward) {
                     None => Some(whole.clone()),
-                    Some(clause) => within(&held.agreement, *clause, &table.name, schema.clone(), self.state),
+                    Some(clause) => within(&held.agreement, *clause, &table.name, &table.schema, self.state),
                 };
-                let shipped =
-                    |relation: RelationShape| relation.shipped_rows(&held.agreement, &columns, &at, self.state).is_ok();
+                let shipped = |relation: RelationShape| {
+                    let columns = within_columns(&relation, fields.iter().map(|field| field.name()));
+                    columns.is_some_and(|columns| {
+                        relation.shipped_rows(&held.agreement, &columns, &at, self.state).is_ok()
+                    })
+                };
                 steward == place || (rows_may_leave(&held.agreement) && relation.is_some_and(shipped))
             });
             if everywhere {

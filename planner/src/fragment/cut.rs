@@ -20,11 +20,11 @@ use dynamos_proto::ids::{FragmentId, ReleaseId, SiteId};
 use dynamos_proto::sign::HashKey;
 
 use super::{Fragment, ReleaseInput, ReleasePoint};
-use crate::bind::{VisibleTables, optimize};
+use crate::bind::{VisibleTable, VisibleTables, optimize};
 use crate::candidate::{Placed, PlacedOp, ReleaseHow};
 use crate::catalog::STEWARD;
 use crate::policy::{ProtectedPart, ReleaseConditions, ReleasePlan};
-use crate::wire::{Leaf, LeafTable};
+use crate::wire::{Leaf, LeafTable, joined_column};
 
 /// The fragments and release points of one placed plan.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ impl Cutter<'_> {
     /// One steward's rows of a table, with the columns and types of the table as the query sees it.
     fn scan(&self, scan: &TableScan, place: &SiteId) -> Result<LogicalPlan> {
         let Some(table) = LeafTable::bound_to(scan) else { return plan_err!("no bound table `{}`", scan.table_name) };
-        let own = self.tables.of_site(place, &table.name)?;
+        let own = self.own_schema(&table, place)?;
         let leaf = Leaf::Table {
             site: place.clone(),
             schema: table.name.schema.clone(),
@@ -112,7 +112,7 @@ impl Cutter<'_> {
             clause: table.within.get(place).copied(),
         };
         let reference = leaf.to_reference();
-        let source = provider_as_source(LeafTable::new(Arc::clone(&own.schema)));
+        let source = provider_as_source(LeafTable::new(own));
         let raw = TableScanBuilder::new(reference.clone(), source).build()?;
         let columns = scan.projected_schema.iter().map(|(qualifier, field)| {
             let expr = if table.site.is_none() && field.name() == STEWARD {
@@ -125,6 +125,21 @@ impl Cutter<'_> {
         });
         let columns = columns.collect::<Result<Vec<_>>>()?;
         LogicalPlanBuilder::from(LogicalPlan::TableScan(raw)).project(columns)?.build()
+    }
+
+    /// The columns of a steward's leaf: those of its table, or of the tables that it joins.
+    fn own_schema(&self, table: &VisibleTable, place: &SiteId) -> Result<SchemaRef> {
+        if table.joined.is_empty() {
+            return Ok(Arc::clone(&self.tables.of_site(place, &table.name)?.schema));
+        }
+        let mut fields = Vec::new();
+        for (index, name) in table.joined.iter().enumerate() {
+            let own = &self.tables.of_site(place, name)?.schema;
+            fields.extend(own.fields().iter().map(|field| {
+                Field::new(joined_column(index, field.name()), field.data_type().clone(), field.is_nullable())
+            }));
+        }
+        Ok(Arc::new(Schema::new(fields)))
     }
 
     /// Rows that other places send: one fragment for each of them, here a scan of what it gives.

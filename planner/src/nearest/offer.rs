@@ -9,7 +9,7 @@ use super::question::conjuncts;
 use super::scope::Scope;
 use crate::catalog::TableName;
 use crate::policy::{
-    Agreement, Argument, Clause, Columns, DistinctInput, ReleaseClause, ReleaseWhat, ReleasedAggregates,
+    Agreement, Argument, Clause, Columns, DistinctInput, JoinKind, ReleaseClause, ReleaseWhat, ReleasedAggregates,
 };
 
 /// What one RELEASE clause, or several stewards' together, let a question have.
@@ -45,6 +45,8 @@ pub(super) struct Groups {
     pub(super) conditions: BTreeMap<String, Expr>,
     /// What conditions may touch.
     pub(super) filter: BTreeSet<String>,
+    /// Whether the clause's relation has left joins, so that a question's stay as they are.
+    pub(super) left: bool,
     /// The clause's tables, to read its words in.
     pub(super) scope: Scope,
 }
@@ -73,6 +75,7 @@ impl Groups {
             self.by.extend(other.by.clone());
             self.conditions.extend(other.conditions.clone());
             self.filter.extend(other.filter.clone());
+            self.left |= other.left;
             self.scope.factors.extend(other.scope.factors.clone());
             return self;
         }
@@ -113,7 +116,10 @@ pub(super) fn offers(agreement: &Agreement, scope: &Scope) -> Vec<Offer> {
         match &release.what {
             ReleaseWhat::Rows(columns) => {
                 let mut tables = of_clause.tables();
-                let (Some(table), None) = (tables.next(), tables.next()) else { continue };
+                let (Some(table), None) = (tables.next(), tables.next()) else {
+                    offers.extend(joined_rows(columns, scope, &of_clause));
+                    continue;
+                };
                 let columns = match columns {
                     Columns::All => RowColumns::All,
                     Columns::Listed(listed) => {
@@ -146,6 +152,17 @@ pub(super) fn offers(agreement: &Agreement, scope: &Scope) -> Vec<Offer> {
     offers
 }
 
+/// The rows of a clause's join, where it is of the tables of a question.
+fn joined_rows(columns: &Columns, scope: &Scope, of_clause: &Scope) -> Option<Offer> {
+    let names = |scope: &Scope| scope.tables().map(|table| table.name.clone()).collect::<BTreeSet<_>>();
+    let columns = match columns {
+        Columns::All => RowColumns::All,
+        Columns::Listed(listed) => RowColumns::Listed(listed.iter().map(|column| of_clause.text(column)).collect()),
+    };
+    let tables = names(of_clause);
+    (tables == names(scope)).then(|| Offer::Rows(tables.into_iter().map(|table| (table, columns.clone())).collect()))
+}
+
 fn groups(
     agreement: &Agreement,
     release: &ReleaseClause,
@@ -173,6 +190,7 @@ fn groups(
         by: released.by.iter().map(|key| (of_clause.text(key), key.clone())).collect(),
         conditions: conditions.into_iter().map(|one| (of_clause.text(&one), one)).collect(),
         filter: filters.flatten().map(|column| scope.text(column)).collect(),
+        left: release.from.joins.iter().any(|step| step.kind == JoinKind::Left),
         scope: of_clause,
     }
 }

@@ -88,9 +88,10 @@ fn stages(start: Vec<Question>, step: impl Fn(&Question) -> Step) -> Vec<Questio
     done
 }
 
-/// With inner joins, and with the conditions that the clause wants stated.
+/// With inner joins where the clause has no others, and with the conditions that it wants stated.
 fn prepared(question: &Question, groups: &Groups, state: &SessionState) -> Option<Question> {
-    let mut next = if question.has_outer_join() { question.with_inner_joins(state)? } else { question.clone() };
+    let inner = question.has_outer_join() && !groups.left;
+    let mut next = if inner { question.with_inner_joins(state)? } else { question.clone() };
     let stated: Vec<String> = next.conditions.iter().map(|one| next.scope.text(one)).collect();
     for (text, condition) in &groups.conditions {
         if !stated.contains(text) {

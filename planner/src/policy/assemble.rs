@@ -22,7 +22,7 @@ use crate::catalog::TableName;
 use crate::fragment::{EntityColumn, ReleaseShape, ReleasedAggregate};
 use crate::wire::{Leaf, LeafTable};
 
-/// Protected rows: scans, inner joins and predicates, so far.
+/// Protected rows: scans, joins and predicates, so far.
 pub(super) struct Rows {
     /// The plan as the query has it, to resolve columns in.
     pub(super) plan: LogicalPlan,
@@ -34,6 +34,14 @@ pub(super) struct Rows {
     pub(super) lists: Vec<ListJoin>,
     /// Why they are not released where they are.
     pub(super) why: Vec<Reason>,
+}
+
+impl Rows {
+    /// The scan that a column is of.
+    pub(super) fn scan_of(&self, column: &Column) -> Option<&VisibleTable> {
+        let table = self.relation.table_of(column)?;
+        self.scans.iter().find(|scan| scan.name == *table)
+    }
 }
 
 /// An aggregate of the query over the tables' columns.
@@ -125,15 +133,35 @@ pub(super) fn assemble(
     Ok(Assembled { shape, sides: vec![side], output: Vec::new() })
 }
 
-/// Scans, joins and predicates written anew from what the query does, in the one form that crosses the wire.
+/// Scans, joins and predicates written anew from what the query does, in the one form that crosses the wire: inner joins
+/// first, then left ones, then what is asked of the rows.
 pub(super) fn relation_plan(
     scans: &[VisibleTable],
     relation: &RelationShape,
     rows: &Rows,
 ) -> Result<LogicalPlanBuilder, Stop> {
-    let mut waiting: Vec<&VisibleTable> = scans.iter().collect();
+    let (filled, whole): (Vec<_>, Vec<_>) = scans.iter().partition(|scan| relation.filled.contains_key(&scan.name));
+    let plan = inner_joins(whole, relation, &rows.steward_joins)?;
+    let mut plan = left_joins(plan, filled, relation)?;
+    if let Some(predicate) = datafusion::logical_expr::utils::conjunction(relation.predicates.clone()) {
+        plan = plan.filter(predicate)?;
+    }
+    let own = |list: &&ListJoin| {
+        list.pairs.iter().all(|(own, _)| own.column_refs().iter().all(|column| relation.table_of(column).is_some()))
+    };
+    for (number, list) in rows.lists.iter().filter(own).enumerate() {
+        plan = list.joined(plan, number)?;
+    }
+    Ok(plan)
+}
+
+fn inner_joins(
+    mut waiting: Vec<&VisibleTable>,
+    relation: &RelationShape,
+    steward_joins: &BTreeSet<(Column, Column)>,
+) -> Result<LogicalPlanBuilder, Stop> {
     let mut plan: Option<LogicalPlanBuilder> = None;
-    let pairs: Vec<&(Column, Column)> = relation.joins.iter().chain(&rows.steward_joins).collect();
+    let pairs: Vec<&(Column, Column)> = relation.joins.iter().chain(steward_joins).collect();
     while !waiting.is_empty() {
         let connected = |table: &&VisibleTable, have: &LogicalPlanBuilder| {
             let of_table = reference(&table.name);
@@ -147,8 +175,7 @@ pub(super) fn relation_plan(
             None => 0,
             Some(have) => waiting.iter().position(|table| connected(table, have)).unwrap_or(0),
         };
-        let table = waiting.remove(next);
-        let scan = scan_of(table)?;
+        let scan = scan_of(waiting.remove(next))?;
         plan = Some(match plan {
             None => scan,
             Some(have) => {
@@ -173,15 +200,27 @@ pub(super) fn relation_plan(
             }
         });
     }
-    let mut plan = plan.ok_or_else(|| refuse("a relation needs a table", Vec::new()))?;
-    if let Some(predicate) = datafusion::logical_expr::utils::conjunction(relation.predicates.clone()) {
-        plan = plan.filter(predicate)?;
-    }
-    let own = |list: &&ListJoin| {
-        list.pairs.iter().all(|(own, _)| own.column_refs().iter().all(|column| relation.table_of(column).is_some()))
-    };
-    for (number, list) in rows.lists.iter().filter(own).enumerate() {
-        plan = list.joined(plan, number)?;
+    plan.ok_or_else(|| refuse("a relation needs a table", Vec::new()))
+}
+
+/// Each table once the tables are there that its keys are compared with. Stewards are not compared: each joins its own.
+fn left_joins(
+    mut plan: LogicalPlanBuilder,
+    mut waiting: Vec<&VisibleTable>,
+    relation: &RelationShape,
+) -> Result<LogicalPlanBuilder, Stop> {
+    while !waiting.is_empty() {
+        let there = |column: &Column| plan.schema().index_of_column(column).is_ok();
+        let keys = |table: &&VisibleTable| {
+            relation.filled.get(&table.name).filter(|keys| keys.iter().all(|(kept, _)| there(kept)))
+        };
+        let next = waiting.iter().enumerate().find_map(|(index, table)| Some((index, keys(table)?)));
+        let Some((index, keys)) = next else {
+            return Err(refuse("a left join has keys of tables that are not in the relation", Vec::new()));
+        };
+        let scan = scan_of(waiting.remove(index))?.build()?;
+        let on: (Vec<Column>, Vec<Column>) = keys.iter().cloned().unzip();
+        plan = plan.join(scan, JoinType::Left, on, None)?;
     }
     Ok(plan)
 }

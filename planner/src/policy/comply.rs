@@ -23,6 +23,8 @@ use super::assemble::{Assembled, Rows, asked, assemble, release_leaf};
 use super::compliant::{ClauseChoice, CompliantPlan, ProtectedPart};
 use super::denial::{Reason, Stop, denied, refuse};
 use super::govern::Governing;
+use super::joined_rows::{released_join, why_not_released};
+use super::left_join::{at_home, filled_up};
 use super::lists::{ListJoin, is_list_kind};
 use super::matching::{Asked, is_steward, ordered, split};
 use super::point_rules::{PointRules, refuse_other_remainders};
@@ -47,7 +49,7 @@ pub fn comply(
         Walk { governing, federated, state, choice, parts: Vec::new(), used: BTreeSet::new(), protecting: false };
     let plan = match walk.visit(plan)? {
         Relation::Released(plan) => plan,
-        Relation::Protected(rows) => return Err(denied(rows.why)),
+        Relation::Protected(rows) => return Err(denied(why_not_released(*rows, governing, state)?)),
     };
     refuse_other_remainders(&plan)?;
     let governing = walk
@@ -100,20 +102,22 @@ impl Walk<'_> {
                 let (Some(right), Some(left)) = (protected.pop(), protected.pop()) else {
                     return Err(refuse("a join has two inputs", Vec::new()));
                 };
-                self.join(&plan, join, *left, *right)
+                let rows = self.join(&plan, join, *left, *right)?;
+                self.perhaps_released(rows)
             }
             (LogicalPlan::Join(join), [_], false) if is_list_kind(join.join_type) => {
                 let rows = *protected.remove(0);
                 self.listed(&plan, join, rows)
             }
             // A clause may release the join as a whole: then the released side stands below its release point, too.
-            (LogicalPlan::Join(join), [_], _)
-                if join.join_type == JoinType::Inner && !self.protecting && plain(join)? =>
-            {
+            (LogicalPlan::Join(join), [_], _) if combines(join.join_type) && !self.protecting && plain(join)? => {
                 self.protecting = true;
                 let joined = self.visit(plan);
                 self.protecting = false;
-                joined
+                match joined? {
+                    Relation::Protected(rows) => self.perhaps_released(*rows),
+                    released => Ok(released),
+                }
             }
             (LogicalPlan::Join(_), _, _) => {
                 let why = protected.into_iter().flat_map(|rows| rows.why).collect();
@@ -131,18 +135,24 @@ impl Walk<'_> {
             }
             (LogicalPlan::Aggregate(aggregate), [_], _) => self.release(aggregate, *protected.remove(0)),
             (other, _, _) => {
-                let why = protected.into_iter().flat_map(|rows| rows.why).collect();
+                let mut why = Vec::new();
+                for rows in protected {
+                    why.extend(why_not_released(*rows, self.governing, self.state)?);
+                }
                 Err(refuse(&format!("`{}` may not work on protected rows", operator(other)), why))
             }
         }
     }
 
-    /// Rows under a condition that a RELEASE ROWS clause of every steward has are released.
+    /// Rows of a join, or under a condition, that a RELEASE ROWS clause of every steward has are released.
     fn perhaps_released(&self, rows: Rows) -> Result<Relation, Stop> {
         if self.protecting {
             return Ok(Relation::Protected(Box::new(rows)));
         }
-        let released = released_within(&rows, self.governing, self.state)?;
+        let released = match rows.scans.len() {
+            1 => released_within(&rows, self.governing, self.state)?,
+            _ => released_join(&rows, self.governing, self.state)?,
+        };
         Ok(released.map_or_else(|| Relation::Protected(Box::new(rows)), Relation::Released))
     }
 
@@ -196,9 +206,9 @@ impl Walk<'_> {
         })))
     }
 
-    fn join(&self, plan: &LogicalPlan, join: &Join, left: Rows, right: Rows) -> Result<Relation, Stop> {
+    fn join(&self, plan: &LogicalPlan, join: &Join, left: Rows, right: Rows) -> Result<Rows, Stop> {
         let why: Vec<Reason> = left.why.iter().chain(&right.why).cloned().collect();
-        if join.join_type != JoinType::Inner {
+        if !combines(join.join_type) {
             return Err(refuse(&format!("a {} join may not work on protected rows", join.join_type), why));
         }
         if join.null_equality != NullEquality::NullEqualsNothing {
@@ -217,9 +227,24 @@ impl Walk<'_> {
         if left.relation.tables.keys().any(|table| right.relation.tables.contains_key(table)) {
             return Err(refuse("a table with protected rows can be in a query's relation only once", why));
         }
+        if join.join_type != JoinType::Inner {
+            return filled_up(plan, join, left, right);
+        }
+        if !at_home(join, &left, &right)? {
+            let text =
+                "rows of a federated table are joined within each steward: by LOCAL or colocated keys, or by `steward`";
+            return Err(refuse(text, why));
+        }
         let mut rows = left;
         for (one, other) in &join.on {
             let (one, other) = (canonical(&rows.plan, one)?, canonical(&right.plan, other)?);
+            if [(&one, &rows), (&other, &right)]
+                .iter()
+                .any(|(key, of)| key.column_refs().iter().any(|key| of.relation.is_filled(key)))
+            {
+                let text = format!("`{one}` = `{other}` joins a table that a left join fills up, which would undo it");
+                return Err(refuse(&text, why));
+            }
             match (one, other) {
                 (Expr::Column(one), Expr::Column(other)) if is_steward(&one) && is_steward(&other) => {
                     rows.steward_joins.insert(ordered(one, other));
@@ -232,6 +257,7 @@ impl Walk<'_> {
         }
         rows.relation.tables.extend(right.relation.tables);
         rows.relation.joins.extend(right.relation.joins);
+        rows.relation.filled.extend(right.relation.filled);
         rows.relation.predicates.extend(right.relation.predicates);
         rows.relation.lists.extend(right.relation.lists);
         rows.lists.extend(right.lists);
@@ -242,7 +268,7 @@ impl Walk<'_> {
         if let Some(filter) = &join.filter {
             rows.relation.predicates.extend(split(&canonical(&rows.plan, filter)?));
         }
-        Ok(Relation::Protected(Box::new(rows)))
+        Ok(rows)
     }
 
     /// Protected rows that a list of the requester keeps or drops.
@@ -356,26 +382,35 @@ fn entities(rules: &PointRules<'_>, sides: &[SideShape], scope: MinimumScope) ->
         for minimum in side.stewards.iter().flat_map(|steward| rules.released_by(steward)).flat_map(|one| &one.minimums)
         {
             let name = &minimum.entity.column;
-            let holder = side.scans.iter().find(|scan| {
+            let holders = side.scans.iter().filter(|scan| {
                 let named = super::view::concerns(minimum.entity.table.as_ref(), &scan.name);
                 named && scan.schema.column_with_name(name).is_some()
             });
-            let Some(table) = holder else {
+            let mut holders = holders.map(|scan| (scan, RelationShape::column(&scan.name, name))).peekable();
+            if holders.peek().is_none() {
                 return Err(refuse(&format!("the minimum counts `{name}`, which is not in the relation"), vec![]));
+            }
+            let Some((table, column)) = holders.find(|(_, key)| side.relation.is_entity(key, &minimum.entity)) else {
+                let text = format!("the minimum counts `{name}`, and does not say of which table");
+                return Err(refuse(&text, vec![]));
             };
             if together && table.local.as_ref() != Some(name) && !table.colocated.contains_key(name) {
                 let text = format!("the minimum counts `{name}`, which may be the same at several stewards");
                 return Err(refuse(&text, vec![]));
             }
-            let reference = TableReference::partial(table.name.schema.clone(), table.name.table.clone());
-            let column = Column::new(Some(reference), name);
-            if !of_side.iter().any(|have| have.name == column.name) {
+            let counted = |have: &Column| have.name == column.name && side.relation.is_entity(have, &minimum.entity);
+            if !of_side.iter().any(counted) {
                 of_side.push(column);
             }
         }
         entities.extend(of_side);
     }
     Ok(entities)
+}
+
+/// Whether rows of both sides of a join stand side by side in its own, and a clause can list it.
+fn combines(kind: JoinType) -> bool {
+    matches!(kind, JoinType::Inner | JoinType::Left | JoinType::Right)
 }
 
 /// Whether a join is made of nothing but what may stand below a release point.
@@ -385,7 +420,7 @@ fn plain(join: &Join) -> Result<bool, Stop> {
         | LogicalPlan::Filter(_)
         | LogicalPlan::Projection(_)
         | LogicalPlan::SubqueryAlias(_) => false,
-        LogicalPlan::Join(join) => join.join_type != JoinType::Inner,
+        LogicalPlan::Join(join) => !combines(join.join_type),
         _ => true,
     };
     let inputs = [&join.left, &join.right];

@@ -6,17 +6,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DFSchema, JoinType, NullEquality, TableReference};
-use datafusion::logical_expr::{Join, LogicalPlan, TableScan};
+use datafusion::common::{Column, DFSchema, TableReference};
+use datafusion::logical_expr::{LogicalPlan, TableScan};
 use datafusion::prelude::Expr;
 use dynamos_proto::ids::{FragmentId, ReleaseId, SiteId};
 
 use super::RelationShape;
 use super::check::{Check, Refusal, cite};
-use super::lists::{compared_columns, is_list_kind};
-use super::matching::{columns_of, is_steward, ordered, split};
+use super::flow_join::joined;
+use super::lists::is_list_kind;
+use super::matching::{columns_of, split};
 use super::part::Partner;
-use super::within::within;
+use super::within::{within, within_columns};
 use crate::bind::unalias;
 use crate::catalog::TableName;
 use crate::fragment::Fragment;
@@ -56,7 +57,7 @@ impl Flow {
     }
 
     /// Whether it holds rows of any steward.
-    fn is_of_stewards(&self) -> bool {
+    pub(super) fn is_of_stewards(&self) -> bool {
         !self.protected.is_empty() || !self.foreign.is_empty()
     }
 
@@ -140,10 +141,9 @@ impl fmt::Display for Source {
 
 impl fmt::Display for Protected {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tables: Vec<String> = self.relation.tables.keys().map(ToString::to_string).collect();
         let own = self.base_columns().into_iter().filter(|column| self.relation.table_of(column).is_some());
         let columns: Vec<String> = own.map(|column| column.name).collect();
-        write!(out, "rows of {}.{} ({})", self.steward, tables.join(" ⋈ "), columns.join(", "))
+        write!(out, "rows of {}.{} ({})", self.steward, self.relation.words(), columns.join(", "))
     }
 }
 
@@ -157,11 +157,11 @@ impl Protected {
     pub(super) fn base_columns(&self) -> Vec<Column> {
         let mut columns: BTreeSet<Column> = self.columns.iter().flat_map(columns_of).collect();
         columns.extend(self.relation.touched());
-        columns.into_iter().filter(|column| !is_steward(column)).collect()
+        columns.into_iter().filter(|column| !self.relation.names_steward(column)).collect()
     }
 
     /// An expression over the rows written over the tables' columns.
-    fn written(&self, expr: &Expr, schema: &DFSchema) -> Result<Expr, String> {
+    pub(super) fn written(&self, expr: &Expr, schema: &DFSchema) -> Result<Expr, String> {
         let mut parts = 0;
         let written = unalias(expr).clone().transform_up(|node| match node {
             Expr::Column(column) => {
@@ -185,7 +185,7 @@ impl Protected {
     }
 
     /// Takes a predicate over the rows, written over the tables' columns, for what it says of own columns.
-    fn restrict(&mut self, predicate: &Expr) -> Result<(), String> {
+    pub(super) fn restrict(&mut self, predicate: &Expr) -> Result<(), String> {
         for part in split(predicate) {
             match self.relation.is_own(&part) {
                 Some(true) => self.relation.predicates.push(part),
@@ -284,29 +284,34 @@ impl Check<'_> {
             return Err(Refusal { fragment: None, reason: "the coordinator has no tables".into() });
         }
         if !self.answers_for(&steward) {
-            return Ok(Flow { foreign: [steward].into(), tables: [name].into(), ..Flow::default() });
+            // Which tables another's clause joins is not known here, so that no JOIN … WITH TABLE names them all.
+            let joined = clause.map(|clause| TableName::new(name.schema.clone(), format!("{}#{clause}", name.table)));
+            let tables = joined.into_iter().chain([name]).collect();
+            return Ok(Flow { foreign: [steward].into(), tables, ..Flow::default() });
         }
         let held = self.governing(&steward)?;
         let whole =
             |error: datafusion::common::DataFusionError| Refusal { fragment: None, reason: error.strip_backtrace() };
-        let reference = TableReference::partial(name.schema.clone(), name.table.clone());
-        let schema = DFSchema::try_from_qualified_schema(reference.clone(), &scan.source.schema()).map_err(whole)?;
-        let columns: Vec<Expr> = scan
-            .projected_schema
-            .fields()
-            .iter()
-            .map(|field| Expr::Column(Column::new(Some(reference.clone()), field.name())))
-            .collect();
-        let tables = BTreeSet::from([name.clone()]);
+        let leaf = scan.source.schema();
         let relation = match clause {
-            None => RelationShape { tables: BTreeMap::from([(name, schema)]), ..RelationShape::default() },
-            Some(clause) => {
-                within(&held.agreement, clause, &name, schema, self.input.state).ok_or_else(|| Refusal {
-                    fragment: None,
-                    reason: format!("clause {clause} of `{steward}` releases no rows of `{name}` under a condition"),
-                })?
+            None => {
+                let reference = TableReference::partial(name.schema.clone(), name.table.clone());
+                let schema = DFSchema::try_from_qualified_schema(reference, &leaf).map_err(whole)?;
+                RelationShape { tables: BTreeMap::from([(name.clone(), schema)]), ..RelationShape::default() }
             }
+            Some(clause) => within(&held.agreement, clause, &name, &leaf, self.input.state).ok_or_else(|| Refusal {
+                fragment: None,
+                reason: format!(
+                    "clause {clause} of `{steward}` releases no rows of `{name}` under a condition or of a join"
+                ),
+            })?,
         };
+        let names = scan.projected_schema.fields().iter().map(|field| field.name());
+        let columns = within_columns(&relation, names).ok_or_else(|| Refusal {
+            fragment: None,
+            reason: format!("`{}` has columns of no table", scan.table_name),
+        })?;
+        let tables: BTreeSet<TableName> = relation.tables.keys().cloned().collect();
         let released = match clause {
             None => relation.released_rows(&held.agreement, &columns, self.input.state).ok(),
             Some(clause) => {
@@ -372,131 +377,4 @@ fn parts_of(expr: &Expr) -> usize {
     });
     debug_assert!(visited.is_ok(), "the visitor does not fail");
     parts
-}
-
-fn joined(join: &Join, mut inputs: Vec<Flow>, fragment: &Fragment) -> Result<Flow, Refusal> {
-    let refuse = |reason: &str| Refusal::at(fragment.id, reason);
-    let (Some(mut right_side), Some(mut left_side), true) = (inputs.pop(), inputs.pop(), inputs.is_empty()) else {
-        return Err(refuse("a join has two inputs"));
-    };
-    // Rows of nobody's tables are the requester's.
-    if is_list_kind(join.join_type) && right_side.stewards().is_empty() && right_side.sources.is_empty() {
-        for rows in &mut left_side.protected {
-            let columns = compared_columns(join, |expr| rows.written(expr, join.left.schema()));
-            let columns = columns.map_err(|reason| Refusal::at(fragment.id, reason))?;
-            match columns.iter().all(|column| rows.relation.table_of(column).is_some()) {
-                true => rows.relation.lists.insert(columns),
-                false => {
-                    return Err(refuse("a list of the requester is compared with joined rows of several stewards"));
-                }
-            };
-        }
-        return Ok(left_side);
-    }
-    if join.join_type != JoinType::Inner {
-        return Err(Refusal::at(fragment.id, format!("a {} join works on protected rows", join.join_type)));
-    }
-    if join.null_equality != NullEquality::NullEqualsNothing {
-        return Err(refuse("protected rows are joined by keys that are NULL"));
-    }
-    let (of_left, of_right) = (left_side.stewards(), right_side.stewards());
-    if of_left.is_disjoint(&of_right) && !of_left.is_empty() && !of_right.is_empty() {
-        return across(join, left_side, right_side, fragment);
-    }
-    let (Some(right), Some(mut rows)) = (right_side.protected.pop(), left_side.protected.pop()) else {
-        return Err(refuse("protected rows are joined with rows of others"));
-    };
-    let others = [&left_side, &right_side].iter().any(|side| side.is_of_stewards());
-    if others || right.steward != rows.steward || !right.partners.is_empty() || !rows.partners.is_empty() {
-        return Err(refuse("protected rows of the same steward are joined with those of others between"));
-    }
-    if right.relation.tables.keys().any(|table| rows.relation.tables.contains_key(table)) {
-        return Err(refuse("a table with protected rows is joined with itself"));
-    }
-    let fail = |reason: String| Refusal::at(fragment.id, reason);
-    for (one, other) in &join.on {
-        let one = rows.written(one, join.left.schema()).map_err(fail)?;
-        let other = right.written(other, join.right.schema()).map_err(fail)?;
-        match (one, other) {
-            // The steward's own name on both sides.
-            (Expr::Literal(one, _), Expr::Literal(other, _)) if one == other => {}
-            (Expr::Column(one), Expr::Column(other)) => {
-                rows.relation.joins.insert(ordered(one, other));
-            }
-            (one, other) => rows.relation.predicates.push(one.eq(other)),
-        }
-    }
-    rows.free = match (rows.is_free(), right.is_free()) {
-        (true, true) => rows.free.into_iter().chain(right.free).collect(),
-        _ => BTreeSet::new(),
-    };
-    rows.columns.extend(right.columns);
-    rows.relation.tables.extend(right.relation.tables);
-    rows.relation.joins.extend(right.relation.joins);
-    rows.relation.predicates.extend(right.relation.predicates);
-    rows.relation.lists.extend(right.relation.lists);
-    if let Some(filter) = &join.filter {
-        let predicate = rows.written(filter, &join.schema).map_err(fail)?;
-        rows.restrict(&predicate).map_err(fail)?;
-    }
-    let invented = left_side.invented || right_side.invented;
-    let tables = left_side.tables.union(&right_side.tables).cloned().collect();
-    Ok(Flow { protected: vec![rows], invented, tables, ..Flow::default() })
-}
-
-/// Rows of different stewards joined: each steward's own part goes on, with columns of the others as ones of no table.
-fn across(join: &Join, left: Flow, right: Flow, fragment: &Fragment) -> Result<Flow, Refusal> {
-    let fail = |reason: String| Refusal::at(fragment.id, reason);
-    let widths = (join.left.schema().fields().len(), join.right.schema().fields().len());
-    let (of_left, of_right) = (left.stewards(), right.stewards());
-    let mut both = Flow {
-        invented: left.invented || right.invented,
-        foreign: left.foreign.union(&right.foreign).cloned().collect(),
-        tables: left.tables.union(&right.tables).cloned().collect(),
-        ..Flow::default()
-    };
-    for mut rows in left.protected {
-        let keys = own_keys(&rows, join.on.iter().map(|(one, _)| one), join.left.schema()).map_err(fail)?;
-        rows.partners.push(Partner { stewards: of_right.clone(), tables: right.tables.clone(), keys });
-        rows.columns.extend(others_columns(widths.0, widths.1));
-        both.protected.push(rows);
-    }
-    for mut rows in right.protected {
-        let keys = own_keys(&rows, join.on.iter().map(|(_, other)| other), join.right.schema()).map_err(fail)?;
-        rows.partners.push(Partner { stewards: of_left.clone(), tables: left.tables.clone(), keys });
-        rows.columns = others_columns(0, widths.0).chain(rows.columns).collect();
-        both.protected.push(rows);
-    }
-    for rows in &mut both.protected {
-        if let Some(filter) = &join.filter {
-            let predicate = rows.written(filter, &join.schema).map_err(fail)?;
-            rows.restrict(&predicate).map_err(fail)?;
-        }
-    }
-    Ok(both)
-}
-
-/// The own columns that join keys are; a key made of own columns in any other way has no name in an agreement.
-fn own_keys<'a>(
-    rows: &Protected,
-    keys: impl Iterator<Item = &'a Expr>,
-    schema: &DFSchema,
-) -> Result<BTreeSet<Column>, String> {
-    let mut own = BTreeSet::new();
-    for key in keys {
-        let written = rows.written(key, schema)?;
-        match (rows.relation.is_own(&written), written) {
-            (Some(true), Expr::Column(column)) => {
-                own.insert(column);
-            }
-            (Some(false), _) => {}
-            (_, other) => return Err(format!("`{other}` is no key by which rows of several stewards are joined")),
-        }
-    }
-    Ok(own)
-}
-
-/// Columns of other stewards, as they stand at these positions of a join.
-fn others_columns(from: usize, count: usize) -> impl Iterator<Item = Expr> {
-    (from..from + count).map(|index| Expr::Column(Column::new(Some("$others"), format!("c{index}"))))
 }

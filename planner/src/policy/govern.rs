@@ -113,6 +113,7 @@ impl<'a> Policy<'a> {
                     colocated: Colocated::new(),
                     schema,
                     within: BTreeMap::new(),
+                    joined: Vec::new(),
                 });
             }
         }
@@ -155,6 +156,7 @@ impl<'a> Policy<'a> {
             colocated: colocated.reduce(in_both).unwrap_or_default(),
             schema: Arc::new(Schema::new(fields)),
             within: BTreeMap::new(),
+            joined: Vec::new(),
         })
     }
 }

@@ -5,17 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DFSchema, TableReference};
+use datafusion::common::{Column, DFSchema};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{Between, BinaryExpr, Operator};
 use datafusion::prelude::Expr;
 use datafusion::sql::sqlparser::ast;
 
+use super::joining::Filled;
 use super::view::concerns;
 use super::{
-    Agreement, Argument, Clause, Columns, Comparison, DistinctInput, FromRelation, JoinKey, JoinKind, NumberedClause,
-    PlaceRef, ReleaseWhat, ReleasedAggregates, ShipWhat, TableRef,
+    Agreement, Argument, Clause, Columns, Comparison, DistinctInput, FromRelation, NumberedClause, PlaceRef,
+    ReleaseWhat, ReleasedAggregates, ShipWhat,
 };
 use crate::bind::scalar_expr;
 use crate::catalog::{STEWARD, TableName};
@@ -26,13 +27,18 @@ use crate::function::IS_REMAINDER;
 pub struct RelationShape {
     /// The tables, each once, with the columns that their views have.
     pub tables: BTreeMap<TableName, DFSchema>,
-    /// Equalities that join them, without those of stewards.
+    /// Equalities that hold in every row: the keys of inner joins, without those of stewards.
     pub joins: BTreeSet<(Column, Column)>,
+    /// Left joins: by the table that NULLs stand in for where nothing matches, its keys.
+    pub filled: Filled,
     /// Predicates.
     pub predicates: Vec<Expr>,
     /// Columns that are compared with lists of the requester, by list.
     pub lists: BTreeSet<BTreeSet<Column>>,
 }
+
+/// Of a clause whose tables, or whose joins of them, are not those of the query.
+pub(super) const ANOTHER_RELATION: &str = "it is about another relation";
 
 /// A clause that covers something, by number.
 pub type Covered = Result<u32, Vec<String>>;
@@ -51,68 +57,6 @@ pub struct Asked {
 }
 
 impl RelationShape {
-    /// A column by its pair of table and name.
-    fn column(table: &TableName, name: &str) -> Column {
-        Column::new(Some(TableReference::partial(table.schema.clone(), table.table.clone())), name)
-    }
-
-    /// The one table with this name that the shape has.
-    fn table(&self, named: &TableRef) -> Option<&TableName> {
-        self.tables.keys().find(|table| concerns(Some(named), table))
-    }
-
-    /// All the tables' columns as one schema, to resolve a clause's expressions in.
-    fn schema(&self) -> datafusion::common::Result<DFSchema> {
-        self.tables.values().try_fold(DFSchema::empty(), |all, schema| all.join(schema))
-    }
-
-    /// Whether a clause's relation is this one: the same tables joined on the same keys.
-    pub fn is(&self, from: &FromRelation) -> bool {
-        let mut tables = BTreeSet::new();
-        let mut joins = BTreeSet::new();
-        for (index, named) in from.tables().enumerate() {
-            let Some(table) = self.table(named) else { return false };
-            let Some(step) = index.checked_sub(1).and_then(|step| from.joins.get(step)) else {
-                tables.insert(table.clone());
-                continue;
-            };
-            if step.kind != JoinKind::Inner {
-                return false;
-            }
-            for key in &step.on {
-                let Some(pair) = self.pair(key, table, &tables) else { return false };
-                joins.insert(pair);
-            }
-            tables.insert(table.clone());
-        }
-        tables.len() == self.tables.len() && joins == self.joins
-    }
-
-    fn pair(&self, key: &JoinKey, joined: &TableName, before: &BTreeSet<TableName>) -> Option<(Column, Column)> {
-        let (left, right) = match key {
-            JoinKey::Same(name) => {
-                let mut having = before.iter().filter(|table| {
-                    self.tables.get(*table).is_some_and(|schema| schema.has_column_with_unqualified_name(name))
-                });
-                (Self::column(having.next()?, name), Self::column(joined, name))
-            }
-            JoinKey::Pair { left, right } => (self.own_column(left)?, self.own_column(right)?),
-        };
-        Some(ordered(left, right))
-    }
-
-    /// The column that a clause names; the first table that has it, where the clause does not say whose it is.
-    pub(super) fn own_column(&self, column: &super::ColumnRef) -> Option<Column> {
-        let table = match &column.table {
-            Some(table) => self.table(table)?,
-            None => {
-                let having = |(_, schema): &(_, &DFSchema)| schema.has_column_with_unqualified_name(&column.column);
-                self.tables.iter().find(having)?.0
-            }
-        };
-        Some(Self::column(table, &column.column))
-    }
-
     /// A clause's expression over the tables' columns; none if it names something else.
     fn resolve(&self, expr: &ast::Expr, state: &SessionState) -> Option<Expr> {
         let schema = self.schema().ok()?;
@@ -145,7 +89,10 @@ impl RelationShape {
         let among =
             |all: &[Expr], column: &Column| all.iter().any(|one| matches!(one, Expr::Column(one) if one == column));
         let rules = LeakProof {
-            with_literal: &|column| is_steward(column) || among(&literals, column),
+            with_literal: &|column| {
+                let told = || self.telling_steward(column).any(|key| literals.contains(&key));
+                self.names_steward(column) || among(&literals, column) || told()
+            },
             with_column: &|column| among(&columns, column),
             // Functions of columns are compared with literals only, as they are written.
             as_written: &|expr| !matches!(expr, Expr::Literal(..) | Expr::Column(_)) && literals.contains(expr),
@@ -163,13 +110,9 @@ impl RelationShape {
         })
     }
 
-    /// The table that a column is of.
-    pub fn table_of(&self, column: &Column) -> Option<&TableName> {
-        self.tables.keys().find(|table| Self::column(table, &column.name) == *column)
-    }
-
     /// Whether a column is the entity key that a clause counts, or one that the joins make equal to it. Where several
-    /// tables have a column of that name and the clause does not say whose it means, the joins must make them equal.
+    /// tables have a column of that name and the clause does not say whose it means, the joins must make them equal. A left
+    /// join makes nothing equal: where nothing matches, the key of the table that is filled up is NULL, which is nobody.
     pub fn is_entity(&self, column: &Column, entity: &super::ColumnRef) -> bool {
         let meant = self.tables.iter().filter(|(table, schema)| {
             concerns(entity.table.as_ref(), table) && schema.has_column_with_unqualified_name(&entity.column)
@@ -204,7 +147,7 @@ impl RelationShape {
         state: &SessionState,
     ) -> Result<(), Vec<String>> {
         if !self.is(from) {
-            return Err(vec!["it is about another relation".into()]);
+            return Err(vec![ANOTHER_RELATION.into()]);
         }
         let mut reasons = self.missing_conditions(own, state);
         let all = *listed == Columns::All;
@@ -215,9 +158,12 @@ impl RelationShape {
         for expr in columns {
             let covered = match expr {
                 Expr::Literal(..) => true,
-                Expr::Column(column) if is_steward(column) || all => true,
+                Expr::Column(column) if self.names_steward(column) || all => true,
                 // An inner join makes its keys equal in every row, so either may stand for both.
-                Expr::Column(column) => listed.contains(expr) || self.equal_to(column).any(|one| listed.contains(&one)),
+                Expr::Column(column) => {
+                    let mut others = self.equal_to(column).chain(self.telling_steward(column));
+                    listed.contains(expr) || others.any(|one| listed.contains(&one))
+                }
                 other => listed.contains(other),
             };
             if !covered {
@@ -257,7 +203,7 @@ impl RelationShape {
             let Clause::Release(release) = &numbered.clause else { continue };
             let ReleaseWhat::Aggregates(released) = &release.what else { continue };
             if !self.is(&release.from) {
-                reasons.extend(named(agreement, numbered, vec!["it is about another relation".into()]));
+                reasons.extend(named(agreement, numbered, vec![ANOTHER_RELATION.into()]));
                 continue;
             }
             let mut refused = self.missing_conditions(release.filter.as_ref(), state);
@@ -279,7 +225,9 @@ impl RelationShape {
         let listed: Vec<Expr> = released.by.iter().filter_map(|key| self.resolve(key, state)).collect();
         // A steward's name is no property of a person; at the steward itself it is a constant.
         let steward = |key: &Expr| match key {
-            Expr::Column(column) => is_steward(column),
+            Expr::Column(column) => {
+                self.names_steward(column) || self.telling_steward(column).any(|key| listed.contains(&key))
+            }
             Expr::Literal(..) => true,
             _ => false,
         };
@@ -372,7 +320,7 @@ impl RelationShape {
         let mut disclosed: Vec<Expr> = Vec::new();
         let others = self.predicates.iter().filter(|predicate| !own.contains(predicate));
         let listed = self.lists.iter().flatten().cloned();
-        let touched = touched_by(others).into_iter().chain(listed).map(Expr::Column);
+        let touched = self.touched_by(others).into_iter().chain(listed).map(Expr::Column);
         // A key that is paired with its steward tells the key.
         let bare = |expr: &Expr| {
             paired_key(crate::bind::unalias(expr)).map_or_else(|| self.without_widening(expr), Expr::clone)
@@ -408,7 +356,13 @@ impl RelationShape {
 
     /// Every column that predicates and lists touched.
     pub fn touched(&self) -> Vec<Column> {
-        touched_by(&self.predicates).into_iter().chain(self.lists.iter().flatten().cloned()).collect()
+        self.touched_by(&self.predicates).into_iter().chain(self.lists.iter().flatten().cloned()).collect()
+    }
+
+    /// The columns of these predicates, but for stewards' names.
+    fn touched_by<'a>(&self, predicates: impl IntoIterator<Item = &'a Expr>) -> Vec<Column> {
+        let columns: BTreeSet<&Column> = predicates.into_iter().flat_map(Expr::column_refs).collect();
+        columns.into_iter().filter(|column| !self.names_steward(column)).cloned().collect()
     }
 }
 
@@ -434,12 +388,6 @@ pub(super) fn paired_key(expr: &Expr) -> Option<&Expr> {
     (pair && stewards.iter().all(steward)).then_some(paired)
 }
 
-/// The columns of these predicates, but for stewards' names.
-fn touched_by<'a>(predicates: impl IntoIterator<Item = &'a Expr>) -> Vec<Column> {
-    let columns: BTreeSet<&Column> = predicates.into_iter().flat_map(Expr::column_refs).collect();
-    columns.into_iter().filter(|column| !is_steward(column)).cloned().collect()
-}
-
 /// The SHIP PARTIALS clause of an agreement that lets partials of a RELEASE clause be at a place.
 pub fn shipped_partials(agreement: &Agreement, of: u32, at: &dyn Fn(&[PlaceRef]) -> bool) -> Covered {
     let mut reasons = Vec::new();
@@ -459,7 +407,8 @@ pub fn shipped_partials(agreement: &Agreement, of: u32, at: &dyn Fn(&[PlaceRef])
     Err(reasons)
 }
 
-fn named(agreement: &Agreement, clause: &NumberedClause, reasons: Vec<String>) -> Vec<String> {
+/// Reasons that one clause gives, as they are told.
+pub(super) fn named(agreement: &Agreement, clause: &NumberedClause, reasons: Vec<String>) -> Vec<String> {
     let number = clause.number;
     reasons.into_iter().map(|reason| format!("agreement `{}`, clause {number}: {reason}", agreement.name)).collect()
 }

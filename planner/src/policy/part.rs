@@ -9,7 +9,8 @@ use datafusion::execution::SessionState;
 use datafusion::prelude::Expr;
 use dynamos_proto::ids::SiteId;
 
-use super::matching::{Asked, Covered, RelationShape, columns_of, is_steward, split};
+use super::joining::Filled;
+use super::matching::{Asked, Covered, RelationShape, columns_of, split};
 use super::view::concerns;
 use super::{Agreement, Clause, JoinClause, JoinPartner};
 use crate::catalog::TableName;
@@ -62,9 +63,16 @@ impl RelationShape {
                 }
             }
         }
+        // Rows of several stewards are joined by inner joins only.
+        let filled = self.filled.iter().filter(|(table, _)| own.contains(*table));
+        let filled: Filled = filled.map(|(table, keys)| (table.clone(), keys.clone())).collect();
+        if !filled.values().flatten().all(|(kept, own)| ours(kept) && ours(own)) {
+            return Err("rows of several stewards are joined by a left join".into());
+        }
         // A list compares columns of one side; the sides see to that.
         let lists = self.lists.iter().filter(|columns| columns.iter().all(ours)).cloned().collect();
         part.joins = joins;
+        part.filled = filled;
         part.predicates = predicates;
         part.lists = lists;
         Ok(part)
@@ -196,7 +204,7 @@ impl RelationShape {
                 Some((argument, Whose::Mixed)) => return Err(mixed(argument)),
             }
         }
-        let own = |expr: &Expr| columns_of(expr).iter().any(|column| !is_steward(column));
+        let own = |expr: &Expr| columns_of(expr).iter().any(|column| !self.names_steward(column));
         let counted = question.asked.iter().any(|value| value.argument.is_none() && value.function != IS_REMAINDER);
         let shown =
             question.keys.iter().chain(question.asked.iter().filter_map(|value| value.argument.as_ref())).any(own);

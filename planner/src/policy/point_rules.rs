@@ -183,6 +183,7 @@ mod tests {
             colocated: Colocated::new(),
             schema: Arc::new(Schema::empty()),
             within: BTreeMap::new(),
+            joined: Vec::new(),
         };
         rules.scope(&[scan], conditions)
     }

@@ -13,7 +13,7 @@ use super::clause::{
     BudgetClause, BudgetLimit, Clause, Comparison, FilterClause, MaskClause, Obligation, ObligeClause, ShipClause,
     ShipWhat,
 };
-use super::relation::{Columns, FromRelation, JoinKind};
+use super::relation::{Columns, FromRelation, JoinKey, JoinKind, JoinStep, TableRef};
 use super::release::{ReleaseClause, ReleaseWhat};
 
 /// One thing that an agreement asks for and this release does not do.
@@ -53,12 +53,17 @@ type Refuse<'a> = dyn FnMut(String, &'static str) + 'a;
 
 fn check_release(release: &ReleaseClause, refuse: &mut Refuse<'_>) {
     check_from(&release.from, refuse);
-    let ReleaseWhat::Aggregates(aggregates) = &release.what else {
-        if !release.from.joins.is_empty() {
-            refuse("RELEASE ROWS … JOIN".to_owned(), "rows are released table by table; list each table's own columns");
+    let ReleaseWhat::Aggregates(aggregates) = &release.what else { return };
+    for minimum in &aggregates.minimums {
+        let entity = &minimum.entity;
+        let filled = release.from.joins.iter().filter(|step| step.kind == JoinKind::Left);
+        let shared = filled.flat_map(|step| &step.on).any(|key| *key == JoinKey::Same(entity.column.clone()));
+        if entity.table.is_none() && shared {
+            let why =
+                "where a LEFT JOIN finds no match the key of one table is NULL, so say which table's key is counted";
+            refuse(format!("DISTINCT {entity} over a LEFT JOIN ON {entity}"), why);
         }
-        return;
-    };
+    }
     if aggregates.minimum_sites.is_some() && aggregates.minimums.is_empty() {
         let why = "a steward counts if it has an entity in the group, so say which: add MINIMUM 1 DISTINCT and the key";
         refuse("MINIMUM … SITES without MINIMUM … DISTINCT".to_owned(), why);
@@ -83,9 +88,74 @@ fn check_ship(ship: &ShipClause, refuse: &mut Refuse<'_>) {
     }
 }
 
+/// A relation with left joins must be clear by itself: which side each key is of, and that no inner join undoes a left one.
 fn check_from(from: &FromRelation, refuse: &mut Refuse<'_>) {
-    if from.joins.iter().any(|join| join.kind == JoinKind::Left) {
-        refuse("LEFT JOIN".to_owned(), "a clause's relation has inner joins only");
+    if from.joins.iter().all(|step| step.kind == JoinKind::Inner) {
+        return;
+    }
+    let mut before = vec![&from.first];
+    for (index, step) in from.joins.iter().enumerate() {
+        let (earlier, _) = from.joins.split_at(index);
+        let filled =
+            |table: &TableRef| earlier.iter().any(|one| one.kind == JoinKind::Left && same_table(&one.table, table));
+        if before.iter().any(|table| same_table(table, &step.table)) {
+            refuse(format!("`{}` twice in a relation with LEFT JOIN", step.table), "its keys could be those of either");
+        }
+        for key in &step.on {
+            if let Err(why) = clear_key(key, &step.table, &before, earlier) {
+                refuse(format!("`{}` in a relation with LEFT JOIN", key_text(key)), why);
+            }
+            if step.kind == JoinKind::Inner && kept_table(key, &step.table).is_some_and(filled) {
+                let why =
+                    "it would drop the rows that the LEFT JOIN before it keeps; say LEFT JOIN again, or JOIN in both";
+                refuse(format!("JOIN {} ON `{}`", step.table, key_text(key)), why);
+            }
+        }
+        before.push(&step.table);
+    }
+}
+
+/// Whether it is certain which table before and which column of the joined one a key compares.
+fn clear_key(key: &JoinKey, joined: &TableRef, before: &[&TableRef], earlier: &[JoinStep]) -> Result<(), &'static str> {
+    match key {
+        JoinKey::Same(_) => {
+            let again = earlier.iter().any(|step| step.kind == JoinKind::Left && step.on.contains(key));
+            if again {
+                Err("two tables before it have this column; say whose is meant, as in `a.k = b.k`")
+            } else {
+                Ok(())
+            }
+        }
+        JoinKey::Pair { left, right } => {
+            let (Some(left), Some(right)) = (&left.table, &right.table) else {
+                return Err("say of which tables the columns are");
+            };
+            let earlier = |table: &TableRef| before.iter().any(|one| same_table(one, table));
+            let pair = |one: &TableRef, other: &TableRef| earlier(one) && same_table(other, joined);
+            if pair(left, right) || pair(right, left) {
+                Ok(())
+            } else {
+                Err("a key compares a column of the joined table with one of a table before it")
+            }
+        }
+    }
+}
+
+/// The table before that a key names.
+fn kept_table<'a>(key: &'a JoinKey, joined: &TableRef) -> Option<&'a TableRef> {
+    let JoinKey::Pair { left, right } = key else { return None };
+    [left, right].into_iter().filter_map(|column| column.table.as_ref()).find(|table| !same_table(table, joined))
+}
+
+fn same_table(one: &TableRef, other: &TableRef) -> bool {
+    let schemas = one.schema.as_ref().zip(other.schema.as_ref());
+    one.table == other.table && schemas.is_none_or(|(one, other)| one == other)
+}
+
+fn key_text(key: &JoinKey) -> String {
+    match key {
+        JoinKey::Same(name) => format!("ON {name}"),
+        JoinKey::Pair { left, right } => format!("{left} = {right}"),
     }
 }
 
@@ -280,6 +350,10 @@ mod tests {
             "JOIN ON k WITH surf, JOIN ON k, t.m WITH ANY, JOIN ON k WITH REQUESTER, JOIN ON k WITH TABLE u",
             "ROWS ON t WHERE opted_out IS NOT TRUE, ARCHETYPES compute_to_data",
             "OBLIGE audit, OBLIGE audit AT surf, OBLIGE retention INTERVAL '0' DAY AT ANY",
+            "RELEASE ROWS (t.a, u.b) FROM t JOIN u ON k WHERE t.c > 1, RELEASE ROWS (*) FROM t LEFT JOIN u ON k",
+            "RELEASE sum OF a FROM t LEFT JOIN u ON k MINIMUM 10 DISTINCT t.k",
+            "RELEASE sum OF a FROM t JOIN u ON k LEFT JOIN s.v ON t.m = v.m AND t.n = v.n LEFT JOIN w ON v.x = w.y",
+            "SHIP ROWS (t.a, u.b) FROM t LEFT JOIN u ON k JOIN v ON t.m = v.m TO surf",
             "BUDGET 1 QUERIES PER HOUR, 20 QUERIES PER DAY, 30 QUERIES PER WEEK, 40 QUERIES PER MONTH, 50 QUERIES PER YEAR",
         ] {
             assert_eq!(refused(clauses), Vec::<String>::new(), "{clauses}");
@@ -302,9 +376,15 @@ mod tests {
                 "RELEASE sum OF a FROM t MINIMUM 1 DISTINCT k DOMINANCE 0.1234567890123456789",
                 "1: DOMINANCE 0.1234567890123456789",
             ),
-            ("RELEASE ROWS (a) FROM t JOIN u ON k", "1: RELEASE ROWS … JOIN"),
-            ("RELEASE sum OF a FROM t LEFT JOIN u ON k", "1: LEFT JOIN"),
-            ("MASK a AS 1, SHIP ROWS (b) FROM t LEFT JOIN u ON k TO surf", "2: LEFT JOIN"),
+            ("RELEASE sum OF a FROM t LEFT JOIN u ON k MINIMUM 10 DISTINCT k", "1: DISTINCT k over a LEFT JOIN ON k"),
+            ("RELEASE sum OF a FROM t LEFT JOIN u ON k JOIN v ON k", "1: `ON k` in a relation with LEFT JOIN"),
+            ("RELEASE sum OF a FROM t LEFT JOIN u ON k = m", "1: `k = m` in a relation with LEFT JOIN"),
+            ("RELEASE ROWS (a) FROM t LEFT JOIN u ON t.k = t.m", "1: `t.k = t.m` in a relation with LEFT JOIN"),
+            ("RELEASE sum OF a FROM t LEFT JOIN t ON k", "1: `t` twice in a relation with LEFT JOIN"),
+            (
+                "MASK a AS 1, SHIP ROWS (b) FROM t LEFT JOIN u ON k JOIN v ON u.m = v.m TO surf",
+                "2: JOIN v ON `u.m = v.m`",
+            ),
             ("BUDGET 1 QUERIES PER DAY, EPSILON 4 PER YEAR", "1: BUDGET EPSILON"),
             ("OBLIGE notification", "1: OBLIGE NOTIFICATION"),
             ("OBLIGE retention INTERVAL '12' HOUR AT surf", "1: OBLIGE RETENTION INTERVAL '12' HOUR AT surf"),
@@ -314,8 +394,11 @@ mod tests {
         ] {
             assert_eq!(refused(clauses), [what], "{clauses}");
         }
-        let all = refused("RELEASE sum OF a FROM t LEFT JOIN u ON k DOMINANCE 0.5, BUDGET EPSILON 1 PER DAY");
-        assert_eq!(all, ["1: LEFT JOIN", "1: DOMINANCE without MINIMUM … DISTINCT", "2: BUDGET EPSILON"]);
+        let all = refused("RELEASE sum OF a FROM t LEFT JOIN u ON k = m DOMINANCE 0.5, BUDGET EPSILON 1 PER DAY");
+        assert_eq!(
+            all,
+            ["1: `k = m` in a relation with LEFT JOIN", "1: DOMINANCE without MINIMUM … DISTINCT", "2: BUDGET EPSILON"]
+        );
     }
 
     #[test]

@@ -14,8 +14,9 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::prelude::Expr;
 
+use super::joined_rows::joined_view;
 use super::subject::{RawTables, about_nothing, mask_concerns, mask_value, row_condition, rows_concern};
-use super::within::conditional;
+use super::within::{conditional, row_clause};
 use super::{Agreement, Clause, TableRef};
 use crate::bind::scalar_expr;
 use crate::catalog::TableName;
@@ -92,7 +93,8 @@ pub fn protected_view(
     Ok(ProtectedView::Derived(crate::bind::analyze(plan, state)?))
 }
 
-/// The view of `table`, and of its rows those that fulfil the condition of a RELEASE ROWS clause, over masked values.
+/// The rows that a RELEASE ROWS clause releases under a condition over masked values, or of a join of views; `table` is the
+/// one table, or the first of the joined ones.
 pub fn view_within(
     agreement: &Agreement,
     clause: u32,
@@ -100,17 +102,30 @@ pub fn view_within(
     tables: &RawTables,
     state: &SessionState,
 ) -> Result<LogicalPlan> {
+    if row_clause(agreement, clause).is_some_and(|release| !release.from.joins.is_empty()) {
+        return joined_view(agreement, clause, table, tables, state);
+    }
     let Some(release) = conditional(agreement, clause) else {
         return plan_err!("clause {clause} releases no rows under a condition");
     };
-    let view = match (protected_view(agreement, table, tables, state)?, tables.get(table)) {
-        (ProtectedView::Derived(plan), _) => LogicalPlanBuilder::from(plan).alias(reference(table))?,
-        (ProtectedView::Whole, Some(raw)) => scan(table, raw)?,
-        (ProtectedView::Whole, None) => return plan_err!("no table `{table}`"),
-    };
+    let view = view_of(agreement, table, tables, state)?;
     let Some(condition) = &release.filter else { return plan_err!("clause {clause} has no condition") };
     let condition = scalar_expr(condition, view.schema(), state)?;
     crate::bind::analyze(view.filter(condition.is_true())?.build()?, state)
+}
+
+/// The view of `table` as a relation that is called like it.
+pub(super) fn view_of(
+    agreement: &Agreement,
+    table: &TableName,
+    tables: &RawTables,
+    state: &SessionState,
+) -> Result<LogicalPlanBuilder> {
+    match (protected_view(agreement, table, tables, state)?, tables.get(table)) {
+        (ProtectedView::Derived(plan), _) => LogicalPlanBuilder::from(plan).alias(reference(table)),
+        (ProtectedView::Whole, Some(raw)) => scan(table, raw),
+        (ProtectedView::Whole, None) => plan_err!("no table `{table}`"),
+    }
 }
 
 /// Qualifies the entities that a ROWS clause of another table hides.

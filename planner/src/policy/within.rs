@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use arrow::datatypes::Schema;
 use datafusion::common::{Column, DFSchema, Result};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
@@ -18,26 +19,43 @@ use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, TableScanBuilder
 use datafusion::prelude::Expr;
 use dynamos_proto::ids::SiteId;
 
-use super::assemble::Rows;
+use super::assemble::{Rows, reference};
 use super::govern::Governing;
-use super::matching::{RelationShape, is_steward, split};
+use super::joined_rows::{leaf_columns, within_join};
+use super::matching::{RelationShape, split};
 use super::{Agreement, Clause, ClauseRef, ReleaseClause, ReleaseWhat};
 use crate::bind::{VisibleTable, canonical};
 use crate::catalog::TableName;
 use crate::wire::LeafTable;
 
-/// The shape of a table whose rows fulfil the condition of a RELEASE ROWS clause.
+/// The shape of the rows that a RELEASE ROWS clause releases under a condition, or of a join, where they are read from a
+/// leaf of this name with these columns.
 pub fn within(
     agreement: &Agreement,
     clause: u32,
     table: &TableName,
-    schema: DFSchema,
+    leaf: &Schema,
     state: &SessionState,
 ) -> Option<RelationShape> {
+    if !row_clause(agreement, clause)?.from.joins.is_empty() {
+        return within_join(agreement, clause, table, leaf, state);
+    }
+    let schema = DFSchema::try_from_qualified_schema(reference(table), leaf).ok()?;
     let mut relation = RelationShape { tables: BTreeMap::from([(table.clone(), schema)]), ..RelationShape::default() };
     let release = conditional(agreement, clause)?;
     relation.predicates = relation.own_conditions(release.filter.as_ref(), state);
     (relation.is(&release.from) && !relation.predicates.is_empty()).then_some(relation)
+}
+
+/// The columns of such a leaf over the tables' own; none if one of them has a name that no table gives it.
+pub fn within_columns<'a>(relation: &RelationShape, names: impl IntoIterator<Item = &'a String>) -> Option<Vec<Expr>> {
+    let mut tables = relation.tables.keys();
+    match (tables.next(), tables.next()) {
+        (Some(only), None) => {
+            Some(names.into_iter().map(|name| Expr::Column(RelationShape::column(only, name))).collect())
+        }
+        _ => leaf_columns(relation, names),
+    }
 }
 
 /// A RELEASE ROWS clause with a condition, by its number.
@@ -50,7 +68,7 @@ pub fn releases_under_condition(agreement: &Agreement) -> bool {
     agreement.clauses.iter().any(|clause| conditional(agreement, clause.number).is_some())
 }
 
-fn row_clause(agreement: &Agreement, clause: u32) -> Option<&ReleaseClause> {
+pub(super) fn row_clause(agreement: &Agreement, clause: u32) -> Option<&ReleaseClause> {
     match &agreement.clause(&ClauseRef::Number(clause))?.clause {
         Clause::Release(release) => matches!(release.what, ReleaseWhat::Rows(_)).then_some(release),
         _ => None,
@@ -61,7 +79,34 @@ fn row_clause(agreement: &Agreement, clause: u32) -> Option<&ReleaseClause> {
 const CHOICES_MAX: usize = 256;
 
 /// A clause that may release a steward's rows, and its conditions if it has some.
-type Choice = (u32, Vec<Expr>);
+pub(super) type Choice = (u32, Vec<Expr>);
+
+/// Every choice of one of its clauses for each steward, up to a limit; none if one has no clause.
+pub(super) fn choices(
+    stewards: &BTreeSet<SiteId>,
+    clauses: &dyn Fn(&SiteId) -> Vec<Choice>,
+) -> Vec<BTreeMap<SiteId, Choice>> {
+    let mut combinations: Vec<BTreeMap<SiteId, Choice>> = vec![BTreeMap::new()];
+    for steward in stewards {
+        let clauses = clauses(steward);
+        let longer = combinations.iter().flat_map(|combination| {
+            clauses.iter().map(|choice| {
+                let mut longer = combination.clone();
+                longer.insert(steward.clone(), choice.clone());
+                longer
+            })
+        });
+        combinations = longer.take(CHOICES_MAX).collect();
+    }
+    combinations
+}
+
+/// The conditions that all the clauses have. One that only some have is one of the question elsewhere.
+pub(super) fn common_conditions(combination: &BTreeMap<SiteId, Choice>) -> Vec<Expr> {
+    let mut conditions = combination.values().map(|(_, conditions)| conditions.clone());
+    let first = conditions.next().unwrap_or_default();
+    conditions.fold(first, |all, one| all.into_iter().filter(|part| one.contains(part)).collect())
+}
 
 /// The plan of these rows as one of released rows, if for each steward a clause, with a condition that the question states
 /// or without one, covers what else the question needs.
@@ -72,28 +117,16 @@ pub(super) fn released_within(
 ) -> Result<Option<LogicalPlan>> {
     // A list is compared with rows that are released before, or with protected ones.
     let ([table], []) = (rows.scans.as_slice(), rows.lists.as_slice()) else { return Ok(None) };
-    let mut combinations: Vec<BTreeMap<SiteId, Choice>> = vec![BTreeMap::new()];
-    for steward in &table.stewards {
-        let Some(held) = governing.get(steward) else { return Ok(None) };
-        let choices = rows.relation.row_clauses(&held.agreement, state);
-        let longer = combinations.iter().flat_map(|combination| {
-            choices.iter().map(|choice| {
-                let mut longer = combination.clone();
-                longer.insert(steward.clone(), choice.clone());
-                longer
-            })
-        });
-        combinations = longer.take(CHOICES_MAX).collect();
-    }
-    for combination in combinations {
+    let clauses = |steward: &SiteId| {
+        let held = governing.get(steward);
+        held.map(|held| rows.relation.row_clauses(&held.agreement, state)).unwrap_or_default()
+    };
+    for combination in choices(&table.stewards, &clauses) {
         if combination.values().all(|(_, conditions)| conditions.is_empty()) {
             // Such rows are released where they are scanned.
             continue;
         }
-        // A condition that only some of the clauses have is one of the question elsewhere.
-        let mut conditions = combination.values().map(|(_, conditions)| conditions.clone());
-        let first = conditions.next().unwrap_or_default();
-        let common = conditions.fold(first, |all, one| all.into_iter().filter(|part| one.contains(part)).collect());
+        let common = common_conditions(&combination);
         let needed = needed(rows, &common)?;
         let listed = |(steward, (number, _)): (&SiteId, &Choice)| {
             let held = governing.get(steward);
@@ -146,8 +179,8 @@ fn rewritten(
 }
 
 /// What a question needs of rows beside these conditions: what its operators give and every other predicate, written over
-/// the table's columns.
-fn needed(rows: &Rows, conditions: &[Expr]) -> Result<Vec<Expr>> {
+/// the tables' columns.
+pub(super) fn needed(rows: &Rows, conditions: &[Expr]) -> Result<Vec<Expr>> {
     let outputs = rows.plan.schema().columns().into_iter().map(|column| canonical(&rows.plan, &Expr::Column(column)));
     let outputs = outputs.collect::<Result<Vec<_>>>()?;
     let others = rows.relation.predicates.iter().filter(|predicate| !conditions.contains(predicate)).cloned();
@@ -156,7 +189,7 @@ fn needed(rows: &Rows, conditions: &[Expr]) -> Result<Vec<Expr>> {
 
 impl RelationShape {
     /// The RELEASE ROWS clauses over this relation: those without a condition, and those whose condition is stated.
-    fn row_clauses(&self, agreement: &Agreement, state: &SessionState) -> Vec<Choice> {
+    pub(super) fn row_clauses(&self, agreement: &Agreement, state: &SessionState) -> Vec<Choice> {
         let clauses = agreement.clauses.iter().filter_map(|numbered| {
             let release = row_clause(agreement, numbered.number)?;
             let own = self.own_conditions(release.filter.as_ref(), state);
@@ -178,7 +211,7 @@ impl RelationShape {
         let Some(release) = row_clause(agreement, clause) else { return false };
         let ReleaseWhat::Rows(listed) = &release.what else { return false };
         let columns: BTreeSet<&Column> =
-            needed.iter().flat_map(Expr::column_refs).filter(|column| !is_steward(column)).collect();
+            needed.iter().flat_map(Expr::column_refs).filter(|column| !self.names_steward(column)).collect();
         let columns: Vec<Expr> = columns.into_iter().cloned().map(Expr::Column).collect();
         self.rows_covered(listed, &release.from, release.filter.as_ref(), &columns, state).is_ok()
     }

@@ -26,9 +26,9 @@ pub enum Leaf {
         site: SiteId,
         /// Schema name.
         schema: String,
-        /// Table name.
+        /// Table name; of a join the first of the tables, by name.
         table: String,
-        /// The RELEASE ROWS clause whose condition is part of the view.
+        /// The RELEASE ROWS clause whose condition is part of the view, or whose join it is.
         clause: Option<u32>,
     },
     /// Another fragment's output.
@@ -69,6 +69,17 @@ impl Leaf {
             Self::Release(id) => TableReference::partial(RELEASE, id.to_string()),
         }
     }
+}
+
+/// What a leaf that is a join calls a column of the table with this number among the joined ones, by name.
+pub fn joined_column(table: usize, column: &str) -> String {
+    format!("t{table}_{column}")
+}
+
+/// The table's number and its column, of such a name.
+pub fn joined_parts(name: &str) -> Option<(usize, &str)> {
+    let (table, column) = name.strip_prefix('t')?.split_once('_')?;
+    Some((table.parse().ok()?, column))
 }
 
 /// A table of which only the schema is known: enough to plan, not to scan.

@@ -7,5 +7,5 @@ mod leaf;
 mod plan;
 
 pub use graph::{decode_graph, encode_graph};
-pub use leaf::{Leaf, LeafTable};
+pub use leaf::{Leaf, LeafTable, joined_column, joined_parts};
 pub use plan::{PLAN_BYTES_MAX, WireError, bind_leaves, decode_plan, encode_plan};

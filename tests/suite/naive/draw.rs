@@ -133,8 +133,12 @@ impl Draw {
         let mut clauses = Vec::new();
         for table in [Table::People, Table::Visits] {
             if self.chance(0.2) {
-                clauses.push(self.release_rows(table, question));
+                clauses.push(self.release_rows(Source::One(table), question));
             }
+        }
+        if question.from.tables().len() == 2 && self.chance(0.25) {
+            let from = if self.chance(0.9) { source(question.from) } else { self.one(&[Source::Both, Source::Left]) };
+            clauses.push(self.release_rows(from, question));
         }
         for _ in 0..self.one(&[1, 1, 2]) {
             if self.chance(0.9) {
@@ -183,15 +187,23 @@ impl Draw {
         Agreement { steward, name, with, purpose, valid, clauses }
     }
 
-    fn release_rows(&mut self, table: Table, question: &Question) -> Clause {
-        let mut columns = self.around(asked(question), table);
-        columns.push(Col(table, "id"));
+    fn release_rows(&mut self, from: Source, question: &Question) -> Clause {
+        let tables = from.tables();
+        let mut columns: Vec<Col> = tables.iter().flat_map(|table| self.around(asked(question), *table)).collect();
+        // A join need not list its keys.
+        let keys = tables.len() == 1 || self.chance(0.3);
+        let key = |table: &Table| Col(*table, "id");
+        if keys {
+            columns.extend(tables.iter().map(key));
+        }
         columns.sort();
         columns.dedup();
-        let own: Vec<Cond> = question.conds.iter().copied().filter(|cond| of_table(*cond, table)).collect();
+        let fits =
+            |cond: &Cond| cond.listed().is_none() && cond.columns().iter().all(|column| tables.contains(&column.0));
+        let own: Vec<Cond> = question.conds.iter().copied().filter(fits).collect();
         let cond = match own.first() {
             Some(one) if self.chance(0.3) => Some(*one),
-            _ if self.chance(0.05) => Some(self.cond(&columns_of(&[table]))).filter(|cond| of_table(*cond, table)),
+            _ if self.chance(0.05) => Some(self.cond(&columns_of(tables))).filter(fits),
             _ => None,
         };
         // A clause need not list what only its condition is about.
@@ -199,15 +211,21 @@ impl Draw {
             && self.chance(0.5)
         {
             columns.retain(|column| !cond.columns().contains(column));
-            columns.push(Col(table, "id"));
+            if keys {
+                columns.extend(tables.iter().map(key));
+            }
             dedup(&mut columns);
         }
-        Clause::ReleaseRows { table, columns, cond }
+        if columns.is_empty() {
+            columns.push(key(&tables[0]));
+        }
+        Clause::ReleaseRows { from, columns, cond }
     }
 
     fn release(&mut self, question: &Question) -> Clause {
         let own = source(question.from);
-        let from = if self.chance(0.85) { own } else { self.one(&[Source::Both, Source::One(Table::People)]) };
+        let from =
+            if self.chance(0.85) { own } else { self.one(&[Source::Both, Source::Left, Source::One(Table::People)]) };
         let within = columns_of(from.tables());
         let fits = |column: &Col| within.contains(column);
         let (mut functions, mut arguments, mut by, mut star) = (Vec::new(), Vec::new(), Vec::new(), self.chance(0.6));
@@ -303,11 +321,6 @@ impl Draw {
     }
 }
 
-/// Whether a condition is one that a clause over a table can have.
-fn of_table(cond: Cond, table: Table) -> bool {
-    cond.listed().is_none() && cond.columns().iter().all(|column| column.0 == table)
-}
-
 fn dedup<T: PartialEq + Clone>(all: &mut Vec<T>) {
     let mut seen: Vec<T> = Vec::new();
     all.retain(|one| {
@@ -331,7 +344,8 @@ fn named(columns: &[Col]) -> Vec<Col> {
 fn source(from: From) -> Source {
     match from {
         From::One(table) => Source::One(table),
-        From::Join | From::LeftJoin | From::Semi => Source::Both,
+        From::LeftJoin => Source::Left,
+        From::Join | From::Semi => Source::Both,
     }
 }
 

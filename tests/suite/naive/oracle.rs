@@ -64,8 +64,8 @@ impl Asked {
         Self { from: question.from, conds: question.conds.clone(), groups, rows }
     }
 
-    /// Every column of a table that is given or touched, but by this condition.
-    fn touched_beside(&self, table: Table, beside: Option<Cond>) -> Vec<Col> {
+    /// Every column that is given or touched, but by this condition and by joins.
+    fn columns_beside(&self, beside: Option<Cond>) -> Vec<Col> {
         let mut all = self.rows.clone();
         all.extend(self.conds.iter().filter(|cond| Some(**cond) != beside).flat_map(|cond| cond.columns()));
         if let Some((keys, values)) = &self.groups {
@@ -73,6 +73,12 @@ impl Asked {
             all.extend(values.iter().flat_map(|value| value.argument));
             all.extend(values.iter().flat_map(|value| value.filter).flat_map(Cond::columns));
         }
+        all
+    }
+
+    /// The same of one table, with the key that joins it.
+    fn touched_beside(&self, table: Table, beside: Option<Cond>) -> Vec<Col> {
+        let mut all = self.columns_beside(beside);
         if self.from.tables().len() == 2 {
             all.push(Col(table, "id"));
         }
@@ -90,17 +96,14 @@ pub(super) fn ways(world: &World) -> Vec<Way> {
         let agreements: BTreeMap<_, _> = governing.iter().map(|(steward, one)| (*steward, one.name)).collect();
         let released = asked.from.tables().into_iter().map(|table| rows_released(&governing, table, &asked));
         let released: Vec<bool> = released.collect();
-        if released.iter().all(|one| *one) {
+        let joined = asked.from.relation().is_some_and(|source| join_released(&governing, source, &asked));
+        if released.iter().all(|one| *one) || joined {
             ways.push(Way::Released { agreements });
             continue;
         }
         let Some((keys, values)) = &asked.groups else { continue };
-        let source = match asked.from {
-            From::One(table) => Source::One(table),
-            From::Join => Source::Both,
-            // Only inner joins stand below a release point.
-            From::LeftJoin | From::Semi => continue,
-        };
+        // Joins with what is released do not stand below a release point.
+        let Some(source) = asked.from.relation() else { continue };
         let covering = |steward: &'static str| -> Vec<usize> {
             let held = governing[steward];
             (0..held.clauses.len()).filter(|index| covers(held, *index, source, &asked.conds, keys, values)).collect()
@@ -116,13 +119,13 @@ pub(super) fn ways(world: &World) -> Vec<Way> {
                                     *steward == place || partials_may(governing[steward], clauses[steward], place)
                                 })
                         }
-                        // The key may be that of either table that the join makes equal.
-                        How::Rows => entities(&governing, &clauses, source).iter().any(|entity| {
+                        How::Rows => {
+                            let counted = entities(&governing, &clauses);
                             stewards.iter().all(|steward| {
                                 *steward == place
-                                    || rows_may(governing[steward], source, &asked.conds, keys, values, entity, place)
+                                    || rows_may(governing[steward], source, &asked.conds, keys, values, &counted, place)
                             })
-                        }),
+                        }
                     };
                     let own = how != How::Beside && stewards == [place];
                     if legal && !own && in_family(world.family, how, place) {
@@ -174,7 +177,7 @@ fn rows_released(governing: &BTreeMap<&'static str, &Agreement>, table: Table, a
     let stewards: Vec<&'static str> = governing.keys().copied().collect();
     let options = |steward: &'static str| -> Vec<(&Vec<Col>, Option<Cond>)> {
         let clauses = governing[steward].clauses.iter().filter_map(|clause| match clause {
-            Clause::ReleaseRows { table: of, columns, cond } if *of == table => Some((columns, *cond)),
+            Clause::ReleaseRows { from, columns, cond } if *from == Source::One(table) => Some((columns, *cond)),
             _ => None,
         });
         clauses.filter(|(_, cond)| cond.is_none_or(|cond| stated.contains(&cond))).collect()
@@ -185,6 +188,34 @@ fn rows_released(governing: &BTreeMap<&'static str, &Agreement>, table: Table, a
         let touched = asked.touched_beside(table, common);
         chosen.values().all(|(columns, _)| touched.iter().all(|column| columns.contains(column)))
     })
+}
+
+/// Whether each steward has a clause that releases what the question touches of the rows of its join. The keys that join them
+/// are the clause's own; conditions are about the joined rows.
+fn join_released(governing: &BTreeMap<&'static str, &Agreement>, source: Source, asked: &Asked) -> bool {
+    if let Source::One(_) = source {
+        return false;
+    }
+    let stewards: Vec<&'static str> = governing.keys().copied().collect();
+    let options = |steward: &'static str| -> Vec<(&Vec<Col>, Option<Cond>)> {
+        let clauses = governing[steward].clauses.iter().filter_map(|clause| match clause {
+            Clause::ReleaseRows { from, columns, cond } if *from == source => Some((columns, *cond)),
+            _ => None,
+        });
+        clauses.filter(|(_, cond)| cond.is_none_or(|cond| asked.conds.contains(&cond))).collect()
+    };
+    choices(&stewards, &options).into_iter().any(|chosen| {
+        let mut conds = chosen.values().map(|(_, cond)| *cond);
+        let common = conds.next().flatten().filter(|first| conds.all(|cond| cond == Some(*first)));
+        let touched = asked.columns_beside(common);
+        chosen.values().all(|(columns, _)| touched.iter().all(|column| lists(columns, *column, source)))
+    })
+}
+
+/// Whether a list over a relation has a column, or the other key that an inner join makes equal to it in every row.
+fn lists(columns: &[Col], column: Col, source: Source) -> bool {
+    let key = source == Source::Both && column.1 == "id";
+    columns.contains(&column) || (key && columns.iter().any(|one| one.1 == "id"))
 }
 
 fn covers(agreement: &Agreement, index: usize, source: Source, conds: &[Cond], keys: &[Col], values: &[Value]) -> bool {
@@ -252,19 +283,13 @@ fn mergeable(value: &Value) -> bool {
     }
 }
 
-/// The columns that may be counted for the minimums of the chosen clauses; an empty one where there is no minimum.
-fn entities(
-    governing: &BTreeMap<&'static str, &Agreement>,
-    clauses: &BTreeMap<&'static str, usize>,
-    source: Source,
-) -> Vec<Option<Col>> {
-    let counts = clauses
-        .iter()
-        .any(|(steward, index)| matches!(governing[steward].clauses[*index], Clause::Release { minimum: Some(_), .. }));
-    if !counts {
-        return vec![None];
-    }
-    source.tables().iter().map(|table| Some(Col(*table, "id"))).collect()
+/// The columns that are counted for the minimums of the chosen clauses.
+fn entities(governing: &BTreeMap<&'static str, &Agreement>, clauses: &BTreeMap<&'static str, usize>) -> Vec<Col> {
+    let counted = clauses.iter().filter_map(|(steward, index)| match &governing[steward].clauses[*index] {
+        Clause::Release { minimum: Some((_, table)), .. } => Some(Col(*table, "id")),
+        _ => None,
+    });
+    counted.collect()
 }
 
 fn partials_may(agreement: &Agreement, clause: usize, place: &str) -> bool {
@@ -280,7 +305,7 @@ fn rows_may(
     conds: &[Cond],
     keys: &[Col],
     values: &[Value],
-    entity: &Option<Col>,
+    counted: &[Col],
     place: &str,
 ) -> bool {
     let rows_leave = agreement.clauses.iter().all(|clause| match clause {
@@ -290,7 +315,7 @@ fn rows_may(
     rows_leave
         && agreement.clauses.iter().any(|clause| {
             let Clause::ShipRows { columns, from, cond, to } = clause else { return false };
-            let mut needed: Vec<Col> = keys.iter().chain(entity).copied().collect();
+            let mut needed: Vec<Col> = keys.iter().chain(counted).copied().collect();
             needed.extend(values.iter().flat_map(|value| value.argument));
             // What the clause's own condition touches need not be listed.
             let others = conds.iter().filter(|one| Some(**one) != *cond);
@@ -303,11 +328,7 @@ fn rows_may(
                 && to.iter().any(|target| target.is(place))
                 && cond.is_none_or(|own| conds.contains(&own) && total)
                 && !filtered
-                && needed.iter().all(|column| {
-                    // The join makes the keys equal, so one is as good as the other.
-                    let key = *from == Source::Both && column.1 == "id";
-                    columns.contains(column) || (key && columns.iter().any(|one| one.1 == "id"))
-                })
+                && needed.iter().all(|column| lists(columns, *column, *from))
         })
 }
 
@@ -341,12 +362,7 @@ pub(super) fn why(world: &World) -> Why {
     let asked = Asked::of(&world.question);
     let stewards = world.question.scope.stewards();
     let governings = choices(&stewards, &|steward| applicable(world, steward));
-    let source = match asked.from {
-        From::One(table) => Some(Source::One(table)),
-        From::Join => Some(Source::Both),
-        From::LeftJoin | From::Semi => None,
-    };
-    match (governings.is_empty(), &asked.groups, source) {
+    match (governings.is_empty(), &asked.groups, asked.from.relation()) {
         (true, ..) => Why::NoAgreement,
         (false, Some((keys, values)), Some(source)) => {
             let released = governings.iter().any(|governing| {
@@ -361,22 +377,21 @@ pub(super) fn why(world: &World) -> Why {
     }
 }
 
-/// Whether released rows of a steward's table may be at a place.
+/// Whether released rows of a steward's relation may be at a place.
 pub(super) fn may_be(
     world: &World,
     steward: &str,
     agreement: &str,
-    table: &str,
-    columns: &[String],
+    relation: Source,
+    read: &[Col],
     place: &str,
 ) -> bool {
     let held = world.agreements.iter().find(|one| one.steward == steward && one.name == agreement).unwrap();
     held.clauses.iter().any(|clause| {
         let Clause::ShipRows { columns: listed, from, cond, to } = clause else { return false };
-        let Source::One(of) = from else { return false };
-        of.name() == table
+        *from == relation
             && cond.is_none_or(|own| world.question.conds.contains(&own))
             && to.iter().any(|target| target.is(place))
-            && columns.iter().all(|column| listed.iter().any(|one| one.1 == column))
+            && read.iter().all(|column| lists(listed, *column, relation))
     })
 }

@@ -21,7 +21,7 @@ use super::catalog::catalog;
 use super::draw;
 use super::oracle::{How, Way, Why, may_be, ways, why};
 use super::shrink::smaller;
-use super::world::{COORDINATOR, Family, PLACES, World};
+use super::world::{COORDINATOR, Col, Family, PLACES, Source, Table, World};
 
 /// So many cases run unless `DYNAMOS_CASES` says otherwise.
 const CASES: u64 = 10_000;
@@ -144,15 +144,15 @@ fn forbidden_row_edge(world: &World, graph: &FragmentGraph) -> Option<String> {
         return None;
     }
     for fragment in &graph.fragments {
-        for (table, columns) in scans(&fragment.plan) {
+        for (relation, columns) in scans(world, &fragment.plan) {
             let steward = fragment.place.as_str();
             let agreement = &graph.governing.get(&fragment.place)?.agreement;
             let mut next = fragment.consumer;
             while let Some(reader) = next.and_then(|id| graph.fragment(id)) {
                 let place = reader.place.as_str();
                 let free = place == COORDINATOR || place == steward;
-                if !free && !may_be(world, steward, agreement, &table, &columns, place) {
-                    return Some(format!("rows of {steward}.{table} ({}) come by {place}", columns.join(", ")));
+                if !free && !may_be(world, steward, agreement, relation, &columns, place) {
+                    return Some(format!("rows of {relation} at {steward} ({columns:?}) come by {place}"));
                 }
                 next = reader.consumer;
             }
@@ -161,15 +161,32 @@ fn forbidden_row_edge(world: &World, graph: &FragmentGraph) -> Option<String> {
     None
 }
 
-/// The tables that a plan reads, each with the columns that it reads of it.
-fn scans(plan: &LogicalPlan) -> Vec<(String, Vec<String>)> {
+/// The relations that a plan reads, each with the columns that it reads of it. One that is released as a join is read like a
+/// table, whose columns say by number of which table they are.
+fn scans(world: &World, plan: &LogicalPlan) -> Vec<(Source, Vec<Col>)> {
     let mut all = Vec::new();
+    let known = |table: Table, name: &str| {
+        let (name, _) = table.columns().iter().find(|(known, _)| *known == name).unwrap();
+        Col(table, name)
+    };
     plan.apply(|node| {
         if let LogicalPlan::TableScan(scan) = node
             && scan.table_name.schema() == Some("s")
         {
-            let columns = scan.projected_schema.fields().iter().map(|field| field.name().clone()).collect();
-            all.push((scan.table_name.table().to_owned(), columns));
+            let table = if scan.table_name.table() == "people" { Table::People } else { Table::Visits };
+            let fields = || scan.projected_schema.fields().iter().map(|field| field.name().as_str());
+            let whole = scan.source.schema();
+            let joined =
+                whole.fields().iter().all(|field| field.name().starts_with("t0_") || field.name().starts_with("t1_"));
+            all.push(if joined {
+                let of = |name: &str| match name.split_once('_').unwrap() {
+                    ("t0", name) => known(Table::People, name),
+                    (_, name) => known(Table::Visits, name),
+                };
+                (world.question.from.relation().unwrap(), fields().map(of).collect())
+            } else {
+                (Source::One(table), fields().map(|name| known(table, name)).collect())
+            });
         }
         Ok(TreeNodeRecursion::Continue)
     })

@@ -142,7 +142,10 @@ impl fmt::Display for Cond {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     One(Table),
+    /// People with their visits.
     Both,
+    /// People, and visits where they have some.
+    Left,
 }
 
 impl Source {
@@ -150,7 +153,7 @@ impl Source {
         match self {
             Self::One(Table::People) => &[Table::People],
             Self::One(Table::Visits) => &[Table::Visits],
-            Self::Both => &[Table::People, Table::Visits],
+            Self::Both | Self::Left => &[Table::People, Table::Visits],
         }
     }
 }
@@ -160,6 +163,7 @@ impl fmt::Display for Source {
         match self {
             Self::One(table) => write!(out, "s.{}", table.name()),
             Self::Both => out.write_str("s.people JOIN s.visits ON id"),
+            Self::Left => out.write_str("s.people LEFT JOIN s.visits ON id"),
         }
     }
 }
@@ -238,7 +242,7 @@ impl fmt::Display for Partner {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Clause {
     ReleaseRows {
-        table: Table,
+        from: Source,
         columns: Vec<Col>,
         cond: Option<Cond>,
     },
@@ -287,8 +291,8 @@ pub(super) enum Clause {
 impl fmt::Display for Clause {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ReleaseRows { table, columns, cond } => {
-                write!(out, "RELEASE ROWS ({}) FROM s.{}", list(columns), table.name())?;
+            Self::ReleaseRows { from, columns, cond } => {
+                write!(out, "RELEASE ROWS ({}) FROM {from}", list(columns))?;
                 cond.map_or(Ok(()), |cond| write!(out, " WHERE {cond}"))
             }
             Self::Release { functions, arguments, star, by, from, cond, minimum, fail } => {
@@ -429,6 +433,16 @@ impl From {
         match self {
             Self::One(table) => vec![table],
             Self::Join | Self::LeftJoin | Self::Semi => vec![Table::People, Table::Visits],
+        }
+    }
+
+    /// The relation of a clause that it is; people with a visit are none.
+    pub(super) fn relation(self) -> Option<Source> {
+        match self {
+            Self::One(table) => Some(Source::One(table)),
+            Self::Join => Some(Source::Both),
+            Self::LeftJoin => Some(Source::Left),
+            Self::Semi => None,
         }
     }
 

@@ -4,7 +4,9 @@
 
 mod bench;
 mod federation;
+mod joined_rows;
 mod joining;
+mod left_joins;
 mod protected;
 mod releasing;
 mod shipping;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::JoinType;
+use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::prelude::{Expr, col, lit};
 use dynamos_planner::fragment::{
@@ -11,7 +13,7 @@ use dynamos_planner::fragment::{
 };
 use dynamos_planner::function::engine_state;
 use dynamos_planner::policy::MinimumScope;
-use dynamos_planner::wire::{Leaf, encode_graph};
+use dynamos_planner::wire::{Leaf, LeafTable, encode_graph};
 use dynamos_proto::ids::{FragmentId, ReleaseId};
 use dynamos_proto::sign::{sha256, sha256_hex};
 use dynamos_proto::status::{Code, ServiceError};
@@ -32,7 +34,7 @@ const PERSONS: [(&str, &str); 2] = [
     ("uva", "1,a,100,1980\n2,a,200,1981\n3,b,300,1982\n4,x,900,1983\n5,a,9000000,1984\n6,d,250,1985\n"),
     ("vu", "11,a,400,1985\n12,c,500,1986\n13,c,,1987\n14,a,200,1988\n15,d,600,1989\n"),
 ];
-const CONTRACTS: &str = "1,1,10\n2,2,20\n3,3,30\n4,3,5\n5,6,8\n";
+const CONTRACTS: &str = "1,1,10\n2,2,20\n3,3,30\n4,3,50\n5,6,80\n";
 pub(super) const CLAUSES: &str = "
     RELEASE avg, sum, count OF salary, * BY grade FROM wages.persons MINIMUM 2 DISTINCT id ELSE DROP,
     SHIP PARTIALS OF 1 TO surf,
@@ -44,7 +46,11 @@ pub(super) const CLAUSES: &str = "
     MASK persons.born AS NULL,
     ROWS ON persons WHERE salary IS NULL OR salary < 1000000,
     RELEASE sum OF salary BY grade FROM wages.persons MINIMUM 2 DISTINCT id PER SITE ELSE DROP,
-    SHIP PARTIALS OF 9 TO surf";
+    SHIP PARTIALS OF 9 TO surf,
+    RELEASE count OF *, hours BY grade FROM wages.persons LEFT JOIN wages.contracts ON persons.id = contracts.person
+        MINIMUM 2 DISTINCT persons.id ELSE DROP,
+    SHIP PARTIALS OF 11 TO surf,
+    RELEASE ROWS (grade, hours) FROM wages.persons JOIN wages.contracts ON persons.id = contracts.person";
 
 /// A steward's configuration with the agreements `a` and `b`, which say the same.
 pub(super) fn steward(federation: &Federation, name: &'static str) -> SiteConfig {
@@ -100,11 +106,27 @@ pub(super) fn shipped_rows() -> LogicalPlanBuilder {
     table("uva", "persons").filter(col("grade").not_eq(lit("x"))).unwrap()
 }
 
-/// The joined rows that clause 5 counts.
-pub(super) fn joined_rows() -> LogicalPlanBuilder {
-    let contracts = table("uva", "contracts").build().unwrap();
-    let (left, right) = (col("uva.wages.persons.id"), col("uva.wages.contracts.person"));
-    table("uva", "persons").join_on(contracts, datafusion::common::JoinType::Inner, [left.eq(right)]).unwrap()
+/// The joined rows that clause 5 counts, and in another kind of join others.
+pub(super) fn joined_rows(kind: JoinType) -> LogicalPlanBuilder {
+    joined_with(kind, table("uva", "contracts").build().unwrap(), Vec::new())
+}
+
+/// The persons joined with contracts, under more conditions.
+pub(super) fn joined_with(kind: JoinType, contracts: LogicalPlan, more: Vec<Expr>) -> LogicalPlanBuilder {
+    let key = col("uva.wages.persons.id").eq(col("uva.wages.contracts.person"));
+    table("uva", "persons").join_on(contracts, kind, std::iter::once(key).chain(more)).unwrap()
+}
+
+/// These columns of the joined rows that a clause of uva releases, called like this table.
+pub(super) fn released_join(table: &str, clause: u32, names: &[&str]) -> LogicalPlanBuilder {
+    let leaf = Leaf::Table { site: "uva".into(), schema: "wages".into(), table: table.into(), clause: Some(clause) };
+    let int = DataType::Int64;
+    let contracts = [("t0_id", int.clone()), ("t0_person", int.clone()), ("t0_hours", int.clone())];
+    let persons = [("t1_id", int.clone()), ("t1_grade", DataType::Utf8), ("t1_salary", int.clone()), ("t1_born", int)];
+    let schema = schema(&[contracts.as_slice(), persons.as_slice()].concat());
+    let read = names.iter().map(|name| schema.index_of(name).unwrap()).collect();
+    let source = provider_as_source(LeafTable::new(schema));
+    LogicalPlanBuilder::scan(leaf.to_reference(), source, Some(read)).unwrap()
 }
 
 /// The graphs that are legal.
@@ -116,13 +138,26 @@ pub(super) enum Base {
     Rows,
     /// `count(*) … persons JOIN contracts … GROUP BY grade`: partials of uva (f2), merged at surf (f1).
     Join,
+    /// The same over `persons LEFT JOIN contracts`.
+    LeftJoin,
+    /// `SELECT grade, hours … persons JOIN contracts`: rows of uva (f2), released there.
+    JoinedRows,
     /// `sum(salary) … GROUP BY grade`: what uva (f2) and vu (f3) release each, added at surf (f1).
     PerSite,
 }
 
 impl Base {
     pub(super) fn graph(self, federation: &Federation, query: &str) -> FragmentGraph {
-        let value = if matches!(self, Self::Join | Self::PerSite) { DataType::Int64 } else { DataType::Float64 };
+        if let Self::JoinedRows = self {
+            let rows = columns(released_join("contracts", 13, &["t1_grade", "t0_hours"]), ["t1_grade", "t0_hours"]);
+            let read = scan(&Leaf::Exchange(FragmentId(2)), Arc::clone(rows.schema().inner())).build().unwrap();
+            let fragments = vec![fragment(0, "coordinator", None, read), fragment(2, "uva", Some(0), rows)];
+            return federation.graph(query, fragments, Vec::new());
+        }
+        let value = match self {
+            Self::Join | Self::LeftJoin | Self::PerSite => DataType::Int64,
+            Self::Partials | Self::Rows | Self::JoinedRows => DataType::Float64,
+        };
         let mut fragments = vec![
             fragment(0, "coordinator", None, groups(Leaf::Exchange(FragmentId(1)), value.clone())),
             fragment(1, "surf", Some(0), groups(Leaf::Release(ReleaseId(0)), value)),
@@ -137,8 +172,9 @@ impl Base {
                 fragments.push(fragment(2, "uva", Some(1), columns(shipped_rows(), ["id", "grade", "salary"])));
                 ReleaseInput::Complete(columns(sent_rows(2), ["grade", "salary", "id"]))
             }
-            Self::Join => {
-                let plan = columns(joined_rows(), ["grade", "uva.wages.persons.id"]);
+            Self::Join | Self::LeftJoin | Self::JoinedRows => {
+                let kind = if matches!(self, Self::LeftJoin) { JoinType::Left } else { JoinType::Inner };
+                let plan = columns(joined_rows(kind), ["grade", "uva.wages.persons.id"]);
                 fragments.push(partial(2, "uva", 1, plan));
                 ReleaseInput::Merge(vec![FragmentId(2)])
             }
@@ -152,7 +188,8 @@ impl Base {
             Self::Partials => (vec![clause("uva", 1), clause("vu", 1)], "avg", Some(1), 2),
             Self::Rows => (vec![clause("uva", 1)], "avg", Some(1), 2),
             Self::PerSite => (vec![clause("uva", 9), clause("vu", 9)], "sum", Some(1), 2),
-            Self::Join => (vec![clause("uva", 5)], "count", None, 1),
+            Self::Join | Self::JoinedRows => (vec![clause("uva", 5)], "count", None, 1),
+            Self::LeftJoin => (vec![clause("uva", 11)], "count", None, 1),
         };
         let aggregates = vec![ReleasedAggregate { function: function.into(), distinct: false, argument, filter: None }];
         let entities = vec![EntityColumn { name: "id".into(), column: entity }];
@@ -164,7 +201,9 @@ impl Base {
             input,
             scope: match self {
                 Self::PerSite => MinimumScope::PerSite,
-                Self::Partials | Self::Rows | Self::Join => MinimumScope::Federation,
+                Self::Partials | Self::Rows | Self::Join | Self::LeftJoin | Self::JoinedRows => {
+                    MinimumScope::Federation
+                }
             },
         };
         federation.graph(query, fragments, vec![release])
@@ -316,6 +355,8 @@ async fn what_is_forged_is_legal_before() {
         (Base::Rows, "|a|150.0|"),
         // Grade b has two contracts, but of one person.
         (Base::Join, "|a|2|"),
+        (Base::LeftJoin, "|a|2|"),
+        (Base::JoinedRows, "|a|10|\n|a|20|\n|b|30|\n|b|50|\n|d|80|"),
         // What is withheld is three people at uva and two at vu.
         (Base::PerSite, "|a|900|"),
     ] {
