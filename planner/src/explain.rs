@@ -9,7 +9,7 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::LogicalPlan;
 
 use crate::cost::Cost;
-use crate::fragment::{FragmentGraph, ReleaseInput, ReleasePoint, ReleaseShape};
+use crate::fragment::{FragmentGraph, KeySet, ReleaseInput, ReleasePoint, ReleaseShape};
 use crate::permit::{PermittedQuery, QueryPath};
 use crate::policy::{AgreementSet, ProtectedPart};
 use crate::wire::LeafTable;
@@ -154,9 +154,14 @@ fn shape(shape: &ReleaseShape) -> String {
             format!("{}({distinct}{argument}){filter}", value.function)
         })
         .collect();
-    let keys: Vec<String> = (0..shape.keys).map(|index| format!("c{index}")).collect();
+    let columns = |keys: KeySet| keys.keys().map(|key| format!("c{key}")).collect::<Vec<_>>().join(", ");
+    let keys = match shape.sets.as_slice() {
+        [] => (0..shape.keys).map(|index| format!("c{index}")).collect::<Vec<_>>().join(", "),
+        sets => sets.iter().map(|set| format!("({})", columns(*set))).collect::<Vec<_>>().join(", "),
+    };
     let entities: Vec<String> = shape.entities.iter().map(|key| format!("{} in c{}", key.name, key.column)).collect();
-    format!("{} by ({}), entities {}", values.join(", "), keys.join(", "), entities.join(", "))
+    let sets = if shape.sets.is_empty() { "" } else { "grouping sets " };
+    format!("{} by {sets}({keys}), entities {}", values.join(", "), entities.join(", "))
 }
 
 /// Bytes in the largest unit that gives at least one.

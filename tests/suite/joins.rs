@@ -1,4 +1,4 @@
-//! Rows of different stewards joined below a release point (rule B.7): two employers and a clinic know people by one number,
+//! Rows of different stewards joined below a release point (rules B.7, B.8): two employers and a clinic know people by one number,
 //! and each lets its rows be joined with the others' on it. Every steward answers for its own part.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -281,5 +281,76 @@ async fn a5_a_list_of_the_requester_keeps_each_row_once_or_drops_it() {
     let mut ann = federation.client("ann@clinic", "auto", ready).await;
     let refused = error(&mut ann, &format!("{ask} WHERE bsn IN (VALUES {some})")).await.to_string();
     assert!(refused.contains("no JOIN clause lets `bsn` be compared with rows of the requester"), "{refused}");
+    federation.stop().await;
+}
+
+/// The largest parts of all joined wages that an employer and a person have.
+fn largest_parts() -> (f64, f64) {
+    let wages: BTreeMap<usize, usize> =
+        [0, 1].into_iter().flat_map(jobs).map(|(person, _, wage)| (person, wage)).collect();
+    let (mut employers, mut people) = (BTreeMap::<_, usize>::new(), BTreeMap::<_, usize>::new());
+    for (person, _) in cases() {
+        let Some(wage) = wages.get(&person) else { continue };
+        *employers.entry(person % 2).or_default() += wage;
+        *people.entry(person).or_default() += wage;
+    }
+    let all: usize = people.values().sum();
+    let part = |largest: Option<&usize>| *largest.unwrap() as f64 / all as f64;
+    (part(employers.values().max()), part(people.values().max()))
+}
+
+/// Agreements under DOMINANCE: a name, the portion that the employers demand, that of the clinic, and whether the sum of all
+/// wages is released.
+fn portions() -> Vec<(&'static str, Option<f64>, Option<f64>, bool)> {
+    let (employer, person) = largest_parts();
+    vec![
+        ("even", Some(employer + 0.001), None, true),
+        ("uneven", Some(employer - 0.001), None, false),
+        // All rows are of the one clinic, and nobody else has rows like them.
+        ("clinical", None, Some(0.9), true),
+        ("many", None, Some(person + 0.001), true),
+        ("one", None, Some(person - 0.001), false),
+        ("both", Some(employer + 0.001), Some(person - 0.001), false),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b8_dominance_over_joined_rows_is_each_stewards_own() {
+    let with_portions = |root: &Path| {
+        let mut design = design(root, true);
+        for steward in &mut design.stewards {
+            let plain = steward.agreements[0].clone();
+            let more = portions().into_iter().map(|(name, of_employer, of_clinic, _)| {
+                let portion = if steward.name == "clinic" { of_clinic } else { of_employer };
+                let minimum = format!("MINIMUM {MINIMUM} DISTINCT bsn");
+                let held = portion.map_or(minimum.clone(), |portion| format!("{minimum} DOMINANCE {portion:.6}"));
+                plain.replace("AGREEMENT linked", &format!("AGREEMENT {name}")).replacen(&minimum, &held, 1)
+            });
+            let more: Vec<String> = more.collect();
+            steward.agreements.extend(more);
+        }
+        design
+    };
+    let federation = TestFederation::design(with_portions).await;
+    let ready = "SELECT sector, count(*) FROM work.jobs GROUP BY sector";
+    let mut ann = federation.client("ann@clinic", "auto", ready).await;
+    let sql = "SELECT sum(j.wage), avg(j.wage) FROM work.jobs j JOIN clinic.care.cases c ON j.bsn = c.bsn";
+    answer(&mut ann, "SET dynamos.agreement = 'linked'").await;
+    let all = answer(&mut ann, sql).await;
+    assert_ne!(all[0][0], "NULL");
+    for (name, _, _, released) in portions() {
+        answer(&mut ann, &format!("SET dynamos.agreement = '{name}'")).await;
+        for placement in ["auto", "data_to_compute"] {
+            answer(&mut ann, &format!("SET dynamos.placement = '{placement}'")).await;
+            let expected = if released { all.clone() } else { vec![vec!["NULL".to_owned(); 2]] };
+            assert_eq!(answer(&mut ann, sql).await, expected, "{name}");
+            // A count is no sum.
+            assert_ne!(
+                answer(&mut ann, &sql.replace("sum(j.wage), avg(j.wage)", "count(*)")).await,
+                [["NULL"]],
+                "{name}"
+            );
+        }
+    }
     federation.stop().await;
 }

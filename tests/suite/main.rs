@@ -18,6 +18,7 @@ mod change;
 mod federation;
 mod generated;
 mod golden;
+mod grouping_sets;
 mod interchange;
 mod joins;
 mod load;

@@ -405,5 +405,103 @@ async fn b4_b5_hold_on_the_published_wage_data() {
         let answered = everywhere(&mut analyst, &grouped(keys)).await;
         println!("by {keys} keys: {} released, {:?}", answered.len(), attack(&rows, &answered, keys));
     }
+    for sets in ["ROLLUP", "CUBE"] {
+        let answered = everywhere(&mut analyst, &by_sets(&format!("{sets} ({ALL_KEYS})"))).await;
+        println!("{sets}: {:?} released of each set", attack_sets(&rows, &answered));
+    }
+    federation.stop().await;
+}
+
+/// Groups by their keys.
+type Groups = Vec<Vec<String>>;
+
+const ALL_KEYS: &str = "geslacht, hoopgeb, date_part('year', gebdat)";
+
+/// Holds an answer `(keys…, count(*), sum(salschal), grouping(keys))` of several grouping sets against all rows: every value is
+/// true, and rows that no group of the answer tells apart are of nobody or enough. Gives the released groups of each set.
+fn attack_sets(rows: &[Row], answered: &[Vec<String>]) -> BTreeMap<usize, usize> {
+    let of = |row: &Row, set: usize| -> Vec<String> {
+        let key = |key: usize| if set & (4 >> key) == 0 { row.keys[key].clone() } else { "NULL".to_owned() };
+        (0..3).map(key).collect()
+    };
+    let mut sets: BTreeMap<usize, BTreeSet<Vec<String>>> = BTreeMap::new();
+    for row in answered {
+        let set: usize = row[5].parse().unwrap();
+        let members: Vec<&Row> = rows.iter().filter(|member| of(member, set) == row[..3]).collect();
+        let sum: i64 = members.iter().filter_map(|row| row.salary).sum();
+        assert_eq!(row[3..5], [members.len().to_string(), sum.to_string()], "{row:?}");
+        assert!(sets.entry(set).or_default().insert(row[..3].to_vec()), "{row:?} stands twice");
+    }
+    let mut alike: BTreeMap<Vec<bool>, BTreeMap<Groups, Vec<&Row>>> = BTreeMap::new();
+    for row in rows {
+        let groups: Groups = sets.keys().map(|set| of(row, *set)).collect();
+        let shown: Vec<bool> = sets.values().zip(&groups).map(|(set, group)| set.contains(group)).collect();
+        let told = groups.into_iter().zip(&shown).filter(|(_, shown)| **shown).map(|(group, _)| group).collect();
+        alike.entry(shown).or_default().entry(told).or_default().push(row);
+    }
+    for (shown, classes) in alike.iter().filter(|(shown, _)| shown.contains(&true)) {
+        for (told, rows) in classes {
+            assert_eq!(isolated(rows, 1), None, "rows that are only in {told:?} ({shown:?})");
+        }
+    }
+    sets.into_iter().map(|(set, groups)| (set, groups.len())).collect()
+}
+
+fn by_sets(sets: &str) -> String {
+    format!(
+        "SELECT {ALL_KEYS}, count(*), sum(salschal), grouping({ALL_KEYS}) FROM {FROM} GROUP BY {sets} ORDER BY 6, 1, 2, 3"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b5_all_grouping_sets_of_an_answer_leave_nothing_small_to_subtract() {
+    let federation = TestFederation::start(None).await;
+    let rows = all_rows(&federation).await;
+    let mut analyst = under(&federation, "strict", "ELSE DROP").await;
+    for sets in ["ROLLUP", "CUBE"] {
+        let answered = everywhere(&mut analyst, &by_sets(&format!("{sets} ({ALL_KEYS})"))).await;
+        println!("{sets}: {:?} released of each set", attack_sets(&rows, &answered));
+        let of = |set: &str, keys: usize| -> Vec<Vec<String>> {
+            let of_set = answered.iter().filter(|row| row[5] == set);
+            of_set.map(|row| row[..keys].iter().chain(&row[3..5]).cloned().collect()).collect()
+        };
+        assert_eq!(of("7", 0), answer(&mut analyst, &format!("SELECT count(*), sum(salschal) FROM {FROM}")).await);
+        assert_eq!(of("3", 1), answer(&mut analyst, &grouped(1)).await);
+    }
+    // Functions that have no states are computed of each set.
+    let medians = format!("SELECT geslacht, median(salschal) FROM {FROM} GROUP BY");
+    answer(&mut analyst, "SET dynamos.placement = 'data_to_compute'").await;
+    let alone = answer(&mut analyst, &format!("{medians} geslacht ORDER BY 1")).await;
+    let both = answer(&mut analyst, &format!("{medians} ROLLUP (geslacht) ORDER BY grouping(geslacht), 1")).await;
+    assert_eq!((both.len(), &both[..2]), (3, &alone[..]));
+    answer(&mut analyst, "SET dynamos.placement = 'auto'").await;
+    let policy = answer(&mut analyst, &format!("EXPLAIN POLICY {}", by_sets(&format!("ROLLUP ({ALL_KEYS})")))).await;
+    let text = policy.iter().map(|row| row.join(" ")).collect::<Vec<_>>().join("\n");
+    assert!(text.contains("grouping sets"), "{text}");
+    federation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b6_grouping_sets_per_site_are_merged_set_by_set() {
+    let federation = TestFederation::start(None).await;
+    let mut analyst = under(&federation, "alone", "PER SITE ELSE DROP").await;
+    let sql = by_sets(&format!("ROLLUP ({ALL_KEYS})"));
+    let mut merged: BTreeMap<Vec<String>, [i64; 2]> = BTreeMap::new();
+    for steward in STEWARDS {
+        for row in answer(&mut analyst, &sql.replace("wages.", &format!("{steward}.wages."))).await {
+            let group = [&row[..3], &row[5..]].concat();
+            let sums = merged.entry(group).or_default();
+            for (sum, value) in sums.iter_mut().zip(&row[3..5]) {
+                *sum += value.parse::<i64>().unwrap();
+            }
+        }
+    }
+    let answered = answer(&mut analyst, &sql).await.into_iter().map(|row| {
+        let values = [&row[3], &row[4]].map(|value| value.parse::<i64>().unwrap());
+        ([&row[..3], &row[5..]].concat(), values)
+    });
+    let answered: BTreeMap<Vec<String>, [i64; 2]> = answered.collect();
+    assert!(answered.len() > 10, "{answered:?}");
+    assert_eq!(answered, merged);
     federation.stop().await;
 }

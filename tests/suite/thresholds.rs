@@ -53,9 +53,9 @@ const PEOPLE: [(&str, &[Row]); 2] = [
 ];
 
 /// The wage of the row that is nobody's.
-const NOBODY: u32 = 1_000;
+pub const NOBODY: u32 = 1_000;
 
-fn design(root: &Path) -> Design {
+pub fn design(root: &Path) -> Design {
     let mut stewards = Vec::new();
     for (steward, people) in PEOPLE {
         let mut rows = "id,grp,wage,bonus\n".to_owned();
@@ -123,7 +123,7 @@ fn design(root: &Path) -> Design {
 }
 
 /// Rows of an answer, sorted, under every placement the same.
-async fn everywhere(client: &mut Client, sql: &str) -> Vec<String> {
+pub async fn everywhere(client: &mut Client, sql: &str) -> Vec<String> {
     // The condition of one value is a column that no SHIP ROWS lists.
     let placements: &[&str] = if sql.contains("FILTER") {
         &["auto", "compute_to_data"]

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use datafusion::logical_expr::LogicalPlan;
 use dynamos_proto::ids::{FragmentId, QueryId, ReleaseId, SiteId};
 
+use super::KeySet;
 use crate::policy::MinimumScope;
 
 /// Schema name of the leaves that read another fragment's output.
@@ -130,10 +131,24 @@ pub struct ReleaseClauseRef {
 pub struct ReleaseShape {
     /// The first so many input columns are the grouping keys.
     pub keys: usize,
+    /// The grouping sets, which may repeat; empty where groups are by all keys, once.
+    pub sets: Vec<KeySet>,
     /// The released values, in order.
     pub aggregates: Vec<ReleasedAggregate>,
     /// Entity key columns that minimums count.
     pub entities: Vec<EntityColumn>,
+}
+
+impl ReleaseShape {
+    /// So many columns tell groups apart: the keys, and which grouping set a group is of, where there are sets.
+    pub fn group_columns(&self) -> usize {
+        self.keys + usize::from(!self.sets.is_empty())
+    }
+
+    /// How many releases it counts for.
+    pub fn releases(&self) -> usize {
+        self.sets.len().max(1)
+    }
 }
 
 /// One released value.

@@ -2,6 +2,8 @@
 
 mod cut;
 mod graph;
+mod key_set;
 
 pub use cut::{Cut, cut};
 pub use graph::*;
+pub use key_set::KeySet;

@@ -180,7 +180,12 @@ fn next_key(question: &Question, groups: &Groups, state: &SessionState) -> Step 
             || is_steward(question, key)
             || question.scope.columns(key).is_some_and(|columns| columns.is_empty())
     };
-    let Some(index) = question.keys.iter().position(|key| !covered(key)) else { return Step::Done };
+    // Grouping sets are coarser groupings by keys of one clause.
+    let all_covered = |key: &Expr| match key {
+        Expr::Rollup(sets) | Expr::Cube(sets) | Expr::GroupingSets(sets) => sets.iter().flatten().all(covered),
+        key => covered(key),
+    };
+    let Some(index) = question.keys.iter().position(|key| !all_covered(key)) else { return Step::Done };
     let functions = question.keys.get(index).map(|key| coarser(question, key, groups)).unwrap_or_default();
     let options = functions.into_iter().map(Some).chain([None]);
     Step::Ways(options.filter_map(|option| question.with_coarser_key(index, option, state)).collect())

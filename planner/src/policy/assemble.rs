@@ -121,7 +121,7 @@ pub(super) fn assemble(
         .iter()
         .map(|key| EntityColumn { name: key.name.clone(), column: place(&Expr::Column(key.clone())) })
         .collect();
-    let shape = ReleaseShape { keys: keys.len(), aggregates, entities };
+    let shape = ReleaseShape { keys: keys.len(), sets: Vec::new(), aggregates, entities };
     let [only] = shapes else {
         let (sides, output) = assemble_sides(&columns, shapes, rows)?;
         return Ok(Assembled { shape, sides, output });

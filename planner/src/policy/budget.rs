@@ -58,9 +58,9 @@ impl Agreement {
     }
 }
 
-/// How often a query has one steward's data released: its release points with a clause of that steward, and each relation
-/// whose rows a RELEASE ROWS clause releases at the scan. At least once: a query that reads the data is never free.
-/// `verdicts` are those of a check that answered for this steward.
+/// How often a query has one steward's data released: its release points with a clause of that steward, each as
+/// often as it has grouping sets, and each relation whose rows a RELEASE ROWS clause releases at the scan. At least once: a
+/// query that reads the data is never free. `verdicts` are those of a check that answered for this steward.
 pub fn release_points(graph: &FragmentGraph, verdicts: &[EdgeVerdict], steward: &SiteId) -> u32 {
     let points = graph.releases.iter().filter(|point| point.clauses.iter().any(|clause| clause.steward == *steward));
     let rows: std::collections::BTreeSet<&str> = verdicts
@@ -68,7 +68,8 @@ pub fn release_points(graph: &FragmentGraph, verdicts: &[EdgeVerdict], steward: 
         .filter(|verdict| verdict.rows_of.as_ref() == Some(steward))
         .map(|verdict| verdict.what.as_str())
         .collect();
-    u32::try_from(points.count() + rows.len()).unwrap_or(u32::MAX).max(1)
+    let points: usize = points.map(|point| point.shape.releases()).sum();
+    u32::try_from(points + rows.len()).unwrap_or(u32::MAX).max(1)
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use super::assemble::{Assembled, Rows, asked, assemble, release_leaf};
 use super::compliant::{ClauseChoice, CompliantPlan, ProtectedPart};
 use super::denial::{Reason, Stop, denied, refuse};
 use super::govern::Governing;
+use super::grouping::Grouping;
 use super::joined_rows::{released_join, why_not_released};
 use super::left_join::{at_home, filled_up};
 use super::lists::{ListJoin, is_list_kind};
@@ -297,13 +298,9 @@ impl Walk<'_> {
 
     /// An aggregate over protected rows is a release point if a clause of every steward covers it.
     fn release(&mut self, aggregate: &Aggregate, rows: Rows) -> Result<Relation, Stop> {
-        let keys = aggregate.group_expr.iter().map(|key| match key {
-            Expr::GroupingSet(_) => {
-                Err(refuse("grouping sets over protected rows are not available", rows.why.clone()))
-            }
-            key => Ok(canonical(&rows.plan, key)?),
-        });
-        let keys = keys.collect::<Result<Vec<_>, Stop>>()?;
+        let Grouping { keys, sets } = Grouping::of(aggregate).map_err(|text| refuse(&text, rows.why.clone()))?;
+        let keys =
+            keys.into_iter().map(|key| canonical(&rows.plan, key)).collect::<datafusion::common::Result<Vec<_>>>()?;
         let asked = aggregate.aggr_expr.iter().map(|value| asked(value, &rows)).collect::<Result<Vec<_>, Stop>>()?;
         let sides = sides_of(&rows)?;
         let stewards: BTreeSet<SiteId> = sides.iter().flat_map(|side| side.stewards.clone()).collect();
@@ -347,10 +344,9 @@ impl Walk<'_> {
             PointRules { governing: self.governing, federated: self.federated, clauses: &clauses, state: self.state };
         let scope = rules.scope(&rows.scans, rows.relation.predicates.iter().chain(filters(&asked)));
         if scope == MinimumScope::PerSite && sides.len() > 1 {
-            let text = "each steward is to decide over its own groups, which one cannot over rows that are joined with others'";
-            return Err(refuse(text, rows.why));
+            return Err(refuse(rules.joined_per_site(), rows.why));
         }
-        if let Some(text) = rules.undecidable(&keys, &asked, sides.len()) {
+        if let Some(text) = rules.undecidable(&keys, &asked) {
             return Err(refuse(&text, rows.why));
         }
         if scope == MinimumScope::PerSite && stewards.len() > 1 {
@@ -361,10 +357,12 @@ impl Walk<'_> {
         }
         let entities = entities(&rules, &sides, scope)?;
         let id = ReleaseId(u32::try_from(self.parts.len()).unwrap_or(u32::MAX));
-        let Assembled { shape, sides, output } = assemble(&keys, &asked, &entities, &rows, &sides)?;
+        let Assembled { mut shape, sides, output } = assemble(&keys, &asked, &entities, &rows, &sides)?;
+        shape.sets = sets;
+        let released = release_leaf(id, aggregate, shape.group_columns())?;
         let input = joined(&sides, sides.iter().map(|side| side.input.clone()).collect(), &output)?;
         self.parts.push(ProtectedPart { id, clauses, others, shape, input, sides, output, stewards, scope });
-        Ok(Relation::Released(release_leaf(id, aggregate, keys.len())?))
+        Ok(Relation::Released(released))
     }
 }
 

@@ -19,7 +19,8 @@
 //!
 //! **What is left out.** Only differences of one coarser group and groups within it are considered. Coarser groups that
 //! overlap (a row total and a column total) make a system of equations, which can have a solution that no single difference
-//! shows; to exclude that takes the history of a requester's questions.
+//! shows; to exclude that takes the history of a requester's questions. Grouping sets of one question are decided together,
+//! in [`mod@super::decide_sets`], so that no such system has a solution in one answer.
 //!
 //! The order of groups does not matter: groups are taken by size and keys, coarser groups by their keys.
 
@@ -64,7 +65,7 @@ impl Part {
 
 impl Entities {
     /// Adds the entities of another group.
-    fn unite(&mut self, other: &Self, rules: &DecisionRules) {
+    pub(super) fn unite(&mut self, other: &Self, rules: &DecisionRules) {
         for ((counter, one), other) in rules.counters.iter().zip(&mut self.0).zip(&other.0) {
             for (one, other) in one.iter_mut().zip(other) {
                 one.share.unite(&other.share, counter.minimum);
@@ -123,6 +124,8 @@ pub struct DominanceRule {
     pub portion: Portion,
     /// What each steward would demand if it were asked alone, if it would.
     pub own: Vec<Option<Portion>>,
+    /// So many stewards' rows stand one below the other in the sum. Those whose rows are only joined to them have no part.
+    pub sites: usize,
 }
 
 impl DominanceRule {
@@ -134,18 +137,18 @@ impl DominanceRule {
     /// Whether one of several stewards has too much of the whole.
     fn refuses_stewards(&self, parts: &[Part]) -> bool {
         let all = Magnitudes::together(magnitudes(parts));
-        parts.len() > 1 && magnitudes(parts).any(|one| one.dominates(self.portion, &all))
+        self.sites > 1 && magnitudes(parts).any(|one| one.dominates(self.portion, &all))
     }
 }
 
 impl DecisionRules {
     /// Whether these entities may be seen as one group.
-    fn release(&self, entities: &Entities) -> bool {
+    pub(super) fn release(&self, entities: &Entities) -> bool {
         self.counters.iter().zip(&entities.0).all(|(counter, parts)| self.is_enough(counter, parts))
     }
 
     /// Whether what is withheld under a coarser group may be: it can be computed, so it is nobody or a group like any other.
-    fn let_be_computed(&self, withheld: &Entities) -> bool {
+    pub(super) fn let_be_computed(&self, withheld: &Entities) -> bool {
         let mut counters = self.counters.iter().zip(&withheld.0);
         counters.all(|(counter, parts)| count(parts) == 0 || self.is_enough(counter, parts))
     }
@@ -239,12 +242,12 @@ pub fn decide(cells: &[Cell], rules: &DecisionRules) -> Result<Vec<Fate>, BelowM
     Ok((0..cells.len()).map(fate).collect())
 }
 
-fn positions(cells: &[Cell], which: impl Fn(&Cell) -> bool) -> BTreeSet<usize> {
+pub(super) fn positions(cells: &[Cell], which: impl Fn(&Cell) -> bool) -> BTreeSet<usize> {
     cells.iter().enumerate().filter(|(_, cell)| which(cell)).map(|(index, _)| index).collect()
 }
 
 /// The entities of several groups together.
-fn united(cells: &[Cell], which: &BTreeSet<usize>, rules: &DecisionRules) -> Entities {
+pub(super) fn united(cells: &[Cell], which: &BTreeSet<usize>, rules: &DecisionRules) -> Entities {
     let mut all = nobody(rules);
     for cell in which.iter().filter_map(|index| cells.get(*index)) {
         all.unite(&cell.entities, rules);
@@ -252,17 +255,25 @@ fn united(cells: &[Cell], which: &BTreeSet<usize>, rules: &DecisionRules) -> Ent
     all
 }
 
-fn nobody(rules: &DecisionRules) -> Entities {
+pub(super) fn nobody(rules: &DecisionRules) -> Entities {
     Entities(vec![vec![Part::default(); rules.stewards]; rules.counters.len()])
 }
 
 /// All coarser groups, the finest first.
-struct Complements<'a> {
+pub(super) struct Complements<'a> {
     cells: &'a [Cell],
     rules: &'a DecisionRules,
     coarser: Vec<Coarser>,
     /// The coarser groups that each group is in.
-    above: Vec<Vec<usize>>,
+    above: Vec<Vec<Above>>,
+    /// The place of each group among all by size, the largest first.
+    size_rank: Vec<usize>,
+}
+
+/// A coarser group that a group is in, with all of it or with a part.
+struct Above {
+    at: usize,
+    part: Option<Entities>,
 }
 
 /// One coarser group.
@@ -274,7 +285,7 @@ struct Coarser {
 }
 
 impl<'a> Complements<'a> {
-    fn of(cells: &'a [Cell], rules: &'a DecisionRules) -> Self {
+    pub(super) fn of(cells: &'a [Cell], rules: &'a DecisionRules) -> Self {
         let keys = cells.first().map_or(0, |cell| cell.keys.len()).min(KEYS_MAX);
         // Proper subsets of the keys as bits, those of many keys first.
         let mut subsets: Vec<u32> = (0..(1_u32 << keys) - 1).collect();
@@ -283,7 +294,14 @@ impl<'a> Complements<'a> {
         by_size.sort_by_cached_key(|index| {
             std::cmp::Reverse(cells.get(*index).map(|cell| (cell.entities.smallest(), cell.keys.clone())))
         });
-        let mut all = Self { cells, rules, coarser: Vec::new(), above: vec![Vec::new(); cells.len()] };
+        let above = std::iter::repeat_with(Vec::new).take(cells.len()).collect();
+        let mut size_rank = vec![0; cells.len()];
+        for (rank, index) in by_size.iter().enumerate() {
+            if let Some(slot) = size_rank.get_mut(*index) {
+                *slot = rank;
+            }
+        }
+        let mut all = Self { cells, rules, coarser: Vec::new(), above, size_rank };
         for subset in subsets {
             let mut groups: BTreeMap<Vec<u32>, Vec<usize>> = BTreeMap::new();
             for index in &by_size {
@@ -292,20 +310,33 @@ impl<'a> Complements<'a> {
                 groups.entry(coarser.map(|(_, value)| *value).collect()).or_default().push(*index);
             }
             for released in groups.into_values() {
-                for index in &released {
-                    if let Some(above) = all.above.get_mut(*index) {
-                        above.push(all.coarser.len());
-                    }
-                }
-                all.coarser.push(Coarser { released, withheld: nobody(rules) });
+                all.push(released.into_iter().map(|index| (index, None)).collect());
             }
         }
         all
     }
 
+    /// The same with one more coarser group, of these groups or parts of them.
+    pub(super) fn beside(mut self, mut parts: Vec<(usize, Option<Entities>)>) -> Self {
+        parts.sort_by_key(|(index, _)| self.size_rank.get(*index).copied());
+        self.push(parts);
+        self
+    }
+
+    /// One more coarser group, of these by size.
+    fn push(&mut self, parts: Vec<(usize, Option<Entities>)>) {
+        let released = parts.iter().map(|(index, _)| *index).collect();
+        for (index, part) in parts {
+            if let Some(above) = self.above.get_mut(index) {
+                above.push(Above { at: self.coarser.len(), part });
+            }
+        }
+        self.coarser.push(Coarser { released, withheld: nobody(self.rules) });
+    }
+
     /// The groups to withhold so that what is withheld under each coarser group may be computed: these, and the smallest
     /// released ones there, until it may.
-    fn protect(mut self, small: BTreeSet<usize>) -> BTreeSet<usize> {
+    pub(super) fn protect(mut self, small: BTreeSet<usize>) -> BTreeSet<usize> {
         let mut withheld = BTreeSet::new();
         let mut due = BTreeSet::new();
         for index in small {
@@ -322,9 +353,9 @@ impl<'a> Complements<'a> {
     fn withhold(&mut self, index: usize, withheld: &mut BTreeSet<usize>, due: &mut BTreeSet<usize>) {
         withheld.insert(index);
         let (Some(cell), Some(above)) = (self.cells.get(index), self.above.get(index)) else { return };
-        for at in above {
+        for Above { at, part } in above {
             if let Some(coarser) = self.coarser.get_mut(*at) {
-                coarser.withheld.unite(&cell.entities, self.rules);
+                coarser.withheld.unite(part.as_ref().unwrap_or(&cell.entities), self.rules);
                 due.insert(*at);
             }
         }

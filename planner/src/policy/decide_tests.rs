@@ -170,7 +170,8 @@ fn of_amounts(amounts: impl IntoIterator<Item = f64>) -> Magnitudes {
 fn half(stewards: usize, outcome: Outcome) -> DecisionRules {
     let mut rules = rules(stewards, outcome);
     let half = Portion { units: 5, whole: 10 };
-    rules.counters[0].dominance = Some(DominanceRule { portion: half, own: vec![Some(half); stewards] });
+    rules.counters[0].dominance =
+        Some(DominanceRule { portion: half, own: vec![Some(half); stewards], sites: stewards });
     rules
 }
 
@@ -300,7 +301,7 @@ impl World {
                 let portion = 2 + random.below(7);
                 let own =
                     (0..stewards).map(|_| (random.below(3) > 0).then(|| tenths(portion + random.below(10 - portion))));
-                DominanceRule { portion: tenths(portion), own: own.collect() }
+                DominanceRule { portion: tenths(portion), own: own.collect(), sites: stewards }
             });
             CounterRule { minimum, own, dominance }
         };

@@ -6,17 +6,24 @@
 //!        likewise, for the counters of sums that are held to DOMINANCE)
 //!  out:  remainder | k0.. | s0_0..
 //! ```
+//!
+//! Where groups are of several grouping sets, the last of the keys is the number of the group's set.
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array, new_null_array,
+};
 use arrow::compute::kernels::nullif::nullif;
-use arrow::compute::take;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::compute::{cast, concat_batches, take};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt64Type};
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::{Result, exec_err};
 
-use super::decide::{Cell, DecisionRules, Entities, Fate, KEYS_MAX, Part, decide};
+use super::Outcome;
+use super::decide::{BelowMinimum, Cell, DecisionRules, Entities, Fate, KEYS_MAX, Part, decide};
+use super::decide_sets::{SetCell, decide_sets};
+use crate::fragment::KeySet;
 use crate::function::{all_magnitudes, shares};
 
 /// The column of the decided groups that marks parts of the remainder.
@@ -27,6 +34,9 @@ pub const REMAINDER: &str = "remainder";
 pub struct GroupDecision {
     /// The first so many columns are the keys.
     pub keys: usize,
+    /// The grouping sets, which may repeat. The column behind the keys says of which of them a group is; empty where groups are
+    /// by all keys and there is no such column.
+    pub sets: Vec<KeySet>,
     /// What is demanded of the groups.
     pub rules: DecisionRules,
 }
@@ -35,7 +45,7 @@ impl GroupDecision {
     /// The columns of the decided groups.
     pub fn schema(&self, groups: &Schema) -> SchemaRef {
         let states = self.states(groups.fields().len());
-        let kept = groups.fields().iter().take(self.keys + states);
+        let kept = groups.fields().iter().take(self.group_columns() + states);
         let kept = kept.map(|field| Arc::new(Field::new(field.name(), field.data_type().clone(), true)));
         let mark = Arc::new(Field::new(REMAINDER, DataType::Boolean, true));
         Arc::new(Schema::new(std::iter::once(mark).chain(kept).collect::<Vec<_>>()))
@@ -47,7 +57,12 @@ impl GroupDecision {
         let shares = self.rules.counters.len() * self.rules.stewards;
         // Two sums, each at most so long.
         let magnitudes = self.held_to_dominance().count() * self.rules.stewards;
-        groups.saturating_mul(coarser * 40 + shares * 64 + magnitudes * 640 + self.keys * 16)
+        let blocks = if self.sets.is_empty() { 0 } else { 256 };
+        groups.saturating_mul(coarser * 40 + shares * 64 + magnitudes * 640 + self.keys * 16 + blocks)
+    }
+
+    fn group_columns(&self) -> usize {
+        self.keys + usize::from(!self.sets.is_empty())
     }
 
     /// The counters that have columns of magnitudes.
@@ -59,17 +74,28 @@ impl GroupDecision {
     /// The released groups, the parts of a released remainder, and for a grouping without keys one row in any case. Fails if
     /// a group below a minimum fails the query.
     pub fn decided(&self, groups: &RecordBatch) -> Result<RecordBatch> {
-        let fates = match decide(&self.cells(groups)?, &self.rules) {
+        let sets = self.set_ids(groups)?;
+        let cells = self.cells(groups)?;
+        let fates = if self.sets.is_empty() { decide(&cells, &self.rules) } else { self.of_sets(cells, &sets) };
+        let fates = match fates {
             Ok(fates) => fates,
             Err(below) => return exec_err!("{below}"),
         };
-        let schema = self.schema(&groups.schema());
-        let kept = self.keys + self.states(groups.num_columns());
-        if self.keys == 0 && fates != [Fate::Released] {
-            let mut nothing: Vec<ArrayRef> = vec![Arc::new(BooleanArray::from(vec![false]))];
-            nothing.extend(schema.fields().iter().skip(1).map(|field| new_null_array(field.data_type(), 1)));
-            return Ok(RecordBatch::try_new(schema, nothing)?);
+        let given = self.given(groups, &fates)?;
+        let missing = self.missing_totals(&sets, &fates);
+        if missing.is_empty() {
+            return Ok(given);
         }
+        if self.rules.outcome == Outcome::Fail {
+            return exec_err!("{BelowMinimum}");
+        }
+        Ok(concat_batches(&self.schema(&groups.schema()), [&given, &self.nothing(groups, &missing)?])?)
+    }
+
+    /// The groups that are released or parts of a remainder.
+    fn given(&self, groups: &RecordBatch, fates: &[Fate]) -> Result<RecordBatch> {
+        let schema = self.schema(&groups.schema());
+        let kept = self.group_columns() + self.states(groups.num_columns());
         let given = fates.iter().enumerate().filter(|(_, fate)| **fate != Fate::Withheld);
         let rows: UInt64Array = given.clone().map(|(row, _)| u64::try_from(row).ok()).collect();
         let merged: BooleanArray = given.map(|(_, fate)| Some(*fate == Fate::Remainder)).collect();
@@ -82,10 +108,56 @@ impl GroupDecision {
         Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
     }
 
+    /// The numbers of the groupings without keys that have no released group; without sets there is one, if there are no keys.
+    fn missing_totals(&self, sets: &[u64], fates: &[Fate]) -> Vec<u64> {
+        if self.sets.is_empty() {
+            return if self.keys == 0 && fates != [Fate::Released] { vec![0] } else { Vec::new() };
+        }
+        let totals = self.sets.iter().filter(|set| set.is_empty()).enumerate();
+        let totals = totals.map(|(occurrence, total)| total.grouping_id(occurrence, self.keys));
+        let released = |id: &u64| sets.iter().zip(fates).any(|(set, fate)| set == id && *fate == Fate::Released);
+        totals.filter(|id| !released(id)).collect()
+    }
+
+    /// A row of nothing for each of these groupings without keys.
+    fn nothing(&self, groups: &RecordBatch, of: &[u64]) -> Result<RecordBatch> {
+        let schema = self.schema(&groups.schema());
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(BooleanArray::from(vec![false; of.len()]))];
+        for (index, field) in schema.fields().iter().enumerate().skip(1) {
+            let set = !self.sets.is_empty() && index == 1 + self.keys;
+            columns.push(match set {
+                true => cast(&UInt64Array::from(of.to_vec()), field.data_type())?,
+                false => new_null_array(field.data_type(), of.len()),
+            });
+        }
+        Ok(RecordBatch::try_new(schema, columns)?)
+    }
+
+    /// The number of each group's set; nothing where there are none.
+    fn set_ids(&self, groups: &RecordBatch) -> Result<Vec<u64>> {
+        if self.sets.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Some(column) = groups.columns().get(self.keys) else {
+            return exec_err!("groups do not say of which set they are");
+        };
+        let ids = cast(column, &DataType::UInt64)?;
+        match ids.as_primitive_opt::<UInt64Type>().filter(|ids| ids.null_count() == 0) {
+            Some(ids) => Ok(ids.values().to_vec()),
+            None => exec_err!("groups do not say of which set they are"),
+        }
+    }
+
+    fn of_sets(&self, cells: Vec<Cell>, ids: &[u64]) -> std::result::Result<Vec<Fate>, BelowMinimum> {
+        let cells = cells.into_iter().zip(ids);
+        let cells = cells.map(|(cell, id)| SetCell { set: KeySet::of_grouping_id(*id, self.keys), cell });
+        decide_sets(&cells.collect::<Vec<_>>(), self.keys, &self.sets, &self.rules)
+    }
+
     /// The number of columns between keys and entities.
     fn states(&self, columns: usize) -> usize {
         let counted = self.rules.counters.len() + self.held_to_dominance().count();
-        columns.saturating_sub(self.keys + counted * self.rules.stewards)
+        columns.saturating_sub(self.group_columns() + counted * self.rules.stewards)
     }
 
     fn cells(&self, groups: &RecordBatch) -> Result<Vec<Cell>> {
@@ -100,7 +172,7 @@ impl GroupDecision {
                 cell.keys.push(rank);
             }
         }
-        let entities = self.keys + self.states(groups.num_columns());
+        let entities = self.group_columns() + self.states(groups.num_columns());
         let mut columns = groups.columns().iter().skip(entities);
         for (index, counter) in self.rules.counters.iter().enumerate() {
             for _ in 0..self.rules.stewards {
@@ -140,17 +212,20 @@ fn ranks(column: &ArrayRef) -> Result<Vec<u32>> {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{BinaryArray, Int64Array, StringArray};
+    use arrow::array::{BinaryArray, Int64Array, StringArray, UInt8Array};
     use arrow::util::pretty::pretty_format_batches;
 
-    use super::super::Outcome;
     use super::super::decide::CounterRule;
     use super::*;
     use crate::function::{HASH_BYTES, Share};
 
     fn decision(keys: usize, outcome: Outcome) -> GroupDecision {
         let counters = vec![CounterRule { minimum: 3, own: vec![3], dominance: None }];
-        GroupDecision { keys, rules: DecisionRules { counters, stewards: 1, sites: 0, requester: None, outcome } }
+        GroupDecision {
+            keys,
+            sets: Vec::new(),
+            rules: DecisionRules { counters, stewards: 1, sites: 0, requester: None, outcome },
+        }
     }
 
     /// People `from..to` of one steward.
@@ -198,6 +273,32 @@ mod tests {
             assert_eq!(text(&decision(0, outcome).decided(&total(people(0, 3))).unwrap()), ["|false|1|"]);
         }
         assert!(decision(0, Outcome::Fail).decided(&total(people(0, 0))).is_err());
+    }
+
+    #[test]
+    fn b2_a_withheld_total_among_grouping_sets_is_a_row_of_nulls() {
+        let sets = vec![KeySet::default(), KeySet::all(1), KeySet::default()];
+        let of = |outcome| GroupDecision { sets: sets.clone(), ..decision(1, outcome) };
+        // Numbers of sets: 0 has the key; 1 and 3 are the totals.
+        let groups = |keys: &[Option<&str>], ids: Vec<u8>, entities: &[Vec<u8>]| {
+            let by_key = by_key(keys, entities);
+            let mut columns: Vec<(&str, ArrayRef)> = vec![("k0", Arc::clone(by_key.column(0)))];
+            columns.push(("k1", Arc::new(UInt8Array::from(ids))));
+            columns.extend([("s0_0", Arc::clone(by_key.column(1))), ("e0_0", Arc::clone(by_key.column(2)))]);
+            RecordBatch::try_from_iter(columns).unwrap()
+        };
+        let few = groups(&[Some("a"), None, None], vec![0, 1, 3], &[people(0, 2), people(0, 2), people(0, 2)]);
+        let nobody = groups(&[], vec![], &[]);
+        for groups in [&few, &nobody] {
+            assert_eq!(text(&of(Outcome::Drop).decided(groups).unwrap()), ["|false||1||", "|false||3||"]);
+            assert_eq!(text(&of(Outcome::Remainder).decided(groups).unwrap()), ["|false||1||", "|false||3||"]);
+            assert!(of(Outcome::Fail).decided(groups).is_err());
+        }
+        let keys = [Some("a"), Some("b"), Some("c"), None, None];
+        let people = [people(0, 1), people(1, 9), people(9, 13), people(0, 13), people(0, 13)];
+        let enough = groups(&keys, vec![0, 0, 0, 1, 3], &people);
+        let merged = text(&of(Outcome::Remainder).decided(&enough).unwrap());
+        assert_eq!(merged, ["|true||0|1|", "|false|b|0|2|", "|true||0|3|", "|false||1|4|", "|false||3|5|"]);
     }
 
     #[test]

@@ -11,11 +11,13 @@ pub mod compliant;
 pub mod comply;
 pub mod conditions;
 pub mod decide;
+pub mod decide_sets;
 pub mod decided;
 pub mod denial;
 mod flow;
 mod flow_join;
 pub mod govern;
+mod grouping;
 pub mod held;
 pub mod hierarchy;
 pub mod instant;
@@ -57,6 +59,7 @@ pub use conditions::{EntityMinimum, ReleaseConditions, conditions, largest_minim
 pub use decide::{
     BelowMinimum, Cell, CounterRule, DecisionRules, DominanceRule, Entities, Fate, KEYS_MAX, Part, decide,
 };
+pub use decide_sets::{SetCell, decide_sets};
 pub use decided::GroupDecision;
 pub use denial::{Denial, Reason, Stop};
 pub use govern::{Governing, Policy, raw_tables};
@@ -73,7 +76,7 @@ pub use release::{
     Argument, Decimal, DistinctInput, Minimum, MinimumScope, Outcome, ReleaseClause, ReleaseWhat, ReleasedAggregates,
     ReleasedFunction,
 };
-pub use release_plan::{ReleasePlan, Values, WHOSE, Whose};
+pub use release_plan::{Owners, ReleasePlan, Values, WHOSE, Whose};
 pub use requester::Requester;
 pub use resolve::{Unresolved, refuse_unresolved};
 pub use sides::Side;

@@ -12,7 +12,7 @@ use dynamos_proto::ids::SiteId;
 use super::denial::{Reason, Stop, refuse};
 use super::govern::Governing;
 use super::matching::{Asked, is_steward};
-use super::release_plan::{JOINED_DOMINANCE, is_mergeable};
+use super::release_plan::is_mergeable;
 use super::{
     Clause, ClauseRef, KEYS_MAX, MinimumScope, Outcome, RelationShape, ReleaseClause, ReleaseWhat, ReleasedAggregates,
 };
@@ -70,17 +70,25 @@ impl PointRules<'_> {
         }
     }
 
-    /// Why the conditions of the clauses cannot be decided over the groups of this query, whose rows are those of so many
-    /// sides joined; none if they can.
-    pub(super) fn undecidable(&self, keys: &[Expr], asked: &[Asked], sides: usize) -> Option<String> {
+    /// Why joined rows of several stewards have no groups that each steward decides over alone: what a steward would release if
+    /// it were asked alone is of its own rows, and no joined row is.
+    pub(super) fn joined_per_site(&self) -> &'static str {
+        if self.released().any(|released| released.scope == MinimumScope::PerSite) {
+            "PER SITE has no meaning over joined rows of several stewards: each steward decides as if it were asked alone, and \
+             none of them alone has joined rows"
+        } else {
+            "a question about some of a federated table's stewards is decided by each of them alone (PER SITE), and none of them \
+             alone has rows that are joined with others'; ask about all of its stewards, or about one"
+        }
+    }
+
+    /// Why the conditions of the clauses cannot be decided over the groups of this query; none if they can.
+    pub(super) fn undecidable(&self, keys: &[Expr], asked: &[Asked]) -> Option<String> {
         if keys.len() > KEYS_MAX && self.released().any(|released| !released.minimums.is_empty()) {
             return Some(format!("a release under a minimum has at most {KEYS_MAX} grouping keys"));
         }
         let different = asked.iter().find(|value| value.distinct && matches!(value.function.as_str(), "sum" | "avg"));
         let dominance = self.released().any(|released| released.dominance.is_some());
-        if dominance && sides > 1 {
-            return Some(JOINED_DOMINANCE.to_owned());
-        }
         if let Some(value) = different.filter(|_| dominance) {
             return Some(format!("{} cannot be held to DOMINANCE: a value is of all who have it", name(value)));
         }

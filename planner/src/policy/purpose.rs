@@ -77,6 +77,11 @@ impl Purposes {
         self.versions.get(&version)
     }
 
+    /// Every name of the newest version that has a parent, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.versions.values().next_back().into_iter().flat_map(Hierarchy::names)
+    }
+
     /// Whether `granted` covers `asked` in the newest version: what is signed for a short time, such as a token, is read
     /// under that.
     pub fn covers(&self, granted: &str, asked: &str) -> bool {

@@ -10,6 +10,9 @@
 //!                   ──► decision ──►   remainder | k0.. | s0_0..
 //!  output:       k0.. | v0..
 //! ```
+//!
+//! Where there are grouping sets, rows are aggregated by all of them and, to decide about them, by all keys; the last of `k0..`
+//! then says of which set a group is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,7 +22,7 @@ use datafusion::common::{DFSchema, DataFusionError, Result, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{
-    AggregateUDF, EmptyRelation, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast, lit,
+    AggregateUDF, EmptyRelation, Expr, ExprSchemable, GroupingSet, LogicalPlan, LogicalPlanBuilder, cast, lit,
 };
 use datafusion::prelude::col;
 use dynamos_proto::ids::SiteId;
@@ -31,7 +34,7 @@ use super::decided::{GroupDecision, REMAINDER};
 pub use super::states::is_mergeable;
 use super::states::{Columns, Split, holds_exact_sum, like, state_name};
 use super::{Decimal, MinimumScope, Outcome};
-use crate::fragment::{ReleaseShape, ReleasedAggregate};
+use crate::fragment::{KeySet, ReleaseShape, ReleasedAggregate};
 use crate::function::{
     IS_REMAINDER, Portion, Step, entities, fingerprint, magnitudes, rounded_to, sum_of, united_entities,
     united_magnitudes,
@@ -40,8 +43,17 @@ use crate::function::{
 /// The column of rows or partials of several stewards that says whose they are. The executing place puts it there.
 pub const WHOSE: &str = "dynamos_steward";
 
-/// For columns of rows, by position, the name of the column that says whose they are.
-pub type Whose = BTreeMap<usize, String>;
+/// For columns of rows, by position, whose they are.
+pub type Whose = BTreeMap<usize, Owners>;
+
+/// Whose the values of a column are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owners {
+    /// The name of the column that says it for each row.
+    pub label: String,
+    /// All whom it names. Rows of theirs stand one below the other; those that are only joined to them are others'.
+    pub stewards: BTreeSet<SiteId>,
+}
 
 /// How the values of groups stand in their columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,12 +92,12 @@ impl ReleasePlan<'_> {
         for (index, counter) in counters.iter().enumerate().filter(|(_, counter)| counter.is_held_to_dominance()) {
             aggregates.push(self.magnitudes(counter, &columns, None)?.alias(format!("m{index}")));
         }
-        self.grouped(input, &columns.keys, aggregates, None)
+        self.grouped(input, &self.grouping(&columns), aggregates, None)
     }
 
     /// The groups of several stewards' partials: the columns of [`ReleasePlan::partials`], and [`WHOSE`].
     pub fn groups_of_partials(&self, partials: LogicalPlan) -> Result<LogicalPlan> {
-        let keys: Vec<Expr> = (0..self.shape.keys).map(|index| col(key_name(index))).collect();
+        let keys: Vec<Expr> = (0..self.shape.group_columns()).map(|index| col(key_name(index))).collect();
         let mut aggregates = Vec::new();
         for (index, value) in self.shape.aggregates.iter().enumerate() {
             aggregates.extend(Split::of(value)?.merged(index, partials.schema(), self.state)?);
@@ -120,7 +132,7 @@ impl ReleasePlan<'_> {
         }
         let several = self.conditions.stewards.len() > 1;
         let of_steward = |counter: &Counter<'_>, steward: &SiteId| match whose.get(&counter.entity) {
-            Some(label) => Ok(Some(is_of(label, steward))),
+            Some(owners) => Ok(Some(is_of(&owners.label, steward))),
             None if several => plan_err!("whose column {} is, is not known", counter.entity),
             None => Ok(None),
         };
@@ -131,28 +143,38 @@ impl ReleasePlan<'_> {
                 aggregates.push(entities.alias(format!("e{index}_{at}")));
             }
         }
-        let labels: BTreeSet<&String> = whose.values().collect();
-        for (index, counter) in counters.iter().enumerate().filter(|(_, counter)| counter.is_held_to_dominance()) {
-            if labels.len() > 1 {
-                return plan_err!("{JOINED_DOMINANCE}");
-            }
+        for (index, counter) in counters.iter().enumerate().filter(|(_, counter)| counter.portion(whose).is_some()) {
             for (at, steward) in self.conditions.stewards.iter().enumerate() {
                 let magnitudes = self.magnitudes(counter, &columns, of_steward(counter, steward)?)?;
                 aggregates.push(magnitudes.alias(format!("m{index}_{at}")));
             }
         }
-        self.grouped(input, &columns.keys, aggregates, None)
+        self.grouped(input, &self.grouping(&columns), aggregates, None)
+    }
+
+    /// What rows are grouped by: the keys, or the grouping sets, to which that of all keys belongs. It is the first, so that the
+    /// keys stand in their order.
+    fn grouping(&self, columns: &Columns) -> Vec<Expr> {
+        if self.shape.sets.is_empty() {
+            return columns.keys.clone();
+        }
+        let all = KeySet::all(self.shape.keys);
+        let asked = self.shape.sets.iter().copied();
+        let (finest, others): (Vec<KeySet>, Vec<KeySet>) = asked.partition(|set| *set == all);
+        let finest = std::iter::repeat_n(all, finest.len().max(1));
+        let sets = finest.chain(others).map(|set| set.of(&columns.keys)).collect();
+        vec![Expr::GroupingSet(GroupingSet::GroupingSets(sets))]
     }
 
     /// What is decided over the groups, for a requester of this organisation: it is the steward of the same name, if there
-    /// is one, and knows that steward's part.
-    pub fn decision(&self, organisation: &str) -> Result<GroupDecision> {
+    /// is one, and knows that steward's part. `whose` is that of the rows, where rows were grouped.
+    pub fn decision(&self, organisation: &str, whose: &Whose) -> Result<GroupDecision> {
         let stewards = &self.conditions.stewards;
         let rule = |counter: Counter<'_>| {
             Ok(CounterRule {
                 minimum: counter.minimum.largest,
                 own: stewards.iter().map(|steward| self.conditions.alone(steward, counter.minimum)).collect(),
-                dominance: counter.dominance(stewards)?,
+                dominance: counter.dominance(stewards, whose)?,
             })
         };
         let rules = DecisionRules {
@@ -162,14 +184,14 @@ impl ReleasePlan<'_> {
             requester: stewards.iter().position(|steward| steward.as_str() == organisation),
             outcome: self.conditions.outcome,
         };
-        Ok(GroupDecision { keys: self.shape.keys, rules })
+        Ok(GroupDecision { keys: self.shape.keys, sets: self.shape.sets.clone(), rules })
     }
 
     /// What is released of decided groups: the parts of the remainder merged, values made of states, numbers rounded.
     pub fn released(&self, decided: LogicalPlan, values: Values) -> Result<LogicalPlan> {
         let schema = Arc::clone(decided.schema());
         let plan = if self.may_have_remainder() { self.merged_parts(decided)? } else { decided };
-        let mut output: Vec<Expr> = (0..self.shape.keys).map(|index| col(key_name(index))).collect();
+        let mut output: Vec<Expr> = (0..self.shape.group_columns()).map(|index| col(key_name(index))).collect();
         for (index, value) in self.shape.aggregates.iter().enumerate() {
             let value = self.split(values, value, holds_exact_sum(index, &schema))?.value(index, &schema)?;
             output.push(self.rounded(value, &schema)?.alias(format!("v{index}")));
@@ -182,7 +204,7 @@ impl ReleasePlan<'_> {
     pub fn released_states(&self, decided: LogicalPlan) -> Result<LogicalPlan> {
         let plan = if self.may_have_remainder() { self.merged_parts(decided)? } else { decided };
         let schema = Arc::clone(plan.schema());
-        let states = 1 + self.shape.keys;
+        let states = 1 + self.shape.group_columns();
         let sums: BTreeSet<String> = self.exact_sums(&schema).map(|index| state_name(index, 0)).collect();
         let columns = schema.columns().into_iter().enumerate().map(|(index, column)| {
             let name = column.name.clone();
@@ -197,7 +219,7 @@ impl ReleasePlan<'_> {
 
     /// Decided groups with those of equal keys merged: the parts of a remainder, or what several stewards released.
     pub fn merged_parts(&self, decided: LogicalPlan) -> Result<LogicalPlan> {
-        let keys = std::iter::once(REMAINDER.to_owned()).chain((0..self.shape.keys).map(key_name));
+        let keys = std::iter::once(REMAINDER.to_owned()).chain((0..self.shape.group_columns()).map(key_name));
         let types = Arc::clone(decided.schema());
         let mut states = Vec::new();
         for (index, value) in self.shape.aggregates.iter().enumerate() {
@@ -228,7 +250,7 @@ impl ReleasePlan<'_> {
     /// A relation that stands for decided groups of rows with these columns.
     fn undecided(&self, input: LogicalPlan, values: Values) -> Result<LogicalPlan> {
         let groups = self.groups_of_rows(input, values, &Whose::new())?;
-        let schema = self.decision("")?.schema(groups.schema().as_arrow());
+        let schema = self.decision("", &Whose::new())?.schema(groups.schema().as_arrow());
         let schema = Arc::new(DFSchema::try_from(schema)?);
         Ok(LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema }))
     }
@@ -270,9 +292,9 @@ impl ReleasePlan<'_> {
         let grouped = LogicalPlanBuilder::from(input).aggregate(keys.to_vec(), aggregates)?;
         let found = Arc::clone(grouped.schema());
         let names = found.columns();
-        let keys = names.iter().take(keys.len()).enumerate();
+        let keys = names.iter().take(self.shape.group_columns()).enumerate();
         let keys = keys.map(|(index, key)| Expr::from(key.clone()).alias(key_name(index)));
-        let rest = names.iter().skip(self.shape.keys).map(|column| match types {
+        let rest = names.iter().skip(self.shape.group_columns()).map(|column| match types {
             Some(types) => like(types, &found, column),
             None => Expr::from(column.clone()),
         });
@@ -362,9 +384,6 @@ fn is_sum(value: &ReleasedAggregate) -> bool {
     matches!(value.function.as_str(), "sum" | "avg")
 }
 
-/// A sum over joined rows is of all that are joined, each with all of it: no steward has a part.
-pub(super) const JOINED_DOMINANCE: &str = "DOMINANCE cannot be held over joined rows of several stewards";
-
 fn is_of(label: &str, steward: &SiteId) -> Expr {
     col(label).eq(lit(steward.as_str()))
 }
@@ -398,7 +417,16 @@ impl Counter<'_> {
     }
 
     fn is_held_to_dominance(&self) -> bool {
-        self.summed && self.minimum.portion().is_some()
+        self.portion(&Whose::new()).is_some()
+    }
+
+    /// The portion of a sum that one of the entities may have, by the clauses of those whose entities they are; none if none of
+    /// them demands it, or none of the values is a sum.
+    fn portion(&self, whose: &Whose) -> Option<&Decimal> {
+        let owners = whose.get(&self.entity);
+        let theirs = |steward: &SiteId| owners.is_none_or(|owners| owners.stewards.contains(steward));
+        let demanded = self.minimum.dominance.iter().filter(|(steward, _)| theirs(steward));
+        demanded.map(|(_, portion)| portion).min().filter(|_| self.summed)
     }
 
     /// Which rows enter the values.
@@ -410,10 +438,11 @@ impl Counter<'_> {
     }
 
     /// What is demanded of sums; in the order of the stewards.
-    fn dominance(&self, stewards: &BTreeSet<SiteId>) -> Result<Option<DominanceRule>> {
-        let Some(portion) = self.minimum.portion().filter(|_| self.summed) else { return Ok(None) };
+    fn dominance(&self, stewards: &BTreeSet<SiteId>, whose: &Whose) -> Result<Option<DominanceRule>> {
+        let Some(portion) = self.portion(whose) else { return Ok(None) };
+        let sites = whose.get(&self.entity).map_or(stewards, |owners| &owners.stewards).len();
         let own = stewards.iter().map(|steward| self.minimum.dominance.get(steward).map(portion_of).transpose());
-        Ok(Some(DominanceRule { portion: portion_of(portion)?, own: own.collect::<Result<_>>()? }))
+        Ok(Some(DominanceRule { portion: portion_of(portion)?, own: own.collect::<Result<_>>()?, sites }))
     }
 }
 

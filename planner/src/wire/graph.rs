@@ -9,8 +9,8 @@ use prost::Message;
 
 use super::plan::{WireError, decode_plan, encode_plan};
 use crate::fragment::{
-    AgreementRef, EntityColumn, Fragment, FragmentGraph, ReleaseClauseRef, ReleaseInput, ReleasePoint, ReleaseShape,
-    ReleasedAggregate,
+    AgreementRef, EntityColumn, Fragment, FragmentGraph, KeySet, ReleaseClauseRef, ReleaseInput, ReleasePoint,
+    ReleaseShape, ReleasedAggregate,
 };
 use crate::policy::MinimumScope;
 
@@ -93,6 +93,7 @@ fn encode_release(point: &ReleasePoint, state: &SessionState) -> Result<v1::Rele
         complete,
         merges,
         per_site: point.scope == MinimumScope::PerSite,
+        sets: point.shape.sets.iter().map(|set| set.bits()).collect(),
     })
 }
 
@@ -162,6 +163,7 @@ fn decode_release(point: &v1::Release, state: &SessionState) -> Result<ReleasePo
             .collect(),
         shape: ReleaseShape {
             keys: column(point.keys),
+            sets: decode_sets(point)?,
             aggregates: point
                 .aggregates
                 .iter()
@@ -181,4 +183,17 @@ fn decode_release(point: &v1::Release, state: &SessionState) -> Result<ReleasePo
         input,
         scope: if point.per_site { MinimumScope::PerSite } else { MinimumScope::Federation },
     })
+}
+
+/// The grouping sets of a release point; each is of keys that it has.
+fn decode_sets(point: &v1::Release) -> Result<Vec<KeySet>, WireError> {
+    let keys = point.keys as usize;
+    let many = point.sets.len() > KeySet::SETS_MAX || (!point.sets.is_empty() && keys > KeySet::KEYS_MAX);
+    let sets = point.sets.iter().map(|bits| KeySet::from_bits(*bits, keys)).collect::<Option<Vec<_>>>();
+    match sets.filter(|_| !many) {
+        Some(sets) => Ok(sets),
+        None => {
+            Err(WireError::Graph(format!("release point r{} has grouping sets of other keys than its own", point.id)))
+        }
+    }
 }

@@ -97,6 +97,9 @@ pub struct Release {
     /// Each steward decides over its own groups, as if asked alone; what it sends and what is merged is released already.
     #[prost(bool, tag = "9")]
     pub per_site: bool,
+    /// Grouping sets, each as bits, the lowest for the first key; empty where groups are by all keys.
+    #[prost(uint32, repeated, tag = "10")]
+    pub sets: ::prost::alloc::vec::Vec<u32>,
 }
 /// The clause of one steward that covers a release point.
 #[allow(clippy::all)]

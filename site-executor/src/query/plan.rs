@@ -64,7 +64,7 @@ impl FragmentPlanner<'_> {
             MinimumScope::Federation => plans.partials(rows),
             MinimumScope::PerSite => {
                 let groups = plans.groups_of_rows(rows, Values::States, &Whose::new())?;
-                let decision = plans.decision(&self.query.graph.organisation)?;
+                let decision = plans.decision(&self.query.graph.organisation, &Whose::new())?;
                 plans.released_states(DecidedTable::scan(groups, decision)?)
             }
         }
@@ -130,7 +130,8 @@ impl FragmentPlanner<'_> {
         }
         let conditions = conditions(&point.clauses, &self.query.agreements)?;
         let plans = self.plans(point, &conditions);
-        let decided = |groups| DecidedTable::scan(groups, plans.decision(&self.query.graph.organisation)?);
+        let decided =
+            |groups, whose: &Whose| DecidedTable::scan(groups, plans.decision(&self.query.graph.organisation, whose)?);
         let released = match (&point.input, point.scope) {
             (ReleaseInput::Complete(rows), _) => {
                 let (rows, whose) = match conditions.stewards.len() {
@@ -138,11 +139,11 @@ impl FragmentPlanner<'_> {
                     _ => with_stewards(rows, &self.query.graph)?,
                 };
                 let groups = plans.groups_of_rows(self.bound(&rows)?, Values::Whole, &whose)?;
-                plans.released(decided(groups)?, Values::Whole)?
+                plans.released(decided(groups, &whose)?, Values::Whole)?
             }
             (ReleaseInput::Merge(parts), MinimumScope::Federation) => {
                 let groups = plans.groups_of_partials(self.partials(parts, &conditions)?)?;
-                plans.released(decided(groups)?, Values::States)?
+                plans.released(decided(groups, &Whose::new())?, Values::States)?
             }
             // Every steward has decided over its own.
             (ReleaseInput::Merge(parts), MinimumScope::PerSite) => {

@@ -1,23 +1,28 @@
 //! Whose rows a release point aggregates, where several stewards send rows. The executing place puts that into columns of
 //! its own, from where each row comes: what a plan says of it would be the coordinator's word.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Column, JoinType, Result, TableReference, plan_err};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::prelude::Expr;
 use dynamos_planner::fragment::FragmentGraph;
-use dynamos_planner::policy::{WHOSE, Whose};
+use dynamos_planner::policy::{Owners, WHOSE, Whose};
 use dynamos_planner::wire::Leaf;
 use dynamos_proto::ids::SiteId;
 
 /// The plan with columns behind its own that say whose the rows are, and which of them says it of each of its own columns.
 /// A column that is made of several stewards' columns is nobody's.
 pub(super) fn with_stewards(plan: &LogicalPlan, graph: &FragmentGraph) -> Result<(LogicalPlan, Whose)> {
-    let labelled = Labels { graph, given: 0 }.label(plan)?;
+    let mut labels = Labels { graph, given: 0, stewards: BTreeMap::new() };
+    let labelled = labels.label(plan)?;
+    let owners = |label: String| {
+        let stewards = labels.stewards.get(&label).cloned().unwrap_or_default();
+        Owners { label, stewards }
+    };
     let names = labelled.columns.into_iter().enumerate();
-    Ok((labelled.plan, names.filter_map(|(index, name)| Some((index, name?))).collect()))
+    Ok((labelled.plan, names.filter_map(|(index, name)| Some((index, owners(name?)))).collect()))
 }
 
 /// A plan whose last columns say whose its rows are.
@@ -32,6 +37,8 @@ struct Labelled {
 struct Labels<'a> {
     graph: &'a FragmentGraph,
     given: usize,
+    /// Whom each label names.
+    stewards: BTreeMap<String, BTreeSet<SiteId>>,
 }
 
 impl Labels<'_> {
@@ -83,6 +90,7 @@ impl Labels<'_> {
     fn constant(&mut self, plan: &LogicalPlan, steward: &SiteId) -> Result<Labelled> {
         let label = format!("{WHOSE}_{}", self.given);
         self.given += 1;
+        self.stewards.insert(label.clone(), BTreeSet::from([steward.clone()]));
         let own = plan.schema().columns();
         let columns = vec![Some(label.clone()); own.len()];
         let all = own.into_iter().map(Expr::from).chain([lit(steward.as_str()).alias(&label)]);
@@ -99,11 +107,24 @@ impl Labels<'_> {
             }
             all = Some(match all {
                 None => (LogicalPlanBuilder::from(input.plan), input.columns, input.labels),
-                Some((before, columns, labels)) => (before.union(input.plan)?, columns, labels),
+                Some((before, columns, labels)) => {
+                    self.name_by(&labels, &input.labels);
+                    (before.union(input.plan)?, columns, labels)
+                }
             });
         }
         let Some((plan, columns, labels)) = all else { return plan_err!("a union of nothing") };
         Ok(Labelled { plan: plan.build()?, columns, labels })
+    }
+}
+
+impl Labels<'_> {
+    /// The first of these labels names those whom the first of the others does, too.
+    fn name_by(&mut self, labels: &[Column], others: &[Column]) {
+        let more = others.first().and_then(|other| self.stewards.get(&other.name)).cloned().unwrap_or_default();
+        if let Some(label) = labels.first() {
+            self.stewards.entry(label.name.clone()).or_default().extend(more);
+        }
     }
 }
 

@@ -59,7 +59,12 @@ fn by_grade(
         id: ReleaseId(0),
         fragment: FragmentId(1),
         clauses: vec![clause("uva"), clause("vu")],
-        shape: ReleaseShape { keys: 1, aggregates, entities: vec![EntityColumn { name: "id".into(), column: 2 }] },
+        shape: ReleaseShape {
+            keys: 1,
+            sets: Vec::new(),
+            aggregates,
+            entities: vec![EntityColumn { name: "id".into(), column: 2 }],
+        },
         input: ReleaseInput::Merge(vec![FragmentId(2), FragmentId(3)]),
         scope: MinimumScope::Federation,
     };

@@ -1,4 +1,4 @@
-//! Joins over stewards as each of them judges a graph that somebody else planned (rules A.5, B.7).
+//! Joins over stewards as each of them judges a graph that somebody else planned (rules A.5, B.6, B.7).
 
 use super::bench::{Bench, places};
 
@@ -98,5 +98,30 @@ fn a5_each_steward_judges_a_list_by_itself() {
             "{other}: {refused}"
         );
         bench(other, list, "").judged_by("b", &query).unwrap();
+    }
+}
+
+#[test]
+fn b6_joined_rows_of_several_stewards_have_no_groups_of_one_alone() {
+    let (people, cases) = ("JOIN ON bsn WITH c", "JOIN ON bsn WITH ANY");
+    let query = bench(people, people, cases).allows(JOINED);
+    let alone = |clauses: &str| {
+        clauses.replace("DISTINCT id", "DISTINCT id PER SITE").replace("DISTINCT bsn", "DISTINCT bsn PER SITE")
+    };
+    let of = |at: &str, clauses: &str, more: &str| {
+        let clauses = format!("{clauses}, {more}");
+        ["a", "b", "c"].into_iter().fold(Bench::none(), |all, steward| {
+            let own = match steward {
+                "c" => format!("{CASES}, {cases}"),
+                _ => format!("{PEOPLE}, {people}"),
+            };
+            all.with(steward, "g", if steward == at { &clauses } else { &own })
+        })
+    };
+    for (at, clauses, more) in [("a", PEOPLE, people), ("b", PEOPLE, people), ("c", CASES, cases)] {
+        let bench = of(at, &alone(clauses), more);
+        bench.refuses(JOINED, "PER SITE has no meaning over joined rows of several stewards");
+        let refused = bench.judged_by(at, &query).unwrap_err();
+        assert!(refused.contains("is not decided by each steward over its own groups"), "{at}: {refused}");
     }
 }

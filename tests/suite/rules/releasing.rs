@@ -1,4 +1,7 @@
-//! Rows that are released under a condition of the clause (rule C.3).
+//! Rows that are released under a condition of the clause, and grouping sets (rules C.3, B.5).
+
+use dynamos_planner::policy::release_points;
+use dynamos_proto::ids::SiteId;
 
 use super::bench::Bench;
 
@@ -33,4 +36,55 @@ fn c3_the_condition_of_a_clause_is_stated_and_applied_in_the_view() {
     }
     let narrower = Bench::both(&format!("RELEASE ROWS (city) FROM s.people WHERE sex = 'f', {ship}"));
     assert!(narrower.judged_by("a", &query).is_err(), "wage is not listed");
+}
+
+const BY_TWO: &str =
+    "RELEASE sum, count OF wage, * BY sex, city FROM s.people MINIMUM 5 DISTINCT id, SHIP PARTIALS OF 1 TO p";
+
+#[test]
+fn b5_one_clause_covers_all_grouping_sets_of_a_query() {
+    let bench = Bench::both(BY_TWO);
+    let narrower = Bench::both(&BY_TWO.replace("BY sex, city", "BY sex"));
+    for (sets, many) in [
+        ("ROLLUP (sex, city)", 3),
+        ("CUBE (sex, city)", 4),
+        ("GROUPING SETS ((city), (sex), (city))", 3),
+        ("GROUPING SETS ((sex, city), ())", 2),
+        ("sex, ROLLUP (city, steward)", 3),
+    ] {
+        let sql = format!("SELECT sex, sum(wage), grouping(sex) FROM s.people GROUP BY {sets}");
+        let query = bench.allows(&sql);
+        let releases = &query.graph().releases;
+        assert_eq!((releases.len(), releases[0].shape.sets.len()), (1, many), "{sql}");
+        for steward in ["a", "b"] {
+            bench.judged_by(steward, &query).unwrap();
+            assert!(narrower.judged_by(steward, &query).unwrap_err().contains("does not list the grouping"), "{sql}");
+        }
+        narrower.refuses(&sql, "does not list the grouping");
+    }
+    for (sets, reason) in [
+        ("ROLLUP (sex, wage)", "does not list the grouping"),
+        ("GROUPING SETS ((sex), (upper(city)))", "does not list the grouping"),
+        ("CUBE (sex, city, steward, wage, pension, bsn, wage + 1)", "at most 64 grouping sets"),
+        ("CUBE (sex, city, steward), CUBE (wage, pension, bsn), ROLLUP (sex)", "at most 64 grouping sets"),
+        ("GROUPING SETS ((), ())", "of 1 to 32 different keys"),
+    ] {
+        bench.refuses(&format!("SELECT sum(wage) FROM s.people GROUP BY {sets}"), reason);
+    }
+    // What each of two clauses covers is two queries.
+    let two = Bench::both(
+        "RELEASE sum OF wage BY sex FROM s.people, RELEASE sum OF wage BY city FROM s.people, SHIP PARTIALS OF 1 TO p, SHIP PARTIALS OF 2 TO p",
+    );
+    two.allows("SELECT sum(wage) FROM s.people GROUP BY ROLLUP (sex)");
+    two.allows("SELECT sum(wage) FROM s.people GROUP BY ROLLUP (city)");
+    two.refuses("SELECT sum(wage) FROM s.people GROUP BY GROUPING SETS ((sex), (city))", "does not list the grouping");
+}
+
+#[test]
+fn e4_each_grouping_set_counts_as_a_release() {
+    let bench = Bench::both(BY_TWO);
+    for (sets, many) in [("sex", 1), ("ROLLUP (sex, city)", 3), ("GROUPING SETS ((sex), (sex), (city))", 3)] {
+        let query = bench.allows(&format!("SELECT sum(wage) FROM s.people GROUP BY {sets}"));
+        assert_eq!(release_points(query.graph(), &[], &SiteId::new("a")), many, "{sets}");
+    }
 }

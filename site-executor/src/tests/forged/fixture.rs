@@ -197,7 +197,7 @@ impl Base {
             id: ReleaseId(0),
             fragment: FragmentId(1),
             clauses,
-            shape: ReleaseShape { keys: 1, aggregates, entities },
+            shape: ReleaseShape { keys: 1, sets: Vec::new(), aggregates, entities },
             input,
             scope: match self {
                 Self::PerSite => MinimumScope::PerSite,
