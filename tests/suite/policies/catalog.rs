@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dynamos_planner::catalog::{
     Availability, Catalog, Entity, EntityScope, FederatedTable, Site, SiteKind, Table, TableName, TableStatistics,
 };
-use dynamos_planner::policy::AgreementSet;
+use dynamos_planner::policy::{AgreementSet, HeldAgreement};
 use dynamos_planner::sql::parse_agreement;
 use dynamos_proto::ids::SiteId;
 use dynamos_tests::tpch::TableRows;
@@ -75,7 +75,7 @@ pub(super) fn agreements(sets: &[PolicySet]) -> AgreementSet {
                 let agreement = parse_agreement(&text).unwrap_or_else(|error| panic!("{}: {error}", set.name));
                 let refused = dynamos_planner::policy::refuse_unimplemented(&agreement);
                 assert!(refused.is_ok(), "{}: {refused:?}", set.name);
-                all.insert(1, agreement);
+                all.insert(HeldAgreement::new(1, agreement));
             }
         }
     }
