@@ -223,7 +223,8 @@ async fn e2_the_end_of_an_agreement_stops_its_rows_at_that_instant() {
     println!("told {late_ms} ms after the end, last rows {:?} before", seen.ended - seen.last);
     assert_eq!(seen.error.code, Code::StaleBasis, "{}", seen.error);
     assert!(seen.error.message.contains("`open_lines` of `leiden` came to its end"), "{}", seen.error);
-    assert!((0..1_000).contains(&late_ms), "{late_ms} ms");
+    // A holder counts from before it asked, so it may be early by the way to the steward.
+    assert!((-100..1_000).contains(&late_ms), "{late_ms} ms");
     roles.stop().await;
 }
 

@@ -164,7 +164,8 @@ async fn e2_an_agreement_ends_a_running_query_at_its_very_instant() {
     println!("ended {late_ms} ms after the agreement");
     assert_eq!(error.code, Code::StaleBasis, "{error}");
     assert_eq!(error.message, "agreement `a` of `uva` came to its end while the query ran");
-    assert!((0..1_000).contains(&late_ms), "{late_ms} ms");
+    // A holder counts from before it asked, so it is never late and may be early by the way to the steward.
+    assert!((-100..1_000).contains(&late_ms), "{late_ms} ms");
     at(&federation, "uva", &graph).halt.gone().await;
     // The holder's own time was over, too: it needed nobody to tell it.
     assert!(at(&federation, "coordinator", &graph).halt.until(&"uva".into()).unwrap() <= Instant::now());
@@ -256,15 +257,18 @@ async fn e2_a_lease_lasts_from_the_question_and_is_given_back_by_not_being_named
     ask(other, "surf", &v1::HoldRequest::default(), later);
     assert!(over.as_mut().now_or_never().is_none());
     ask(one, "surf", &v1::HoldRequest::default(), later);
-    assert!(over.as_mut().now_or_never().is_some());
+    // It is over at once, not when the lease would be.
+    tokio::time::timeout(LEASE / 4, over).await.expect("the lease was given back");
 
     let code = |reply: v1::HoldReply| reply.recalls[0].code.clone();
     assert_eq!(code(ask(one, "vu", &request(true), now)), "SITE_REFUSED", "nothing goes there");
     query.halt.halt(ServiceError::new(Code::StaleBasis, "over"));
     assert_eq!(code(ask(one, "surf", &request(true), now)), "STALE_BASIS");
-    let unknown = v1::HeldQuery { query_id: "q1".into(), graph_hash: vec![1] };
-    let unknown = v1::HoldRequest { number: 2, held: vec![unknown], dropping: Vec::new() };
-    assert_eq!(code(ask(one, "surf", &unknown, now)), "SITE_UNAVAILABLE");
+    for (query_id, expected) in [("q1", "SITE_REFUSED"), ("q9", "SITE_UNAVAILABLE")] {
+        let other = v1::HeldQuery { query_id: query_id.into(), graph_hash: vec![1] };
+        let other = v1::HoldRequest { number: 2, held: vec![other], dropping: Vec::new() };
+        assert_eq!(code(ask(one, "surf", &other, now)), expected, "{query_id} of another graph");
+    }
     let endless = v1::HoldRequest { held: vec![v1::HeldQuery::default(); 5000], ..v1::HoldRequest::default() };
     assert!(grants.renew((one, &surf), &endless, &place.queries, now).is_err());
 }
