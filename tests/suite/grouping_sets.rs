@@ -41,9 +41,9 @@ async fn b5_grouping_sets_are_released_set_by_set_and_together() {
     let everything = format!("NULL|NULL|18|{all}|3");
     let select = "SELECT grp, steward, count(*), sum(wage), grouping(grp, steward) FROM s.people GROUP BY";
     for (sets, expected) in [
-        ("ROLLUP (grp, steward)", vec![&by_both[..], &of_group, &[everything.as_str()]].concat()),
+        ("ROLLUP (grp, steward)", [&by_both[..], &of_group, &[everything.as_str()]].concat()),
         // The groups by steward have too few people of y.
-        ("CUBE (grp, steward)", vec![&by_both[..], &of_group, &[everything.as_str()]].concat()),
+        ("CUBE (grp, steward)", [&by_both[..], &of_group, &[everything.as_str()]].concat()),
         ("GROUPING SETS ((grp), (steward))", of_group.to_vec()),
         (
             "GROUPING SETS ((grp, steward), (grp), (grp), ())",

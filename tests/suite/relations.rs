@@ -27,7 +27,7 @@ fn people() -> Vec<Known> {
     let known = |steward: &'static str, id: usize| Known {
         steward,
         id,
-        sex: if id % 2 == 0 { "f" } else { "m" },
+        sex: if id.is_multiple_of(2) { "f" } else { "m" },
         city: format!("{}{}", if id < 30 { "ams" } else { "rdm" }, id % 4),
         wage: 100 + 7 * id + steward.len(),
         visits: match id % 3 {
@@ -294,7 +294,8 @@ async fn a3_rows_of_a_left_join_are_released_with_those_who_match_nothing() {
     let federation = TestFederation::design(|root| design(root, clauses)).await;
     let from = "reg.people p LEFT JOIN reg.visits v ON p.id = v.id";
     let mut ann = federation.client("ann@north", "auto", &format!("SELECT p.sex FROM {from}")).await;
-    let mut groups: BTreeMap<(Option<&str>, Option<&str>), (usize, BTreeSet<usize>)> = BTreeMap::new();
+    // Rows and people, by steward and ward.
+    let mut groups: BTreeMap<_, (usize, BTreeSet<usize>)> = BTreeMap::new();
     for row in left_joined() {
         let (steward, ward) = (row.visit.map(|_| row.who.0), row.visit.map(|(ward, _)| ward));
         let group = groups.entry((steward, ward)).or_default();

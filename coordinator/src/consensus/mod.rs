@@ -7,7 +7,7 @@
 //!        └───────────── outcome ◄────────────┴──► Rows: whoever keeps a view of the state
 //! ```
 //!
-//! The order in which one batch is worked off is that of [`node`]; its comment says why.
+//! The order in which one batch is worked off is that of `node`; its comment says why.
 
 mod codec;
 mod error;
