@@ -96,9 +96,14 @@ fn stewards_of(plan: &LogicalPlan, column: &Column) -> Option<BTreeSet<SiteId>> 
 /// The one column that a conjunct is about, and the stewards that fulfil it, if the column says whose rows these are.
 fn allowed_stewards(conjunct: &Expr, input: &LogicalPlan) -> Option<(Column, BTreeSet<SiteId>)> {
     let column = conjunct.column_refs().into_iter().next()?;
-    let stewards = stewards_of(input, column)?;
-    let allowed = stewards.into_iter().filter(|steward| fulfils(steward, conjunct, &|one| one == column) == Some(true));
-    Some((column.clone(), allowed.collect()))
+    let mut allowed = BTreeSet::new();
+    for steward in stewards_of(input, column)? {
+        // A condition that is about anything else as well says nothing about whole stewards.
+        if fulfils(&steward, conjunct, &|one| one == column)? {
+            allowed.insert(steward);
+        }
+    }
+    Some((column.clone(), allowed))
 }
 
 /// Whether a steward's rows fulfil a condition, whatever else is in them. None if that depends on more than `is_steward`
