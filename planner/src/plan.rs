@@ -127,21 +127,38 @@ impl From<DataFusionError> for PlanError {
     }
 }
 
-/// The tables that the requester may know to exist.
+/// The tables that the requester may know to exist: those that any choice of governing agreements shows.
 pub fn visible_tables(input: &PlanningInput<'_>) -> Result<Vec<VisibleTable>, PlanError> {
     let state = crate::function::engine_state();
     let policy = policy(input);
-    let stewards = stewards(input.catalog);
-    let governing = policy.choices(&stewards, 1).into_iter().next().unwrap_or_default();
-    Ok(policy.visible(&governing, &state)?)
+    let mut visible: Vec<VisibleTable> = Vec::new();
+    let mut named = BTreeSet::new();
+    for governing in policy.choices(&stewards(input.catalog), CHOICES_MAX) {
+        let tables = policy.visible(&governing, &state)?;
+        visible.extend(tables.into_iter().filter(|table| named.insert((table.site.clone(), table.name.clone()))));
+    }
+    Ok(visible)
 }
 
-/// What a query's answer and parameters look like, without deciding whether it is allowed.
+/// What a query's answer and parameters look like, without deciding whether it is allowed: under the first choice of governing
+/// agreements that shows all that it names.
 pub fn describe_query(sql: &str, input: &PlanningInput<'_>) -> Result<Described, PlanError> {
     let state = crate::function::engine_state();
-    let tables = VisibleTables::new(visible_tables(input)?, input.default_schema);
-    let bound = bind(&bind::parse(sql)?, &[], &tables, &state).map_err(|error| unknown(error.into(), input))?;
-    Ok(Described { schema: answer_schema(bound.output()), parameters: parameter_types(bound.plan())? })
+    let parsed = bind::parse(sql)?;
+    let policy = policy(input);
+    let mut failed = None;
+    for governing in policy.choices(&named_stewards(&parsed, input.catalog), CHOICES_MAX) {
+        let tables = VisibleTables::new(policy.visible(&governing, &state)?, input.default_schema);
+        match bind(&parsed, &[], &tables, &state) {
+            Ok(bound) => {
+                let parameters = parameter_types(bound.plan())?;
+                return Ok(Described { schema: answer_schema(bound.output()), parameters });
+            }
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    let failed = failed.map_or_else(|| PlanError::Internal("no choice of agreements".to_owned()), PlanError::from);
+    Err(unknown(failed, input))
 }
 
 /// Plans a query: the whole path, in order.

@@ -1,5 +1,6 @@
 //! The order of the code: every file says what it is for, layers depend downwards only, files keep a size.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -78,9 +79,11 @@ fn the_planner_stays_pure_and_the_protocol_stays_in_wire() {
 
 #[test]
 fn links_of_the_documents_lead_somewhere() {
-    for name in ["README.md", "docs/ARCHITECTURE.md", "docs/agreements.md", "docs/threat-model.md"] {
-        let path = root().join(name);
-        let text = fs::read_to_string(&path).unwrap();
+    let decisions = fs::read_dir(root().join("docs/adr")).unwrap().map(|entry| entry.unwrap().path());
+    let pages =
+        ["README.md", "docs/ARCHITECTURE.md", "docs/agreements.md", "docs/semantics.md", "docs/threat-model.md"];
+    for path in pages.into_iter().map(|name| root().join(name)).chain(decisions) {
+        let (text, name) = (fs::read_to_string(&path).unwrap(), path.display());
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let file = target.split('#').next().unwrap();
             if !file.is_empty() && !file.contains("://") {
@@ -104,4 +107,32 @@ fn tests_that_the_documents_name_are_there() {
         found += 1;
     }
     assert!(found > 30, "only {found} names of tests were found");
+}
+
+/// Rules by the numbers that a test's name opens with: `b4_b5_rest_and_complement` is of B.4 and B.5.
+fn rules_of(test: &str) -> impl Iterator<Item = String> {
+    let numbers = test.split('_').map(|part| part.chars().collect::<Vec<_>>());
+    let rule = |part: Vec<char>| match part.as_slice() {
+        [letter @ 'a'..='e', digit @ '1'..='9'] => Some(format!("{}.{digit}", letter.to_ascii_uppercase())),
+        _ => None,
+    };
+    numbers.map_while(rule)
+}
+
+/// Every rule of `docs/semantics.md` has a test that carries its number, and every number that a test carries is a rule's.
+#[test]
+fn every_rule_has_a_test_and_every_numbered_test_a_rule() {
+    let page = fs::read_to_string(root().join("docs/semantics.md")).unwrap();
+    let row = |line: &str| line.strip_prefix("| ")?.split_once(" | ").map(|(rule, _)| rule.to_owned());
+    let numbered = |rule: &String| rule.len() == 3 && rule.starts_with(['A', 'B', 'C', 'D', 'E']) && rule.contains('.');
+    let rules: BTreeSet<String> = page.lines().filter_map(row).filter(numbered).collect();
+    let mut tested = BTreeSet::new();
+    for file in rust_files() {
+        let text = fs::read_to_string(&file).unwrap();
+        for function in text.lines().filter_map(|line| line.split_once("fn ")) {
+            tested.extend(rules_of(function.1.split('(').next().unwrap()));
+        }
+    }
+    assert!(rules.len() > 25, "the rules were not found");
+    assert_eq!(rules, tested, "rules of the page, and those that tests carry");
 }

@@ -27,7 +27,7 @@ pub fn run(protoc: &Path) -> anyhow::Result<ExitCode> {
     // Some tests run the program.
     step("program", &mut cargo(&["build", "--bin", "dynamos"]))?;
     let program = target_folder().join("debug/dynamos");
-    step("tests", cargo(&["test", "--workspace"]).env("DYNAMOS_LONG", "1"))?;
+    step("tests", cargo(&["test", "--workspace", "--", "--show-output"]).env("DYNAMOS_LONG", "1"))?;
     step("demo, one process", Command::new(&program).args(["demo", "--once"]))?;
     step("demo, a process a role", Command::new(&program).args(["demo", "--once", "--processes"]))?;
     step("payload", &mut cargo(&["run", "--quiet", "--bin", "measure", "--", "payload"]))?;

@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, JoinType, Result, ScalarValue};
 use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{LogicalPlan, TableScan, TableScanBuilder};
+use datafusion::logical_expr::{BinaryExpr, LogicalPlan, Operator, TableScan, TableScanBuilder};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::prelude::Expr;
 use dynamos_proto::ids::SiteId;
@@ -103,7 +104,17 @@ fn allowed_stewards(conjunct: &Expr, input: &LogicalPlan) -> Option<(Column, BTr
             allowed.insert(steward);
         }
     }
-    Some((column.clone(), allowed))
+    // One that no steward fulfils leaves no row. Only where stewards are named it is more likely a wrong name.
+    (!allowed.is_empty() || names_values(conjunct)).then(|| (column.clone(), allowed))
+}
+
+/// Whether a condition says which values there may be.
+fn names_values(condition: &Expr) -> bool {
+    match unalias(condition) {
+        Expr::BinaryExpr(BinaryExpr { op: Operator::Eq, .. }) | Expr::InList(InList { negated: false, .. }) => true,
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => names_values(left) && names_values(right),
+        _ => false,
+    }
 }
 
 /// Whether a steward's rows fulfil a condition, whatever else is in them. None if that depends on more than `is_steward`

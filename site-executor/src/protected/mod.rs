@@ -4,6 +4,7 @@
 mod barrier;
 mod decided_table;
 mod decision;
+mod inside;
 mod leak_proof;
 mod table;
 #[cfg(test)]

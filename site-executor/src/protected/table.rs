@@ -10,6 +10,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableProvi
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::barrier::BarrierExec;
+use super::inside::plan_inside;
 use super::leak_proof::is_leak_proof;
 
 /// Which predicates may pass the barrier into the plan.
@@ -83,6 +84,6 @@ impl TableProvider for ProtectedTable {
                 projection.iter().map(|index| Expr::Column(Column::from(self.plan.schema().qualified_field(*index))));
             view = view.project(fields.collect::<Vec<_>>())?;
         }
-        Ok(Arc::new(BarrierExec::new(state.create_physical_plan(&view.build()?).await?)))
+        Ok(Arc::new(BarrierExec::new(plan_inside(state, &view.build()?).await?)))
     }
 }

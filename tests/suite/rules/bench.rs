@@ -13,7 +13,7 @@ use dynamos_planner::policy::{
     AgreementSet, CheckInput, HeldAgreement, Requester, UtcMillis, Viewpoint, check_graph, purpose,
 };
 use dynamos_planner::sql::parse_agreement;
-use dynamos_planner::{PermittedQuery, Placement, Planned, PlanningInput, plan_query};
+use dynamos_planner::{PermittedQuery, Placement, Planned, PlanningInput, describe_query, plan_query, visible_tables};
 use dynamos_proto::ids::{QueryId, SiteId};
 
 /// Every question is about people of both stewards unless it names one: `s.people` and `s.visits` of `a` and `b`, whose
@@ -59,9 +59,31 @@ impl Bench {
 
     /// The plan, or why there is none: the reasons of a denial or an error.
     pub fn ask(&self, sql: &str) -> Result<Box<PermittedQuery>, String> {
+        self.with_input(|input| match plan_query(sql, &[], input) {
+            Ok(Planned::Permitted(query)) => Ok(query),
+            Ok(Planned::Denied(denial)) => Err(denial.to_string()),
+            Err(error) => Err(error.to_string()),
+        })
+    }
+
+    /// The columns of an answer, before anything is decided about it.
+    pub fn describes(&self, sql: &str) -> Result<Vec<String>, String> {
+        let described = self.with_input(|input| describe_query(sql, input)).map_err(|error| error.to_string())?;
+        Ok(described.schema.fields().iter().map(|field| field.name().clone()).collect())
+    }
+
+    /// The tables that the requester may know of.
+    pub fn shows(&self) -> BTreeSet<String> {
+        let visible = self.with_input(visible_tables).unwrap();
+        let name =
+            |site: Option<SiteId>, name: TableName| site.map_or(name.to_string(), |site| format!("{site}.{name}"));
+        visible.into_iter().map(|table| name(table.site, table.name)).collect()
+    }
+
+    fn with_input<T>(&self, ask: impl FnOnce(&PlanningInput<'_>) -> T) -> T {
         let purposes = purpose::shipped().unwrap();
         let requester = requester();
-        let input = PlanningInput {
+        ask(&PlanningInput {
             catalog: &self.catalog,
             agreements: &self.agreements,
             purposes: &purposes,
@@ -75,12 +97,7 @@ impl Bench {
             attempt: 0,
             now: UtcMillis::parse("2026-06-01").unwrap(),
             token_hash: Vec::new(),
-        };
-        match plan_query(sql, &[], &input) {
-            Ok(Planned::Permitted(query)) => Ok(query),
-            Ok(Planned::Denied(denial)) => Err(denial.to_string()),
-            Err(error) => Err(error.to_string()),
-        }
+        })
     }
 
     /// The plan of a question that is allowed.

@@ -33,6 +33,23 @@ fn c1_clauses_of_different_agreements_never_combine() {
 }
 
 #[test]
+fn c1_the_tables_of_every_agreement_are_known_and_described() {
+    let bench = Bench::none().with("a", "one", "RELEASE ROWS (sex) FROM s.people").with(
+        "a",
+        "two",
+        "RELEASE ROWS (id) FROM s.visits",
+    );
+    assert_eq!(bench.shows(), ["a.s.people", "a.s.visits", "s.people", "s.visits"].map(str::to_owned).into());
+    for (sql, column) in [("SELECT sex FROM a.s.people", "sex"), ("SELECT id FROM a.s.visits", "id")] {
+        assert_eq!(bench.describes(sql), Ok(vec![column.to_owned()]));
+        bench.allows(sql);
+    }
+    // No one agreement shows both.
+    let both = "SELECT p.sex FROM a.s.people p JOIN a.s.visits v ON p.id = v.id";
+    assert!(bench.describes(both).is_err() && bench.ask(both).is_err());
+}
+
+#[test]
 fn c2_rows_and_mask_say_which_table_they_are_about() {
     let text = |clauses: &str| {
         format!(
