@@ -250,8 +250,8 @@ enum Extent {
     Part,
 }
 
-/// Records how a fragment ended, and for the own log what its operators did until then, even if its task is dropped half way, which its reader does by going, see [`Reader`], or
-/// a fault of this program.
+/// Records how a fragment ended, and for the own log what its operators did until then, even if its task is dropped half way,
+/// which its reader does by going, see [`Reader`], or a fault of this program.
 struct ReportAtEnd {
     query: Arc<Query>,
     place: Arc<Place>,
