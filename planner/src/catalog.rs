@@ -7,6 +7,8 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
 use dynamos_proto::ids::SiteId;
 
+use crate::function::KeyDomain;
+
 /// A snapshot of the federation.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
@@ -148,5 +150,14 @@ impl Catalog {
     /// A steward's table.
     pub fn table(&self, site: &SiteId, name: &TableName) -> Option<&Table> {
         self.sites.get(site)?.tables.get(name)
+    }
+
+    /// Within what the values of a steward's column mean the same entity; none if it is no entity key.
+    pub fn key_domain(&self, site: &SiteId, name: &TableName, column: &str) -> Option<KeyDomain> {
+        let entity = self.table(site, name)?.entity.as_ref().filter(|entity| entity.column == column)?;
+        Some(match &entity.scope {
+            EntityScope::Local => KeyDomain::Local(site.clone()),
+            EntityScope::Shared(domain) => KeyDomain::Shared(domain.clone()),
+        })
     }
 }

@@ -131,6 +131,7 @@ pub(crate) fn permit(
                 table.colocated.contains_key(column) || table.entity.as_ref().is_some_and(own)
             })
         },
+        key_domain: &|steward, name, column| input.catalog.key_domain(steward, name, column),
         state,
     };
     let verdicts = match check_graph(&read, &check) {

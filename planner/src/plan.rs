@@ -24,8 +24,8 @@ use crate::fragment::{FragmentGraph, cut};
 use crate::knowledge::Knowledge;
 use crate::permit::{PermittedQuery, QueryPath, permit};
 use crate::policy::{
-    AgreementSet, ClauseChoice, CompliantPlan, Denial, Governing, Policy, Purposes, Reason, Requester, Stop, UtcMillis,
-    comply, conditions, releases_under_condition,
+    AgreementSet, ClauseChoice, CompliantPlan, Denial, Governing, Policy, ProtectedPart, Purposes, Reason, Requester,
+    Stop, UtcMillis, comply, conditions, releases_under_condition,
 };
 use crate::wire::WireError;
 
@@ -325,10 +325,16 @@ impl Attempt<'_> {
             .map(|family| enumerate(&compliant, &optimized, family, &legal, self.input.knowledge))
             .collect::<Result<Vec<_>, _>>()?;
         let path = QueryPath { bound: bound.clone(), normal: normal.clone(), compliant, optimized };
-        self.choose(path, &candidates, tables)
+        self.choose(path, &candidates, &legal, tables)
     }
 
-    fn choose(&self, path: QueryPath, candidates: &[Candidates], tables: &VisibleTables) -> Result<Planned, PlanError> {
+    fn choose(
+        &self,
+        path: QueryPath,
+        candidates: &[Candidates],
+        legal: &Legal<'_>,
+        tables: &VisibleTables,
+    ) -> Result<Planned, PlanError> {
         let compliant = &path.compliant;
         let wanted = candidates.iter().find(|candidate| candidate.family == self.input.placement);
         let Some(chosen) = wanted.and_then(|candidate| candidate.best.as_ref()) else {
@@ -341,7 +347,8 @@ impl Attempt<'_> {
         let parts = compliant.parts();
         let conditions =
             parts.iter().map(|part| conditions(&part.clauses, self.input.agreements)).collect::<Result<Vec<_>, _>>()?;
-        let cut = cut(&chosen.placed, compliant.output(), parts, &conditions, tables, self.state)?;
+        let hashed = |part: &ProtectedPart, place: &SiteId, steward: &SiteId| legal.hashed_at(part, place, steward);
+        let cut = cut(&chosen.placed, compliant.output(), parts, &conditions, &hashed, tables, self.state)?;
         let places: BTreeSet<SiteId> = cut.fragments.iter().map(|fragment| fragment.place.clone()).collect();
         let endpoints = places.into_iter().filter_map(|place| {
             let uri = self.input.catalog.sites.get(&place)?.uri.clone();

@@ -82,6 +82,11 @@ impl HashKey {
         Self { bytes, key: hmac::Key::new(hmac::HMAC_SHA256, &bytes) }
     }
 
+    /// The bytes, for somebody else who is to hash under it.
+    pub fn bytes(&self) -> [u8; 32] {
+        self.bytes
+    }
+
     /// HMAC-SHA-256 of a value, cut to 128 bits.
     pub fn hash(&self, value: &[u8]) -> [u8; 16] {
         let mut cut = [0; 16];

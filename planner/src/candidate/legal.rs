@@ -9,14 +9,18 @@ use datafusion::logical_expr::TableScan;
 use dynamos_proto::ids::SiteId;
 
 use super::placed::{Placement, ReleaseHow};
-use crate::catalog::{Availability, Catalog, SiteKind};
+use crate::catalog::{Availability, Catalog, SiteKind, TableName};
+use crate::function::KeyDomain;
 use crate::policy::matching::shipped_partials;
 use crate::policy::release_plan::is_mergeable;
 use crate::policy::{
-    Agreement, Archetype, Clause, Governing, MinimumScope, PlaceRef, ProtectedPart, RelationShape, within,
-    within_columns,
+    Agreement, Archetype, Clause, Governing, HashListing, MinimumScope, PlaceRef, ProtectedPart, RelationShape,
+    SideColumns, within, within_columns,
 };
 use crate::wire::LeafTable;
+
+/// So many groups of columns that are hashed together are considered; all choices among them are tried.
+const HASHED_MAX: usize = 6;
 
 /// What the agreements allow to be where.
 pub struct Legal<'a> {
@@ -89,7 +93,7 @@ impl Legal<'_> {
                 let shipped = |relation: RelationShape| {
                     let columns = within_columns(&relation, fields.iter().map(|field| field.name()));
                     columns.is_some_and(|columns| {
-                        relation.shipped_rows(&held.agreement, &columns, &at, self.state).is_ok()
+                        relation.shipped_rows(&held.agreement, &columns, &at, HashListing::Hash, self.state).is_ok()
                     })
                 };
                 steward == place || (rows_may_leave(&held.agreement) && relation.is_some_and(shipped))
@@ -118,7 +122,7 @@ impl Legal<'_> {
             if self.may_merge(part, place) {
                 ways.push((ReleaseHow::Merge, place.clone(), self.released(part, place)));
             }
-            if part.scope == MinimumScope::Federation && self.may_ship_rows(part, place) {
+            if part.scope == MinimumScope::Federation && self.shipped(part, place).is_some() {
                 ways.push((ReleaseHow::Rows, place.clone(), self.released(part, place)));
             }
         }
@@ -134,7 +138,7 @@ impl Legal<'_> {
         }
         for place in self.candidates() {
             let partials = part.clauses.iter().all(|clause| self.partials_at(part, &clause.steward, place));
-            if partials || (!part.is_across() && self.may_ship_rows(part, place)) {
+            if partials || (!part.is_across() && self.may_ship_rows(part, place, &SideColumns::new())) {
                 places.insert(place.clone());
             }
         }
@@ -159,17 +163,68 @@ impl Legal<'_> {
             && part.stewards.iter().all(|steward| self.partials_at(part, steward, place))
     }
 
-    /// Rows may go to a place if each steward's SHIP ROWS covers every column that the part gives or touches, and its
-    /// ARCHETYPES allow rows to leave.
-    fn may_ship_rows(&self, part: &ProtectedPart, place: &SiteId) -> bool {
+    /// Which columns of a part are hashed where its rows are shipped to a place, the fewest with which they may go there; none
+    /// if they may not go at all.
+    fn shipped(&self, part: &ProtectedPart, place: &SiteId) -> Option<SideColumns> {
+        if self.may_ship_rows(part, place, &SideColumns::new()) {
+            return Some(SideColumns::new());
+        }
+        // A steward hashes its own keys for a comparison, so hashes of others' keys would tell it these.
+        if part.stewards.contains(place) {
+            return None;
+        }
+        let mut classes = part.hashable();
+        classes.retain(|class| self.one_domain(part, class));
+        classes.truncate(HASHED_MAX);
+        let choices = (1..1_u32 << classes.len()).map(|choice| {
+            let chosen = classes.iter().enumerate().filter(|(index, _)| choice >> index & 1 == 1);
+            chosen.flat_map(|(_, class)| class.iter().copied()).collect::<SideColumns>()
+        });
+        let mut choices: Vec<SideColumns> = choices.collect();
+        choices.sort_by_key(|choice| (choice.len(), choice.clone()));
+        choices.into_iter().find(|hashed| self.may_ship_rows(part, place, hashed))
+    }
+
+    /// The domains of what a steward hashes of its rows where they are shipped to a place, by position among its side's
+    /// outputs.
+    pub fn hashed_at(&self, part: &ProtectedPart, place: &SiteId, steward: &SiteId) -> BTreeMap<usize, KeyDomain> {
+        self.domains(part, steward, &self.shipped(part, place).unwrap_or_default()).unwrap_or_default()
+    }
+
+    /// The domains of those of the hashed columns that are on a steward's side; none if one of them is no entity key there.
+    fn domains(
+        &self,
+        part: &ProtectedPart,
+        steward: &SiteId,
+        hashed: &SideColumns,
+    ) -> Option<BTreeMap<usize, KeyDomain>> {
+        let (index, side) = part.sides.iter().enumerate().find(|(_, side)| side.stewards.contains(steward))?;
+        let declared = |table: &TableName, column: &str| self.catalog.key_domain(steward, table, column);
+        let own = hashed.iter().filter(|(of, _)| *of == index).map(|(_, output)| *output);
+        own.map(|output| Some((output, side.domain_at(output, &declared)?))).collect()
+    }
+
+    /// Whether columns are entity keys at all their stewards, and, where they are compared, of one domain.
+    fn one_domain(&self, part: &ProtectedPart, class: &SideColumns) -> bool {
+        let stewards = part.stewards.iter().map(|steward| self.domains(part, steward, class));
+        let Some(domains) = stewards.collect::<Option<Vec<_>>>() else { return false };
+        let domains: BTreeSet<KeyDomain> = domains.into_iter().flat_map(BTreeMap::into_values).collect();
+        class.len() == 1 || (domains.len() == 1 && domains.iter().all(KeyDomain::is_shared))
+    }
+
+    /// Rows may go to a place if each steward's SHIP ROWS covers every column that the part gives or touches, some of them
+    /// hashed, and its ARCHETYPES allow rows to leave.
+    fn may_ship_rows(&self, part: &ProtectedPart, place: &SiteId, hashed: &SideColumns) -> bool {
         part.stewards.iter().all(|steward| {
             if steward == place {
                 return true;
             }
             let (Some(held), Some(side)) = (self.governing.get(steward), part.side_of(steward)) else { return false };
+            let Some(domains) = self.domains(part, steward, hashed) else { return false };
             let at = |targets: &[PlaceRef]| self.names(targets, place);
+            let (outputs, listing) = (side.outputs_hashed(&domains), HashListing::Hash);
             rows_may_leave(&held.agreement)
-                && side.relation.shipped_rows(&held.agreement, side.outputs(), &at, self.state).is_ok()
+                && side.relation.shipped_rows(&held.agreement, &outputs, &at, listing, self.state).is_ok()
         })
     }
 

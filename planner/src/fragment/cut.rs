@@ -23,6 +23,7 @@ use super::{Fragment, ReleaseInput, ReleasePoint};
 use crate::bind::{VisibleTable, VisibleTables, optimize};
 use crate::candidate::{Placed, PlacedOp, ReleaseHow};
 use crate::catalog::STEWARD;
+use crate::function::KeyDomain;
 use crate::policy::{ProtectedPart, ReleaseConditions, ReleasePlan};
 use crate::wire::{Leaf, LeafTable, joined_column};
 
@@ -35,18 +36,25 @@ pub struct Cut {
     pub releases: Vec<ReleasePoint>,
 }
 
-/// Cuts a placed plan whose rows end at the coordinator. `conditions` gives the conditions of a protected part's clauses.
+/// What a steward hashes of a protected part's rows where they are shipped to a place: the domains of these keys, by position
+/// among what its side gives.
+pub type Hashed<'a> = dyn Fn(&ProtectedPart, &SiteId, &SiteId) -> BTreeMap<usize, KeyDomain> + 'a;
+
+/// Cuts a placed plan whose rows end at the coordinator. `conditions` gives the conditions of a protected part's clauses,
+/// `hashed` the keys that leave as hashes.
 pub fn cut(
     root: &Placed,
     output: &DFSchemaRef,
     parts: &[ProtectedPart],
     conditions: &[ReleaseConditions],
+    hashed: &Hashed<'_>,
     tables: &VisibleTables,
     state: &SessionState,
 ) -> Result<Cut> {
     let mut cutter = Cutter {
         parts,
         conditions,
+        hashed,
         tables,
         state,
         key: HashKey::from_bytes([0; 32]),
@@ -77,6 +85,7 @@ struct Here {
 struct Cutter<'a> {
     parts: &'a [ProtectedPart],
     conditions: &'a [ReleaseConditions],
+    hashed: &'a Hashed<'a>,
     tables: &'a VisibleTables,
     state: &'a SessionState,
     /// Nothing is ever hashed under it.
@@ -168,12 +177,12 @@ impl Cutter<'_> {
         };
         let id = ReleaseId(u32::try_from(self.releases.len()).map_err(|_| overflow())?);
         let input = match how {
-            ReleaseHow::Beside => ReleaseInput::Complete(self.protected(part, &here.place)?),
+            ReleaseHow::Beside => ReleaseInput::Complete(self.protected(part, &here.place, &BTreeMap::new())?),
             ReleaseHow::Rows => ReleaseInput::Complete(self.shipped_rows(part, here)?),
             ReleaseHow::Merge => {
                 let mut senders = Vec::new();
                 for steward in &part.stewards {
-                    let plan = self.protected(part, steward)?;
+                    let plan = self.protected(part, steward, &BTreeMap::new())?;
                     // Proves here, before anything is sent, that the stewards can build it.
                     let own = ReleaseConditions { stewards: [steward.clone()].into(), ..conditions.clone() };
                     self.plan_of(part, &own).sent(plan.clone(), part.scope)?;
@@ -224,7 +233,7 @@ impl Cutter<'_> {
         for side in &part.sides {
             let mut received = Vec::new();
             for steward in &side.stewards {
-                let plan = self.protected(part, steward)?;
+                let plan = self.protected(part, steward, &(self.hashed)(part, &here.place, steward))?;
                 if *steward == here.place {
                     received.push(plan);
                     continue;
@@ -243,10 +252,15 @@ impl Cutter<'_> {
         part.over(sides)
     }
 
-    /// What a protected part takes of one steward's own tables, in normal form with unused columns pruned.
-    fn protected(&self, part: &ProtectedPart, steward: &SiteId) -> Result<LogicalPlan> {
+    /// What a protected part takes of one steward's own tables, in normal form with unused columns pruned and some keys hashed.
+    fn protected(
+        &self,
+        part: &ProtectedPart,
+        steward: &SiteId,
+        hashed: &BTreeMap<usize, KeyDomain>,
+    ) -> Result<LogicalPlan> {
         let Some(side) = part.side_of(steward) else { return plan_err!("no rows of `{steward}` are in the part") };
-        let plan = side.input.clone().transform_up(|node| match node {
+        let plan = side.input_hashed(hashed)?.transform_up(|node| match node {
             LogicalPlan::TableScan(scan) => Ok(Transformed::yes(self.scan(&scan, steward)?)),
             other => Ok(Transformed::no(other)),
         })?;

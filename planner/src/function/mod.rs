@@ -8,6 +8,7 @@ mod exact_sum;
 #[cfg(test)]
 mod exact_tests;
 mod fingerprint;
+mod hash_key;
 mod magnitude;
 mod magnitudes_of;
 mod pushdown;
@@ -22,6 +23,9 @@ pub use entities::{entities, shares, united_entities};
 pub use exact::ExactSum;
 pub use exact_sum::{EXACT_SUM, exact_sum, sum_of, united_sums};
 pub use fingerprint::fingerprint;
+pub use hash_key::{
+    HASH_KEY, HashKeys, KeyDomain, KeyKind, hash_key, hash_of, hashed, hashes_in, holds_hash, under_keys,
+};
 pub use magnitude::{Magnitudes, Portion};
 pub use magnitudes_of::{all_magnitudes, magnitudes, united_magnitudes};
 pub use remainder::{IS_REMAINDER, asks_for_remainder};

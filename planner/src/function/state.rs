@@ -9,6 +9,7 @@ use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::prelude::SessionConfig;
 
 use super::average_of;
+use super::hash_key::hash_key;
 use super::pushdown::physical_rules;
 use super::remainder::is_remainder;
 
@@ -36,6 +37,8 @@ pub fn engine_state_with(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Ses
     // Registering a scalar function in a fresh state cannot fail; the name is ours.
     let previous = datafusion::execution::FunctionRegistry::register_udf(&mut state, Arc::new(average_of()));
     debug_assert!(matches!(previous, Ok(None)), "`dynamos_average` must be registered once");
+    let previous = datafusion::execution::FunctionRegistry::register_udf(&mut state, Arc::new(hash_key()));
+    debug_assert!(matches!(previous, Ok(None)), "`dynamos_hash_key` must be registered once");
     let previous = datafusion::execution::FunctionRegistry::register_udaf(&mut state, Arc::new(is_remainder()));
     debug_assert!(matches!(previous, Ok(None)), "`dynamos.is_remainder` must be registered once");
     state

@@ -72,12 +72,13 @@ impl Asked {
         }
     }
 
-    /// The same aggregate without a widening of its argument's number type, or a pairing of a LOCAL key that is counted, which
+    /// The same aggregate without a widening of its argument's number type, or a pairing or hash of a key that is counted, which
     /// the engine put in itself.
     pub(crate) fn bare(&self, relation: &RelationShape) -> Self {
         let counted = self.distinct && self.function == "count";
-        let bare = |argument: &Expr| match paired_key(unalias(argument)) {
-            Some(key) if counted => key.clone(),
+        let bare = |argument: &Expr| match (paired_key(unalias(argument)), relation.hashed_column(argument)) {
+            (Some(key), _) if counted => key.clone(),
+            (_, Some((_, key))) if counted => Expr::Column(key),
             _ => relation.without_widening(argument),
         };
         Self { argument: self.argument.as_ref().map(bare), ..self.clone() }

@@ -10,6 +10,7 @@ use dynamos_proto::ids::{FragmentId, SiteId};
 use thiserror::Error;
 
 use super::flow::{Flow, Protected, Source};
+use super::hashing::{HashListing, hashed_at_home, sharers};
 use super::matching::{Asked, shipped_partials};
 use super::{
     AgreementSet, Archetype, Clause, ClauseRef, HeldAgreement, MinimumScope, PlaceRef, Purposes, ReleaseClause,
@@ -18,6 +19,7 @@ use super::{
 use crate::candidate::place_matches;
 use crate::catalog::TableName;
 use crate::fragment::{Fragment, FragmentGraph, ReleaseInput, ReleasePoint};
+use crate::function::KeyDomain;
 use crate::wire::Leaf;
 
 /// So many fragments may read one another in a row: each is walked by recursion.
@@ -60,6 +62,8 @@ pub struct CheckInput<'a> {
     /// Whether an entity key of a steward's table tells apart the people of several stewards, too: its values are the
     /// steward's own, or no two stewards have one in common. Else one person at two stewards would count as two.
     pub counts_add: &'a dyn Fn(&SiteId, &TableName, &str) -> bool,
+    /// Within what the values of a steward's column mean the same entity; none if it is no entity key.
+    pub key_domain: &'a dyn Fn(&SiteId, &TableName, &str) -> Option<KeyDomain>,
 }
 
 /// An edge that was found allowed, with the reason.
@@ -92,7 +96,7 @@ impl Refusal {
         Self { fragment: Some(fragment), reason: reason.into() }
     }
 
-    fn whole(reason: impl Into<String>) -> Self {
+    pub(super) fn whole(reason: impl Into<String>) -> Self {
         Self { fragment: None, reason: reason.into() }
     }
 }
@@ -100,8 +104,9 @@ impl Refusal {
 /// Checks a graph: derives from the plans, as they were read from the wire, what every fragment's output holds, and finds
 /// for each edge the clauses that allow it. What is not understood is refused.
 pub fn check_graph(graph: &FragmentGraph, input: &CheckInput<'_>) -> Result<Vec<EdgeVerdict>, Refusal> {
-    let check = Check { graph, input };
+    let check = Check { graph, input, sharers: sharers(graph) };
     check.structure()?;
+    hashed_at_home(graph)?;
     check.agreements()?;
     let mut verdicts = Vec::new();
     for fragment in &graph.fragments {
@@ -117,12 +122,15 @@ pub fn check_graph(graph: &FragmentGraph, input: &CheckInput<'_>) -> Result<Vec<
                 .extend(joins.iter().filter(|clause| !verdict.clauses.contains(clause)).cloned().collect::<Vec<_>>());
         }
     }
+    check.shares_with_those_it_meets()?;
     Ok(verdicts)
 }
 
 pub(super) struct Check<'a> {
     pub(super) graph: &'a FragmentGraph,
     pub(super) input: &'a CheckInput<'a>,
+    /// Who shares the key of hashes.
+    pub(super) sharers: BTreeSet<SiteId>,
 }
 
 impl Check<'_> {
@@ -232,8 +240,12 @@ impl Check<'_> {
 
     /// The clauses that let a fragment's output go to its reader.
     fn edge(&self, fragment: &Fragment, flow: &Flow) -> Result<Vec<EdgeVerdict>, Refusal> {
+        self.hashes_own_rows(fragment, flow)?;
         let reader = fragment.consumer.and_then(|id| self.graph.fragment(id));
         let Some(reader) = reader else {
+            if let Some(rows) = flow.protected.iter().find(|rows| rows.holds_hash()) {
+                return Err(Refusal::at(fragment.id, format!("hashed keys of `{}` reach the requester", rows.steward)));
+            }
             let flow = flow.clone().settled();
             return match flow.protected.first() {
                 Some(rows) => {
@@ -249,6 +261,7 @@ impl Check<'_> {
             let tables: Result<Vec<(&Source, Vec<String>)>, String> = tables.collect();
             if fragment.partial_of.is_none()
                 && rows.is_free()
+                && !rows.holds_hash()
                 && let Ok(tables) = tables
             {
                 let released = tables.into_iter().map(|(source, basis)| verdict(fragment, source.to_string(), basis));
@@ -315,9 +328,10 @@ impl Check<'_> {
             return Err(format!("agreement `{}` of `{}` lets no rows leave", held.agreement.name, rows.steward));
         }
         let at = |targets: &[PlaceRef]| self.names(targets, place);
+        self.hashes_may_go(rows, place)?;
         let number = rows
             .relation
-            .shipped_rows(&held.agreement, &rows.columns, &at, self.input.state)
+            .shipped_rows(&held.agreement, &rows.columns, &at, HashListing::HashOrKey, self.input.state)
             .map_err(|reasons| format!("rows may not go to `{place}`: {}", reasons.join("; ")))?;
         Ok(cite(&rows.steward, held, number))
     }
@@ -376,7 +390,7 @@ impl Check<'_> {
     }
 
     /// What a release point aggregates: protected rows, once for each steward.
-    fn release_input(&self, point: &ReleasePoint, path: &mut Vec<FragmentId>) -> Result<Flow, Refusal> {
+    pub(super) fn release_input(&self, point: &ReleasePoint, path: &mut Vec<FragmentId>) -> Result<Flow, Refusal> {
         let at =
             self.graph.fragment(point.fragment).ok_or_else(|| Refusal::whole("a release point without a place"))?;
         let flow = match &point.input {
@@ -492,11 +506,11 @@ impl Check<'_> {
             _ => return Err(format!("clause {clause} releases no aggregates")),
         };
         for entity in &point.shape.entities {
-            let same_name = match rows.columns.get(entity.column) {
-                Some(Expr::Column(column)) if rows.relation.table_of(column).is_some() => column.name == entity.name,
+            let same_name = match rows.columns.get(entity.column).and_then(|expr| rows.relation.counted_column(expr)) {
+                Some(column) if rows.relation.table_of(&column).is_some() => column.name == entity.name,
                 // People of another steward are that one's to look after.
-                Some(Expr::Column(_)) => !rows.partners.is_empty(),
-                _ => false,
+                Some(_) => !rows.partners.is_empty(),
+                None => false,
             };
             if !same_name {
                 return Err(format!("release point {} counts something else as `{}`", point.id, entity.name));
@@ -506,14 +520,14 @@ impl Check<'_> {
             let name = &minimum.entity.column;
             let counted = point.shape.entities.iter().filter(|have| have.name == *name);
             let mut columns = counted.filter_map(|have| rows.columns.get(have.column));
-            let column = columns.find_map(|column| match column {
-                Expr::Column(column) if rows.relation.is_entity(column, &minimum.entity) => Some(column),
-                _ => None,
+            let column = columns.find_map(|column| {
+                let column = rows.relation.counted_column(column)?;
+                rows.relation.is_entity(&column, &minimum.entity).then_some(column)
             });
             let Some(column) = column else {
                 return Err(format!("release point {} does not count `{name}`", point.id));
             };
-            let table = rows.relation.table_of(column);
+            let table = rows.relation.table_of(&column);
             if several && !table.is_some_and(|table| (self.input.counts_add)(&rows.steward, table, &column.name)) {
                 return Err(format!(
                     "release point {} counts `{name}`, which may be the same at several stewards",

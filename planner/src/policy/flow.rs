@@ -21,6 +21,7 @@ use super::within::{within, within_columns};
 use crate::bind::unalias;
 use crate::catalog::TableName;
 use crate::fragment::Fragment;
+use crate::function::holds_hash;
 use crate::wire::Leaf;
 
 /// What a relation holds.
@@ -142,7 +143,7 @@ impl fmt::Display for Source {
 impl fmt::Display for Protected {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let own = self.base_columns().into_iter().filter(|column| self.relation.table_of(column).is_some());
-        let columns: Vec<String> = own.map(|column| column.name).collect();
+        let columns: Vec<String> = own.map(|column| self.as_sent(&column)).collect();
         write!(out, "rows of {}.{} ({})", self.steward, self.relation.words(), columns.join(", "))
     }
 }
@@ -151,6 +152,24 @@ impl Protected {
     /// Whether a RELEASE ROWS covers all of them.
     pub(super) fn is_free(&self) -> bool {
         !self.free.is_empty()
+    }
+
+    /// Whether a hashed key is among the columns, or something that is made of one.
+    pub(super) fn holds_hash(&self) -> bool {
+        self.columns.iter().any(holds_hash)
+    }
+
+    /// A column as clauses list it: hashed, where nothing else of it is given or touched.
+    fn as_sent(&self, column: &Column) -> String {
+        let hash = |expr: &Expr| self.relation.hashed_column(expr).is_some_and(|(_, key)| key == *column);
+        let bare = |expr: &Expr| columns_of(expr).contains(column) && !hash(expr);
+        if !self.columns.iter().any(hash) {
+            return column.name.clone();
+        }
+        match self.columns.iter().any(bare) || self.relation.touched().contains(column) {
+            true => format!("hash({0}), {0}", column.name),
+            false => format!("hash({})", column.name),
+        }
     }
 
     /// Base columns that the rows give or that predicates touched, each once.
@@ -216,6 +235,13 @@ impl Check<'_> {
         let free = inputs.iter().any(|input| !input.protected.is_empty());
         if free && let Ok(flow) = operator(plan, inputs.clone(), fragment) {
             return Ok(flow);
+        }
+        // Whoever may have the key itself has no use for its hash, and nobody else may have what is made of it.
+        if inputs.iter().flat_map(|input| &input.protected).any(Protected::holds_hash) {
+            return Err(Refusal::at(
+                fragment.id,
+                "hashed keys are joined with one another or counted, and nothing else",
+            ));
         }
         // A list of the requester keeps or drops rows; none of its own go on.
         if let LogicalPlan::Join(join) = plan

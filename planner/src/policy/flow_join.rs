@@ -16,6 +16,7 @@ use super::matching::{columns_of, ordered};
 use super::part::Partner;
 use crate::catalog::STEWARD;
 use crate::fragment::Fragment;
+use crate::function::KeyDomain;
 
 /// What a join makes of protected rows.
 pub(super) fn joined(join: &Join, mut inputs: Vec<Flow>, fragment: &Fragment) -> Result<Flow, Refusal> {
@@ -178,6 +179,12 @@ fn across(join: &Join, left: Flow, right: Flow, fragment: &Fragment) -> Result<F
     let fail = |reason: String| Refusal::at(fragment.id, reason);
     let widths = (join.left.schema().fields().len(), join.right.schema().fields().len());
     let (of_left, of_right) = (left.stewards(), right.stewards());
+    for (one, other) in &join.on {
+        let forms = (forms(&left, one, join.left.schema()), forms(&right, other, join.right.schema()));
+        if !forms.0.iter().all(|one| forms.1.iter().all(|other| one == other)) {
+            return Err(fail(format!("`{one}` = `{other}` compares a hashed key with something else")));
+        }
+    }
     let mut both = Flow {
         invented: left.invented || right.invented,
         foreign: left.foreign.union(&right.foreign).cloned().collect(),
@@ -205,6 +212,16 @@ fn across(join: &Join, left: Flow, right: Flow, fragment: &Fragment) -> Result<F
     Ok(both)
 }
 
+/// In which domain, if at all, the stewards' own columns that a key is are hashed.
+fn forms(side: &Flow, key: &Expr, schema: &DFSchema) -> Vec<Option<KeyDomain>> {
+    let written = side.protected.iter().filter_map(|rows| {
+        let written = rows.written(key, schema).ok()?;
+        let own = rows.relation.is_own(&written) == Some(true);
+        own.then(|| rows.relation.hashed_column(&written).map(|(domain, _)| domain))
+    });
+    written.collect()
+}
+
 /// The own columns that join keys are; a key made of own columns in any other way has no name in an agreement.
 fn own_keys<'a>(
     rows: &Protected,
@@ -214,6 +231,7 @@ fn own_keys<'a>(
     let mut own = BTreeSet::new();
     for key in keys {
         let written = rows.written(key, schema)?;
+        let written = rows.relation.hashed_column(&written).map_or(written, |(_, column)| Expr::Column(column));
         match (rows.relation.is_own(&written), written) {
             (Some(true), Expr::Column(column)) if !rows.relation.is_filled(&column) => {
                 own.insert(column);

@@ -24,6 +24,7 @@ use dynamos_proto::ids::SiteId;
 use super::assemble::{Rows, reference};
 use super::denial::{Reason, Stop};
 use super::govern::Governing;
+use super::hashing::HashListing;
 use super::matching::{ANOTHER_RELATION, RelationShape, is_steward, named};
 use super::subject::RawTables;
 use super::view::view_of;
@@ -152,7 +153,8 @@ pub(super) fn why_not_released(
                     continue;
                 }
                 let filter = release.filter.as_ref();
-                let lacking = rows.relation.rows_covered(listed, &release.from, filter, &columns, state);
+                let lacking =
+                    rows.relation.rows_covered(listed, &release.from, filter, &columns, HashListing::Hash, state);
                 let texts = named(&held.agreement, numbered, lacking.err().unwrap_or_default());
                 why.extend(texts.into_iter().map(|text| Reason { steward: Some(steward.clone()), text }));
                 // So it said of the tables alone.

@@ -12,6 +12,7 @@ use datafusion::logical_expr::{Between, BinaryExpr, Operator};
 use datafusion::prelude::Expr;
 use datafusion::sql::sqlparser::ast;
 
+use super::hashing::{HashListing, listed_hash};
 use super::joining::Filled;
 use super::view::concerns;
 use super::{
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::bind::scalar_expr;
 use crate::catalog::{STEWARD, TableName};
-use crate::function::IS_REMAINDER;
+use crate::function::{IS_REMAINDER, holds_hash};
 
 /// What a query does to protected rows below one point, written over the tables' own columns.
 #[derive(Clone, Debug, Default)]
@@ -102,7 +103,7 @@ impl RelationShape {
     }
 
     /// The columns that a join makes equal to this one.
-    fn equal_to<'a>(&'a self, column: &'a Column) -> impl Iterator<Item = Expr> + 'a {
+    pub(super) fn equal_to<'a>(&'a self, column: &'a Column) -> impl Iterator<Item = Expr> + 'a {
         self.joins.iter().filter_map(move |(one, other)| match (one == column, other == column) {
             (true, _) => Some(Expr::Column(other.clone())),
             (_, true) => Some(Expr::Column(one.clone())),
@@ -125,10 +126,14 @@ impl RelationShape {
     /// The RELEASE ROWS clause of an agreement that lets these columns of this relation go to the requester.
     pub fn released_rows(&self, agreement: &Agreement, columns: &[Expr], state: &SessionState) -> Covered {
         let mut reasons = Vec::new();
+        if columns.iter().any(holds_hash) {
+            return Err(vec!["hashed keys are no rows that are released".into()]);
+        }
         for numbered in &agreement.clauses {
             let Clause::Release(release) = &numbered.clause else { continue };
             let ReleaseWhat::Rows(listed) = &release.what else { continue };
-            match self.rows_covered(listed, &release.from, release.filter.as_ref(), columns, state) {
+            let hashes = HashListing::Hash;
+            match self.rows_covered(listed, &release.from, release.filter.as_ref(), columns, hashes, state) {
                 Ok(()) => return Ok(numbered.number),
                 Err(more) => reasons.extend(named(agreement, numbered, more)),
             }
@@ -136,14 +141,15 @@ impl RelationShape {
         Err(reasons)
     }
 
-    /// Whether a list over `from` covers these expressions of this relation: a bare column is covered by `*`, anything
-    /// else only if it is listed as written.
+    /// Whether a list over `from` covers these expressions of this relation: a bare column is covered by `*`, a hashed one by
+    /// what `hashes` says, anything else only if it is listed as written.
     pub(super) fn rows_covered(
         &self,
         listed: &Columns,
         from: &FromRelation,
         own: Option<&ast::Expr>,
         columns: &[Expr],
+        hashes: HashListing,
         state: &SessionState,
     ) -> Result<(), Vec<String>> {
         if !self.is(from) {
@@ -151,23 +157,35 @@ impl RelationShape {
         }
         let mut reasons = self.missing_conditions(own, state);
         let all = *listed == Columns::All;
-        let listed: Vec<Expr> = match listed {
-            Columns::All => Vec::new(),
-            Columns::Listed(listed) => listed.iter().filter_map(|column| self.resolve(column, state)).collect(),
+        let written: &[ast::Expr] = match listed {
+            Columns::All => &[],
+            Columns::Listed(listed) => listed.as_slice(),
+        };
+        let listed: Vec<Expr> = written.iter().filter_map(|column| self.resolve(column, state)).collect();
+        let listed_hashes = written.iter().filter_map(listed_hash);
+        let listed_hashes: Vec<Expr> = listed_hashes.filter_map(|column| self.resolve(column, state)).collect();
+        // An inner join makes its keys equal in every row, so either may stand for both.
+        let among = |list: &[Expr], column: &Column| {
+            let own = Expr::Column(column.clone());
+            list.contains(&own) || self.equal_to(column).any(|one| list.contains(&one))
         };
         for expr in columns {
-            let covered = match expr {
-                Expr::Literal(..) => true,
-                Expr::Column(column) if self.names_steward(column) || all => true,
-                // An inner join makes its keys equal in every row, so either may stand for both.
-                Expr::Column(column) => {
-                    let mut others = self.equal_to(column).chain(self.telling_steward(column));
-                    listed.contains(expr) || others.any(|one| listed.contains(&one))
+            let hashed = self.hashed_column(expr).map(|(_, column)| column);
+            let covered = match (expr, &hashed) {
+                (_, Some(column)) => {
+                    let key = hashes == HashListing::HashOrKey && (all || among(&listed, column));
+                    key || among(&listed_hashes, column)
                 }
-                other => listed.contains(other),
+                (Expr::Literal(..), None) => true,
+                (Expr::Column(column), None) if self.names_steward(column) || all => true,
+                (Expr::Column(column), None) => {
+                    among(&listed, column) || self.telling_steward(column).any(|one| listed.contains(&one))
+                }
+                (other, None) => listed.contains(other),
             };
             if !covered {
-                reasons.push(format!("it does not list `{expr}`"));
+                let what = hashed.map_or_else(|| expr.to_string(), |column| format!("hash({column})"));
+                reasons.push(format!("it does not list `{what}`"));
             }
         }
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
@@ -271,6 +289,7 @@ impl RelationShape {
         agreement: &Agreement,
         outputs: &[Expr],
         at: &dyn Fn(&[PlaceRef]) -> bool,
+        hashes: HashListing,
         state: &SessionState,
     ) -> Covered {
         let mut reasons = Vec::new();
@@ -282,7 +301,8 @@ impl RelationShape {
                 continue;
             }
             let own = self.own_conditions(filter.as_ref(), state);
-            let covered = self.rows_covered(listed, from, filter.as_ref(), &self.disclosed(outputs, &own), state);
+            let outputs = self.disclosed(outputs, &own);
+            let covered = self.rows_covered(listed, from, filter.as_ref(), &outputs, hashes, state);
             let lists = self.refused_lists(agreement);
             let lists = if lists.is_empty() { Ok(()) } else { Err(lists) };
             match covered.and_then(|()| self.leaks_nothing_beside(&own)).and(lists) {

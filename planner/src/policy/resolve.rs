@@ -6,14 +6,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::common::{DFSchema, TableReference};
 use datafusion::execution::SessionState;
+use datafusion::logical_expr::ExprSchemable;
 use datafusion::prelude::Expr;
 use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::ast::Visit;
 use thiserror::Error;
 
+use super::assemble::reference;
+use super::hashing::listed_hash;
 use super::subject::{
     RawTables, columns_named, has, mask_concerns, mask_value, must_be_condition, offered, row_condition, rows_concern,
     said,
 };
+use super::support::CallsHash;
 use super::view::{ProtectedView, concerns, protected_view};
 use super::{
     Agreement, Argument, Clause, ColumnRef, Columns, FilterClause, FromRelation, JoinClause, JoinKey, MaskClause,
@@ -21,6 +26,7 @@ use super::{
 };
 use crate::bind::{coerce, scalar_expr};
 use crate::catalog::TableName;
+use crate::function::KeyKind;
 
 /// One thing that a clause names and its steward does not have.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -57,7 +63,8 @@ pub fn refuse_unresolved(
             Clause::Release(release) => check_release(release, &seen, state, &mut problems),
             Clause::Ship(ship) => {
                 if let ShipWhat::Rows { columns, from, filter } = &ship.what {
-                    check_rows_of(columns, from, filter.as_ref(), &seen, state, &mut problems);
+                    let keys = Some(tables);
+                    check_rows_of((columns, keys), from, filter.as_ref(), &seen, state, &mut problems);
                 }
             }
             Clause::Filter(filter) => check_filter(filter, &relations, state, &mut problems),
@@ -242,7 +249,29 @@ impl Relation {
         format!("`{column}` is no column of {}; {}", tables.join(" and "), offered(columns))
     }
 
+    /// What is in `hash(…)`: an entity key of one of the tables, of a type whose values can be hashed.
+    fn key(&self, written: &ast::Expr, tables: &RawTables, state: &SessionState) -> Result<(), String> {
+        let Expr::Column(column) = self.expression(written, state)? else {
+            return Err(format!("`hash({written})` is not of a column"));
+        };
+        let table = self.tables.iter().find(|(table, _)| column.relation.as_ref() == Some(&reference(table)));
+        let entity = table.and_then(|(table, _)| tables.get(table)?.entity.as_ref());
+        if entity.is_none_or(|entity| entity.column != column.name) {
+            return Err(format!(
+                "`{written}` is no entity key, so `hash({written})` cannot be shipped; list the column itself"
+            ));
+        }
+        match Expr::Column(column).get_type(&self.all) {
+            Ok(kind) if KeyKind::of(&kind).is_some() => Ok(()),
+            Ok(kind) => Err(format!("`{written}` has type {kind}; only whole numbers and texts can be hashed")),
+            Err(error) => Err(error.strip_backtrace()),
+        }
+    }
+
     fn expression(&self, written: &ast::Expr, state: &SessionState) -> Result<Expr, String> {
+        if written.visit(&mut CallsHash).is_break() {
+            return Err(format!("`{written}` is something that only a list of `SHIP ROWS` can have"));
+        }
         for column in columns_named(written) {
             match self.having(&column).as_slice() {
                 [_] => {}
@@ -270,6 +299,7 @@ fn check_release(
 ) {
     let aggregates = match &release.what {
         ReleaseWhat::Rows(columns) => {
+            let columns = (columns, None);
             return check_rows_of(columns, &release.from, release.filter.as_ref(), seen, state, problems);
         }
         ReleaseWhat::Aggregates(aggregates) => aggregates,
@@ -300,8 +330,9 @@ fn check_aggregates(
     problems.extend(aggregates.minimums.iter().filter_map(|minimum| relation.must_have(&minimum.entity).err()));
 }
 
+/// Columns of rows. Where tables are given, keys of these may be listed as hashes.
 fn check_rows_of(
-    columns: &Columns,
+    (columns, keys): (&Columns, Option<&RawTables>),
     from: &FromRelation,
     filter: Option<&ast::Expr>,
     seen: &BTreeMap<TableName, DFSchema>,
@@ -313,7 +344,11 @@ fn check_rows_of(
         Err(problem) => return problems.push(problem),
     };
     if let Columns::Listed(listed) = columns {
-        problems.extend(listed.iter().filter_map(|expr| relation.expression(expr, state).err()));
+        let check = |expr: &ast::Expr| match (listed_hash(expr), keys) {
+            (Some(key), Some(tables)) => relation.key(key, tables, state),
+            _ => relation.expression(expr, state).map(|_| ()),
+        };
+        problems.extend(listed.iter().filter_map(|expr| check(expr).err()));
     }
     problems.extend(filter.and_then(|filter| relation.condition(filter, state).err()));
 }

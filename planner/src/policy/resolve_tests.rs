@@ -142,3 +142,34 @@ fn c2_there_is_no_view_while_a_limit_is_about_nothing() {
         assert!(!error.contains("born") && !error.contains("opted"), "{limit}: {error}");
     }
 }
+
+#[test]
+fn d3_only_entity_keys_of_rows_that_are_shipped_can_be_hashes() {
+    for clauses in [
+        "SHIP ROWS (hash(id), city) FROM s.people TO surf",
+        "SHIP ROWS (hash(people.id), ward) FROM people JOIN visits ON id TO surf, ROLE compute_provider",
+    ] {
+        assert_eq!(refused(clauses), Vec::<String>::new(), "{clauses}");
+    }
+    for (clauses, why) in [
+        ("SHIP ROWS (hash(city)) FROM s.people TO surf", "`city` is no entity key, so `hash(city)` cannot be shipped"),
+        ("SHIP ROWS (hash(person)) FROM t.jobs TO surf", "`person` is no entity key"),
+        ("SHIP ROWS (hash(steward)) FROM s.people TO surf", "`steward` is no column of `s.people`"),
+        ("SHIP ROWS (hash(id)) FROM people JOIN visits ON id TO surf", "`id` is ambiguous"),
+        ("RELEASE ROWS (hash(id)) FROM s.people", "only a list of `SHIP ROWS` can have"),
+        ("RELEASE count OF hash(id) FROM s.people MINIMUM 5 DISTINCT id", "only a list of `SHIP ROWS` can have"),
+        ("RELEASE count OF * BY hash(id) FROM s.people MINIMUM 5 DISTINCT id", "only a list of `SHIP ROWS` can have"),
+        ("SHIP ROWS (id) FROM s.people WHERE hash(id) IS NULL TO surf", "only a list of `SHIP ROWS` can have"),
+        ("FILTER ON hash(id) COMPARE WITH LITERALS", "only a list of `SHIP ROWS` can have"),
+    ] {
+        let refused = refused(clauses);
+        assert!(refused.iter().any(|one| one.contains(why)), "{clauses}: {refused:?}");
+    }
+    let born = RawTables::from([(
+        TableName::new("s", "people"),
+        table(&[("id", DataType::Date32), ("city", DataType::Utf8)], Some("id")),
+    )]);
+    let agreement = agreement("SHIP ROWS (hash(id)) FROM s.people TO surf");
+    let refused = refuse_unresolved(&agreement, &born, &engine_state()).unwrap_err();
+    assert!(refused[0].problem.contains("only whole numbers and texts can be hashed"), "{refused:?}");
+}

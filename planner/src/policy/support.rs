@@ -13,6 +13,7 @@ use super::clause::{
     BudgetClause, BudgetLimit, Clause, Comparison, FilterClause, MaskClause, Obligation, ObligeClause, ShipClause,
     ShipWhat,
 };
+use super::hashing::listed_hash;
 use super::relation::{Columns, FromRelation, JoinKey, JoinKind, JoinStep, TableRef};
 use super::release::{ReleaseClause, ReleaseWhat};
 
@@ -83,8 +84,10 @@ fn check_ship(ship: &ShipClause, refuse: &mut Refuse<'_>) {
     let ShipWhat::Rows { columns, from, .. } = &ship.what else { return };
     check_from(from, refuse);
     let Columns::Listed(columns) = columns else { return };
-    if columns.visit(&mut CallsHash).is_break() {
-        refuse("`hash(…)`".to_owned(), "sites do not exchange query keys yet; ship the column itself or partials");
+    for expr in columns.iter().filter(|expr| listed_hash(expr).is_none() && expr.visit(&mut CallsHash).is_break()) {
+        let why =
+            "of a hash it can be told whether it is the same and nothing else; list `hash(…)` of one column, as it is";
+        refuse(format!("`{expr}`"), why);
     }
 }
 
@@ -205,7 +208,7 @@ fn check_mask(mask: &MaskClause, refuse: &mut Refuse<'_>) {
 }
 
 /// Finds a call of `hash`, at any depth.
-struct CallsHash;
+pub(super) struct CallsHash;
 
 impl Visitor for CallsHash {
     type Break = ();
@@ -362,8 +365,13 @@ mod tests {
 
     #[test]
     fn d3_hashed_keys_are_refused_while_sites_have_no_key_of_a_query_in_common() {
-        for clauses in ["SHIP ROWS (b, hash(a)) FROM t TO surf", "SHIP ROWS (upper(HASH(a))) FROM t TO surf"] {
-            assert_eq!(refused(clauses), ["1: `hash(…)`"], "{clauses}");
+        for (clauses, what) in [
+            ("SHIP ROWS (b, upper(HASH(a))) FROM t TO surf", "1: `upper(hash(a))`"),
+            ("SHIP ROWS (hash(hash(a))) FROM t TO surf", "1: `hash(hash(a))`"),
+            ("SHIP ROWS (hash(upper(a))) FROM t TO surf", "1: `hash(upper(a))`"),
+            ("SHIP ROWS (hash(a, b)) FROM t TO surf", "1: `hash(a, b)`"),
+        ] {
+            assert_eq!(refused(clauses), [what], "{clauses}");
         }
     }
 

@@ -21,6 +21,7 @@ use dynamos_proto::ids::SiteId;
 
 use super::assemble::{Rows, reference};
 use super::govern::Governing;
+use super::hashing::HashListing;
 use super::joined_rows::{leaf_columns, within_join};
 use super::matching::{RelationShape, split};
 use super::{Agreement, Clause, ClauseRef, ReleaseClause, ReleaseWhat};
@@ -213,6 +214,6 @@ impl RelationShape {
         let columns: BTreeSet<&Column> =
             needed.iter().flat_map(Expr::column_refs).filter(|column| !self.names_steward(column)).collect();
         let columns: Vec<Expr> = columns.into_iter().cloned().map(Expr::Column).collect();
-        self.rows_covered(listed, &release.from, release.filter.as_ref(), &columns, state).is_ok()
+        self.rows_covered(listed, &release.from, release.filter.as_ref(), &columns, HashListing::Hash, state).is_ok()
     }
 }
