@@ -14,7 +14,9 @@ use datafusion::common::{Column, ScalarValue};
 use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
 use dynamos_planner::catalog::{STEWARD, TableName};
+use dynamos_planner::function::KeyDomain;
 use dynamos_planner::policy::{EntityKey, RawTable, RawTables};
+use dynamos_proto::ids::SiteId;
 use dynamos_proto::v1;
 
 use crate::config::{SiteConfig, SiteTable};
@@ -74,6 +76,16 @@ impl SiteTables {
             let key = table.entity.as_ref().is_some_and(|entity| entity.column == column);
             let local = table.published.shared_domain.is_empty() && key;
             local || table.published.colocated_on.contains_key(column)
+        })
+    }
+
+    /// Within what the values of a column of `steward`, which this place is, mean the same entity; none if it is no entity key.
+    pub(crate) fn key_domain(&self, steward: &SiteId, name: &TableName, column: &str) -> Option<KeyDomain> {
+        let table = self.tables.get(name)?;
+        table.entity.as_ref().filter(|entity| entity.column == column)?;
+        Some(match table.published.shared_domain.as_str() {
+            "" => KeyDomain::Local(steward.clone()),
+            domain => KeyDomain::Shared(domain.to_owned()),
         })
     }
 

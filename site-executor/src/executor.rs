@@ -8,6 +8,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use dynamos_planner::policy::{AgreementSet, Obliged, UtcMillis, release_points};
 use dynamos_proto::ids::{FragmentId, QueryId, SiteId};
+use dynamos_proto::sign::HashKey;
 use dynamos_proto::status::{Code, ServiceError};
 use dynamos_proto::v1;
 use futures::TryStreamExt;
@@ -118,6 +119,23 @@ impl Executor {
             return Err(self.refused(format!("`{caller}` has no lease for query `{query}`")));
         }
         start(&self.place, &accepted, id)
+    }
+
+    /// The key of hashes of a query, for another steward that shares it; this place drew it.
+    pub(crate) fn hash_key(&self, asked: &v1::HeldQuery, caller: &SiteId) -> Result<HashKey, ServiceError> {
+        let id = QueryId::new(&asked.query_id);
+        let Some(query) = self.place.queries.find(&id, &asked.graph_hash) else {
+            self.accepted(&id)?;
+            return Err(self.refused(format!("query `{id}` is another one at `{caller}`")));
+        };
+        if let Some(reason) = query.halt.reason(Instant::now()) {
+            return Err(reason);
+        }
+        match (query.hash_keys.drawer_for(caller), query.hash_keys.shared().get()) {
+            (None, _) => Err(self.refused(format!("`{caller}` hashes no keys in query `{id}`"))),
+            (Some(drawer), Some(key)) if *drawer == self.place.name => Ok(key.clone()),
+            (Some(drawer), _) => Err(self.refused(format!("the key of hashes of query `{id}` is drawn by `{drawer}`"))),
+        }
     }
 
     /// Records that a place was refused what it asked for. That a query or its place is gone is no refusal.

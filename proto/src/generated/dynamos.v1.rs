@@ -326,6 +326,19 @@ pub struct RevokeRequest {
 #[allow(clippy::all)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RevokeReply {}
+/// Stewards that hash entity keys of shared domains in one query share the key of these hashes. Who draws it follows from the
+/// graph; the others ask for it. Neither a place that gets hashes nor the coordinator ever has it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HashKeyRequest {
+    #[prost(message, optional, tag = "1")]
+    pub query: ::core::option::Option<HeldQuery>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HashKeyReply {
+    /// 32 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
+}
 #[allow(clippy::all)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ColumnStatistics {
@@ -1033,6 +1046,24 @@ pub mod peer_client {
             req.extensions_mut().insert(GrpcMethod::new("dynamos.v1.Peer", "Revoke"));
             self.inner.unary(req, path, codec).await
         }
+        pub async fn hash_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::HashKeyRequest>,
+        ) -> std::result::Result<tonic::Response<super::HashKeyReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/dynamos.v1.Peer/HashKey");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("dynamos.v1.Peer", "HashKey"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1062,6 +1093,10 @@ pub mod peer_server {
             &self,
             request: tonic::Request<super::RevokeRequest>,
         ) -> std::result::Result<tonic::Response<super::RevokeReply>, tonic::Status>;
+        async fn hash_key(
+            &self,
+            request: tonic::Request<super::HashKeyRequest>,
+        ) -> std::result::Result<tonic::Response<super::HashKeyReply>, tonic::Status>;
     }
     /// A place, as other places call it; their data go over Flight.
     #[derive(Debug)]
@@ -1212,6 +1247,49 @@ pub mod peer_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RevokeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/dynamos.v1.Peer/HashKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct HashKeySvc<T: Peer>(pub Arc<T>);
+                    impl<T: Peer> tonic::server::UnaryService<super::HashKeyRequest>
+                    for HashKeySvc<T> {
+                        type Response = super::HashKeyReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::HashKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Peer>::hash_key(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = HashKeySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -238,6 +238,10 @@ impl Admission {
             now: UtcMillis(context.now_ms),
             purposes: &self.purposes,
             counts_add: &|steward, table, column| *steward == self.place && context.tables.counts_add(table, column),
+            key_domain: &|steward, table, column| {
+                let own = *steward == self.place;
+                own.then(|| context.tables.key_domain(steward, table, column)).flatten()
+            },
         };
         let refused = |refusal: dynamos_planner::policy::Refusal| self.refused(Reason::Edge, refusal.reason);
         let verdicts = self.check.check(graph, &input).map_err(refused)?;

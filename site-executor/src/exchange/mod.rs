@@ -3,8 +3,10 @@
 
 mod channels;
 mod client;
+mod hash_key;
 mod table;
 
 pub(crate) use channels::PeerChannels;
 pub(crate) use client::endpoint_error;
+pub(crate) use hash_key::hash_keys;
 pub(crate) use table::exchange_table;

@@ -1,5 +1,5 @@
-//! The service that other places call: leases of this steward's data, and revocations that somebody brings. Rows go over
-//! Flight, see [`crate::flight`].
+//! The service that other places call: leases of this steward's data, the key of hashes that stewards share, and revocations
+//! that somebody brings. Rows go over Flight, see [`crate::flight`].
 
 use async_trait::async_trait;
 use dynamos_proto::ids::SiteId;
@@ -50,6 +50,29 @@ impl Peer for PeerService {
             revocation.ok_or_else(|| ServiceError::new(Code::InvalidArgument, "the request holds no revocation"))?;
         self.executor.revoke(revocation).await?;
         Ok(Response::new(v1::RevokeReply {}))
+    }
+
+    async fn hash_key(&self, request: Request<v1::HashKeyRequest>) -> Result<Response<v1::HashKeyReply>, Status> {
+        let caller = caller(&request)?;
+        let query = request.into_inner().query;
+        let query = query.ok_or_else(|| ServiceError::new(Code::InvalidArgument, "the request names no query"))?;
+        match self.executor.hash_key(&query, &caller) {
+            Ok(key) => Ok(Response::new(v1::HashKeyReply { key: key.bytes().to_vec() })),
+            Err(error) => {
+                tracing::warn!(%caller, query_id = %query.query_id, %error, "hash key refused");
+                self.record_refusal(&query, &caller, &error).await;
+                Err(error.into())
+            }
+        }
+    }
+}
+
+impl PeerService {
+    /// A place that was told another story, or asks for what is not for it, is put on record like one that fetches.
+    async fn record_refusal(&self, query: &v1::HeldQuery, caller: &SiteId, error: &ServiceError) {
+        let (query_id, graph_hash) = (query.query_id.clone(), query.graph_hash.clone());
+        let ticket = v1::ExchangeTicket { query_id, graph_hash, ..v1::ExchangeTicket::default() };
+        self.executor.record_refused_fetch(&ticket, caller, error).await;
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::halt::{Halt, Term};
+use super::hash_keys::QueryHashKeys;
 use crate::admission::Admitted;
 use crate::ledger::Charge;
 use crate::spill::SpillFolder;
@@ -41,6 +42,8 @@ pub(crate) struct Query {
     pub(crate) state: SessionState,
     /// Under which this place hashes entities in this query; nobody else ever has it.
     pub(crate) entity_key: HashKey,
+    /// Under which it hashes entity keys that leave it in this query.
+    pub(crate) hash_keys: QueryHashKeys,
     pub(crate) stop: CancellationToken,
     pub(crate) accepted: Instant,
     pub(crate) deadline: Instant,
@@ -85,7 +88,7 @@ impl Query {
         }
         let progress = Arc::new(Progress(Mutex::new(stages)));
         let (stop, accepted) = (CancellationToken::new(), Instant::now());
-        let entity_key = draw_key()?;
+        let (entity_key, hash_keys) = (draw_key()?, QueryHashKeys::new(place, &graph)?);
         let (recorded, asked) = (OnceLock::new(), AtomicBool::new(false));
         let lenders = lenders(&graph, place).into_iter().map(|steward| {
             let after = unreachable(&steward, place);
@@ -101,6 +104,7 @@ impl Query {
             halt,
             state,
             entity_key,
+            hash_keys,
             stop,
             accepted,
             deadline,
@@ -273,7 +277,7 @@ pub(crate) fn ended(steward: &SiteId, agreement: &str) -> ServiceError {
     ServiceError::new(Code::StaleBasis, text).with_hint("run the query again")
 }
 
-fn draw_key() -> Result<HashKey> {
+pub(super) fn draw_key() -> Result<HashKey> {
     let mut bytes = [0; 32];
     match SystemRandom::new().fill(&mut bytes) {
         Ok(()) => Ok(HashKey::from_bytes(bytes)),

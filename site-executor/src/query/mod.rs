@@ -10,6 +10,7 @@
 
 mod accepted;
 mod halt;
+mod hash_keys;
 mod plan;
 mod registry;
 mod run;

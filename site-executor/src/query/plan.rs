@@ -15,6 +15,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::Expr;
 use dynamos_planner::catalog::TableName;
 use dynamos_planner::fragment::{Fragment, ReleaseInput, ReleasePoint};
+use dynamos_planner::function::{HashKeys, under_keys};
 use dynamos_planner::policy::{
     MinimumScope, ProtectedView, ReleaseConditions, ReleasePlan, Values, WHOSE, Whose, conditions, protected_view,
     view_within,
@@ -34,6 +35,8 @@ pub(super) struct FragmentPlanner<'a> {
     pub(super) place: &'a Arc<Place>,
     pub(super) query: &'a Arc<Query>,
     pub(super) fragment: &'a Fragment,
+    /// What its keys are hashed under, where it hashes some.
+    pub(super) hashing: Option<HashKeys>,
 }
 
 impl FragmentPlanner<'_> {
@@ -56,6 +59,10 @@ impl FragmentPlanner<'_> {
 
     fn logical(&self) -> Result<LogicalPlan> {
         let rows = self.bound(&self.fragment.plan)?;
+        let rows = match &self.hashing {
+            Some(keys) => under_keys(rows, keys)?,
+            None => rows,
+        };
         let Some(id) = self.fragment.partial_of else { return Ok(rows) };
         let point = self.point(id)?;
         let conditions = sender_conditions(point, &self.place.name, &self.query.agreements)?;

@@ -24,6 +24,7 @@ use tracing::{Instrument, info_span};
 use super::accepted::Query;
 use super::halt::Activity;
 use super::plan::FragmentPlanner;
+use crate::exchange::hash_keys;
 use crate::fault;
 use crate::guard::Guard;
 use crate::measure;
@@ -187,11 +188,14 @@ async fn produce(
 ) -> Result<(), ServiceError> {
     let fragment = query.graph.fragment(id);
     let fragment = fragment.ok_or_else(|| ServiceError::new(Code::Internal, format!("no fragment {id}")))?;
-    let planner = FragmentPlanner { place, query, fragment };
-    let (leases, planned) = tokio::join!(place.leases.hold(query), planner.physical());
+    let planned = async {
+        let hashing = hash_keys(place, query, fragment).await?;
+        Ok::<_, ServiceError>(FragmentPlanner { place, query, fragment, hashing }.physical().await)
+    };
+    let (leases, planned) = tokio::join!(place.leases.hold(query), planned);
     leases?;
     report.planned = Some(Instant::now());
-    let plan = planned.map_err(|error| {
+    let plan = planned?.map_err(|error| {
         log(place, query, id, &error);
         fault::of_planning(&error, &place.name)
     })?;

@@ -11,7 +11,7 @@ use dynamos_planner::fragment::{
     AgreementRef, EntityColumn, Fragment, FragmentGraph, ReleaseClauseRef, ReleaseInput, ReleasePoint, ReleaseShape,
     ReleasedAggregate,
 };
-use dynamos_planner::function::engine_state;
+use dynamos_planner::function::{KeyDomain, engine_state, hash_of};
 use dynamos_planner::policy::MinimumScope;
 use dynamos_planner::wire::{Leaf, LeafTable, encode_graph};
 use dynamos_proto::ids::{FragmentId, ReleaseId};
@@ -34,6 +34,7 @@ const PERSONS: [(&str, &str); 2] = [
     ("uva", "1,a,100,1980\n2,a,200,1981\n3,b,300,1982\n4,x,900,1983\n5,a,9000000,1984\n6,d,250,1985\n"),
     ("vu", "11,a,400,1985\n12,c,500,1986\n13,c,,1987\n14,a,200,1988\n15,d,600,1989\n"),
 ];
+const LINKS: [(&str, &str); 2] = [("uva", "1,a\n2,a\n3,b\n4,a\n5,c\n"), ("vu", "2,x\n1,x\n9,x\n3,x\n5,x\n")];
 const CONTRACTS: &str = "1,1,10\n2,2,20\n3,3,30\n4,3,50\n5,6,80\n";
 pub(super) const CLAUSES: &str = "
     RELEASE avg, sum, count OF salary, * BY grade FROM wages.persons MINIMUM 2 DISTINCT id ELSE DROP,
@@ -50,7 +51,10 @@ pub(super) const CLAUSES: &str = "
     RELEASE count OF *, hours BY grade FROM wages.persons LEFT JOIN wages.contracts ON persons.id = contracts.person
         MINIMUM 2 DISTINCT persons.id ELSE DROP,
     SHIP PARTIALS OF 11 TO surf,
-    RELEASE ROWS (grade, hours) FROM wages.persons JOIN wages.contracts ON persons.id = contracts.person";
+    RELEASE ROWS (grade, hours) FROM wages.persons JOIN wages.contracts ON persons.id = contracts.person,
+    RELEASE count, min, count DISTINCT OF *, bsn, kind BY kind FROM wages.links MINIMUM 2 DISTINCT bsn ELSE DROP,
+    SHIP ROWS (hash(bsn), kind) FROM wages.links TO surf,
+    JOIN ON bsn WITH ANY";
 
 /// A steward's configuration with the agreements `a` and `b`, which say the same.
 pub(super) fn steward(federation: &Federation, name: &'static str) -> SiteConfig {
@@ -61,6 +65,12 @@ pub(super) fn steward(federation: &Federation, name: &'static str) -> SiteConfig
     let contracts = folder.join(format!("{name}.contracts.csv"));
     std::fs::write(&contracts, format!("id,person,hours\n{CONTRACTS}")).unwrap();
     config.tables.push(SiteTable::plain(TableConfig::csv("wages", "contracts", contracts)));
+    let links = folder.join(format!("{name}.links.csv"));
+    let rows = LINKS.iter().find(|(site, _)| *site == name).unwrap().1;
+    std::fs::write(&links, format!("bsn,kind\n{rows}")).unwrap();
+    let mut table = SiteTable::plain(TableConfig::csv("wages", "links", links));
+    (table.entity, table.shared_domain) = (Some("bsn".into()), Some("people".into()));
+    config.tables.push(table);
     for agreement in ["a", "b"] {
         let text = format!(
             "CREATE AGREEMENT {agreement} ON SITE {name} FOR ROLE analyst OF uva PURPOSE statistics AS ({CLAUSES})"
@@ -79,6 +89,7 @@ pub(super) fn table(site: &str, name: &str) -> LogicalPlanBuilder {
     let leaf = Leaf::Table { site: site.into(), schema: "wages".into(), table: name.into(), clause: None };
     let int = DataType::Int64;
     let columns = match name {
+        "links" => schema(&[("bsn", int), ("kind", DataType::Utf8)]),
         "contracts" => schema(&[("id", int.clone()), ("person", int.clone()), ("hours", int)]),
         _ => schema(&[("id", int.clone()), ("grade", DataType::Utf8), ("salary", int.clone()), ("born", int)]),
     };
@@ -129,6 +140,28 @@ pub(super) fn released_join(table: &str, clause: u32, names: &[&str]) -> Logical
     LogicalPlanBuilder::scan(leaf.to_reference(), source, Some(read)).unwrap()
 }
 
+/// The domain of the keys of `wages.links`.
+pub(super) fn people() -> KeyDomain {
+    KeyDomain::Shared("people".into())
+}
+
+/// What a steward sends of `wages.links` to where its keys may be hashes only.
+pub(super) fn hashed_links(site: &str, hash: &str, kind: &str) -> LogicalPlan {
+    let key = hash_of(&people(), col(format!("{site}.wages.links.bsn"))).alias(hash);
+    table(site, "links").project([key, col("kind").alias(kind)]).unwrap().build().unwrap()
+}
+
+/// What a fragment sends, if it sends a hash and a kind.
+pub(super) fn sent_links(id: u32, hash: &str, kind: &str) -> LogicalPlanBuilder {
+    scan(&Leaf::Exchange(FragmentId(id)), schema(&[(hash, DataType::FixedSizeBinary(16)), (kind, DataType::Utf8)]))
+}
+
+/// The rows of both, joined by their hashes.
+pub(super) fn met_links() -> LogicalPlanBuilder {
+    let other = sent_links(3, "h3", "k3").build().unwrap();
+    sent_links(2, "h2", "k2").join_on(other, JoinType::Inner, [col("h2").eq(col("h3"))]).unwrap()
+}
+
 /// The graphs that are legal.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Base {
@@ -142,6 +175,9 @@ pub(super) enum Base {
     LeftJoin,
     /// `SELECT grade, hours … persons JOIN contracts`: rows of uva (f2), released there.
     JoinedRows,
+    /// `u.kind, count(*) … uva.links u JOIN vu.links v ON bsn`: rows of uva (f2) and vu (f3) with hashed keys, joined at
+    /// surf (f1).
+    Hashes,
     /// `sum(salary) … GROUP BY grade`: what uva (f2) and vu (f3) release each, added at surf (f1).
     PerSite,
 }
@@ -155,7 +191,7 @@ impl Base {
             return federation.graph(query, fragments, Vec::new());
         }
         let value = match self {
-            Self::Join | Self::LeftJoin | Self::PerSite => DataType::Int64,
+            Self::Join | Self::LeftJoin | Self::PerSite | Self::Hashes => DataType::Int64,
             Self::Partials | Self::Rows | Self::JoinedRows => DataType::Float64,
         };
         let mut fragments = vec![
@@ -171,6 +207,11 @@ impl Base {
             Self::Rows => {
                 fragments.push(fragment(2, "uva", Some(1), columns(shipped_rows(), ["id", "grade", "salary"])));
                 ReleaseInput::Complete(columns(sent_rows(2), ["grade", "salary", "id"]))
+            }
+            Self::Hashes => {
+                fragments.push(fragment(2, "uva", Some(1), hashed_links("uva", "h2", "k2")));
+                fragments.push(fragment(3, "vu", Some(1), hashed_links("vu", "h3", "k3")));
+                ReleaseInput::Complete(columns(met_links(), ["k2", "h2", "h3"]))
             }
             Self::Join | Self::LeftJoin | Self::JoinedRows => {
                 let kind = if matches!(self, Self::LeftJoin) { JoinType::Left } else { JoinType::Inner };
@@ -188,11 +229,15 @@ impl Base {
             Self::Partials => (vec![clause("uva", 1), clause("vu", 1)], "avg", Some(1), 2),
             Self::Rows => (vec![clause("uva", 1)], "avg", Some(1), 2),
             Self::PerSite => (vec![clause("uva", 9), clause("vu", 9)], "sum", Some(1), 2),
+            Self::Hashes => (vec![clause("uva", 14), clause("vu", 14)], "count", None, 1),
             Self::Join | Self::JoinedRows => (vec![clause("uva", 5)], "count", None, 1),
             Self::LeftJoin => (vec![clause("uva", 11)], "count", None, 1),
         };
         let aggregates = vec![ReleasedAggregate { function: function.into(), distinct: false, argument, filter: None }];
-        let entities = vec![EntityColumn { name: "id".into(), column: entity }];
+        let entities = match self {
+            Self::Hashes => [1, 2].map(|column| EntityColumn { name: "bsn".into(), column }).to_vec(),
+            _ => vec![EntityColumn { name: "id".into(), column: entity }],
+        };
         let release = ReleasePoint {
             id: ReleaseId(0),
             fragment: FragmentId(1),
@@ -201,7 +246,7 @@ impl Base {
             input,
             scope: match self {
                 Self::PerSite => MinimumScope::PerSite,
-                Self::Partials | Self::Rows | Self::Join | Self::LeftJoin | Self::JoinedRows => {
+                Self::Partials | Self::Rows | Self::Join | Self::LeftJoin | Self::JoinedRows | Self::Hashes => {
                     MinimumScope::Federation
                 }
             },
@@ -356,6 +401,8 @@ async fn what_is_forged_is_legal_before() {
         // Grade b has two contracts, but of one person.
         (Base::Join, "|a|2|"),
         (Base::LeftJoin, "|a|2|"),
+        // One person each is in b and c, and nobody at vu knows person 4.
+        (Base::Hashes, "|a|2|"),
         (Base::JoinedRows, "|a|10|\n|a|20|\n|b|30|\n|b|50|\n|d|80|"),
         // What is withheld is three people at uva and two at vu.
         (Base::PerSite, "|a|900|"),

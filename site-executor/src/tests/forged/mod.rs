@@ -3,6 +3,7 @@
 //! should be; the site must refuse it by name, give none of its rows to the place that the graph names, and log it.
 
 mod fixture;
+mod hashes;
 mod joins;
 mod permits;
 mod releases;
