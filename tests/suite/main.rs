@@ -19,6 +19,7 @@ mod federation;
 mod generated;
 mod golden;
 mod grouping_sets;
+mod hashes;
 mod interchange;
 mod joins;
 mod load;

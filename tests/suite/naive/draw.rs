@@ -284,7 +284,14 @@ impl Draw {
         if columns.is_empty() {
             columns.push(Col(from.tables()[0], "id"));
         }
-        Clause::ShipRows { columns, from, cond, to: self.targets() }
+        let mut hashes: Vec<Col> =
+            columns.iter().copied().filter(|column| column.1 == "id" && self.chance(0.4)).collect();
+        columns.retain(|column| !hashes.contains(column) || self.chance(0.1));
+        if self.chance(0.05) {
+            hashes.push(Col(from.tables()[0], "id"));
+            dedup(&mut hashes);
+        }
+        Clause::ShipRows { columns, hashes, from, cond, to: self.targets() }
     }
 
     fn filter(&mut self, question: &Question) -> Clause {

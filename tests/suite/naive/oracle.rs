@@ -121,9 +121,12 @@ pub(super) fn ways(world: &World) -> Vec<Way> {
                         }
                         How::Rows => {
                             let counted = entities(&governing, &clauses);
-                            stewards.iter().all(|steward| {
-                                *steward == place
-                                    || rows_may(governing[steward], source, &asked.conds, keys, values, &counted, place)
+                            let needs = Needs { source, conds: &asked.conds, keys, values, counted: &counted };
+                            // A steward that hashes keys gets no hashes of others.
+                            let hashed = needs.hash_choices().into_iter();
+                            hashed.filter(|hashed| hashed.is_empty() || !stewards.contains(&place)).any(|hashed| {
+                                let may = |steward| rows_may(governing[steward], &needs, &hashed, place);
+                                stewards.iter().all(|steward| *steward == place || may(steward))
                             })
                         }
                     };
@@ -299,24 +302,44 @@ fn partials_may(agreement: &Agreement, clause: usize, place: &str) -> bool {
     })
 }
 
-fn rows_may(
-    agreement: &Agreement,
+/// What is done with rows that are sent.
+struct Needs<'a> {
     source: Source,
-    conds: &[Cond],
-    keys: &[Col],
-    values: &[Value],
-    counted: &[Col],
-    place: &str,
-) -> bool {
+    conds: &'a [Cond],
+    keys: &'a [Col],
+    values: &'a [Value],
+    counted: &'a [Col],
+}
+
+impl Needs<'_> {
+    /// Every choice of keys that are sent as hashes, none of them first. Of a hash it can be told only whether it is the same, so
+    /// it is enough where people or different keys are counted.
+    fn hash_choices(&self) -> Vec<Vec<Col>> {
+        let bare = |key: &Col| {
+            let distinct = Function { name: "count", distinct: true };
+            self.keys.contains(key)
+                || self.values.iter().any(|value| value.argument == Some(*key) && value.function != distinct)
+        };
+        let keys = self.source.tables().iter().map(|table| Col(*table, "id")).filter(|key| !bare(key));
+        keys.fold(vec![Vec::new()], |choices, key| {
+            let with = choices.iter().map(|choice: &Vec<Col>| [choice.as_slice(), &[key]].concat());
+            choices.iter().cloned().chain(with).collect()
+        })
+    }
+}
+
+fn rows_may(agreement: &Agreement, needs: &Needs<'_>, hashed: &[Col], place: &str) -> bool {
+    let Needs { source, conds, keys, values, counted } = *needs;
     let rows_leave = agreement.clauses.iter().all(|clause| match clause {
         Clause::Archetypes { data, .. } => *data,
         _ => true,
     });
     rows_leave
         && agreement.clauses.iter().any(|clause| {
-            let Clause::ShipRows { columns, from, cond, to } = clause else { return false };
+            let Clause::ShipRows { columns, hashes, from, cond, to } = clause else { return false };
             let mut needed: Vec<Col> = keys.iter().chain(counted).copied().collect();
             needed.extend(values.iter().flat_map(|value| value.argument));
+            let (as_hash, mut needed): (Vec<Col>, Vec<Col>) = needed.into_iter().partition(|one| hashed.contains(one));
             // What the clause's own condition touches need not be listed.
             let others = conds.iter().filter(|one| Some(**one) != *cond);
             needed.extend(others.clone().flat_map(|one| one.columns()));
@@ -329,6 +352,7 @@ fn rows_may(
                 && cond.is_none_or(|own| conds.contains(&own) && total)
                 && !filtered
                 && needed.iter().all(|column| lists(columns, *column, *from))
+                && as_hash.iter().all(|key| lists(hashes, *key, *from))
         })
 }
 
@@ -388,7 +412,7 @@ pub(super) fn may_be(
 ) -> bool {
     let held = world.agreements.iter().find(|one| one.steward == steward && one.name == agreement).unwrap();
     held.clauses.iter().any(|clause| {
-        let Clause::ShipRows { columns: listed, from, cond, to } = clause else { return false };
+        let Clause::ShipRows { columns: listed, from, cond, to, .. } = clause else { return false };
         *from == relation
             && cond.is_none_or(|own| world.question.conds.contains(&own))
             && to.iter().any(|target| target.is(place))

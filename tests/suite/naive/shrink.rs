@@ -18,7 +18,7 @@ pub(super) fn smaller(world: &World) -> Vec<World> {
         });
         for clause in 0..world.agreements[index].clauses.len() {
             offer(&|world| without_clause(&mut world.agreements[index], clause));
-            for part in 0..3 {
+            for part in 0..4 {
                 offer(&|world| narrow(&mut world.agreements[index].clauses[clause], part));
             }
         }
@@ -75,9 +75,11 @@ fn narrow(clause: &mut Clause, part: usize) -> bool {
         }
         (Clause::Release { by, .. }, 2) => by.pop().is_some(),
         (Clause::ShipRows { to, .. } | Clause::Partials { to, .. }, 1) => to.len() > 1 && to.pop().is_some(),
-        (Clause::ShipRows { columns, .. } | Clause::Filter { columns, .. }, 2) => {
-            columns.len() > 1 && columns.pop().is_some()
+        (Clause::ShipRows { columns, hashes, .. }, 2) => {
+            columns.len() + hashes.len() > 1 && (columns.pop().is_some() || hashes.pop().is_some())
         }
+        (Clause::ShipRows { columns, hashes, .. }, 3) => !columns.is_empty() && hashes.pop().is_some(),
+        (Clause::Filter { columns, .. }, 2) => columns.len() > 1 && columns.pop().is_some(),
         _ => false,
     }
 }

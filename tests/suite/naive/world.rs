@@ -263,6 +263,8 @@ pub(super) enum Clause {
     },
     ShipRows {
         columns: Vec<Col>,
+        /// Keys of people that are listed as hashes.
+        hashes: Vec<Col>,
         from: Source,
         cond: Option<Cond>,
         to: Vec<Target>,
@@ -314,8 +316,10 @@ impl fmt::Display for Clause {
                 if *fail { out.write_str(" ELSE FAIL") } else { Ok(()) }
             }
             Self::Partials { of, to } => write!(out, "SHIP PARTIALS OF {} TO {}", of + 1, list(to)),
-            Self::ShipRows { columns, from, cond, to } => {
-                write!(out, "SHIP ROWS ({}) FROM {from}", list(columns))?;
+            Self::ShipRows { columns, hashes, from, cond, to } => {
+                let hashes = hashes.iter().map(|key| format!("hash({key})"));
+                let all: Vec<String> = columns.iter().map(ToString::to_string).chain(hashes).collect();
+                write!(out, "SHIP ROWS ({}) FROM {from}", all.join(", "))?;
                 if let Some(cond) = cond {
                     write!(out, " WHERE {cond}")?;
                 }

@@ -3,4 +3,4 @@
 mod canaries;
 mod transport;
 
-pub use transport::Recorder;
+pub use transport::{Recorder, Sent};

@@ -17,7 +17,7 @@ use dynamos_planner::{PermittedQuery, Placement, Planned, PlanningInput, describ
 use dynamos_proto::ids::{QueryId, SiteId};
 
 /// Every question is about people of both stewards unless it names one: `s.people` and `s.visits` of `a` and `b`, whose
-/// `id` is LOCAL; `p` and `q` only compute. `c` alone has `t.cases`, by the number that everybody has.
+/// `id` is LOCAL; `p` and `q` only compute. `c` alone has `t.cases`, and `d` alone `t.jobs`, by the number that everybody has.
 pub struct Bench {
     catalog: Catalog,
     agreements: AgreementSet,
@@ -130,6 +130,7 @@ impl Bench {
             now: UtcMillis::parse("2026-06-01").unwrap(),
             purposes: &purposes,
             counts_add: &|_, _, key| key == "id",
+            key_domain: &|steward, table, column| self.catalog.key_domain(steward, table, column),
         };
         check_graph(query.graph(), &input).map(|_| ()).map_err(|refusal| refusal.to_string())
     }
@@ -152,6 +153,7 @@ fn catalog() -> Catalog {
     );
     let visits = published("id", &[("id", 'i'), ("ward", 't'), ("cost", 'f')], EntityScope::Local);
     let cases = published("bsn", &[("bsn", 'i'), ("illness", 't')], EntityScope::Shared("people".into()));
+    let jobs = published("bsn", &[("bsn", 'i'), ("sector", 't'), ("pay", 'i')], EntityScope::Shared("people".into()));
     let tables = |steward: bool| {
         let both = [("people", &people), ("visits", &visits)].into_iter().filter(|_| steward);
         both.map(|(name, table)| (TableName::new("s", name), table.clone())).collect::<BTreeMap<_, _>>()
@@ -168,6 +170,7 @@ fn catalog() -> Catalog {
         (SiteId::new("a"), place(SiteKind::Steward)),
         (SiteId::new("b"), place(SiteKind::Steward)),
         (SiteId::new("c"), Site { tables: [(TableName::new("t", "cases"), cases)].into(), ..place(SiteKind::Steward) }),
+        (SiteId::new("d"), Site { tables: [(TableName::new("t", "jobs"), jobs)].into(), ..place(SiteKind::Steward) }),
         (SiteId::new("p"), place(SiteKind::Provider)),
         (SiteId::new("q"), place(SiteKind::Provider)),
         (SiteId::coordinator(), place(SiteKind::Coordinator)),

@@ -4,6 +4,7 @@
 
 mod bench;
 mod federation;
+mod hashing;
 mod joined_rows;
 mod joining;
 mod left_joins;
