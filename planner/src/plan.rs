@@ -13,6 +13,7 @@ use datafusion::optimizer::push_down_filter::PushDownFilter;
 use dynamos_proto::ids::{QueryId, SiteId};
 use dynamos_proto::status::Code;
 use thiserror::Error;
+use tracing::debug_span;
 
 use crate::bind::{
     self, BoundPlan, ParsedQuery, VisibleTable, VisibleTables, bind, localize, normalize, parameter_types,
@@ -250,8 +251,7 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     fn plan(&self, parsed: &ParsedQuery, parameters: &[ScalarValue]) -> Result<Planned, PlanError> {
         let tables = VisibleTables::new(self.policy.visible(self.governing, self.state)?, self.input.default_schema);
-        let bound = bind(parsed, parameters, &tables, self.state)?;
-        let normal = restrict_stewards(localize(normalize(bound.plan().clone(), self.state)?, self.state)?)?;
+        let (bound, normal) = debug_span!("bind").in_scope(|| self.bind(parsed, parameters, &tables))?;
         if let Some(denial) = self.unavailable(&stewards_in(&normal)?) {
             return Ok(Planned::Denied(denial));
         }
@@ -266,6 +266,18 @@ impl Attempt<'_> {
             }
         }
         self.plan_form(&bound, &normal, &tables)
+    }
+
+    /// The bound plan and its normal form.
+    fn bind(
+        &self,
+        parsed: &ParsedQuery,
+        parameters: &[ScalarValue],
+        tables: &VisibleTables,
+    ) -> Result<(BoundPlan, LogicalPlan), PlanError> {
+        let bound = bind(parsed, parameters, tables, self.state)?;
+        let normal = restrict_stewards(localize(normalize(bound.plan().clone(), self.state)?, self.state)?)?;
+        Ok((bound, normal))
     }
 
     /// The plan of a query in one of its forms.
@@ -295,6 +307,7 @@ impl Attempt<'_> {
         normal: &LogicalPlan,
         choice: &ClauseChoice,
     ) -> Result<Result<CompliantPlan, Denial>, PlanError> {
+        let _span = debug_span!("policy_rewrite").entered();
         match comply(
             normal.clone(),
             Arc::clone(bound.output()),
@@ -319,11 +332,11 @@ impl Attempt<'_> {
     ) -> Result<Planned, PlanError> {
         let optimized = bind::optimize(compliant.plan().clone(), self.state.optimizers().to_vec(), self.state)?;
         let legal = Legal { catalog: self.input.catalog, governing: self.governing, state: self.state };
-        let families = [Placement::Auto, Placement::ComputeToData, Placement::DataToCompute];
-        let candidates = families
-            .into_iter()
-            .map(|family| enumerate(&compliant, &optimized, family, &legal, self.input.knowledge))
-            .collect::<Result<Vec<_>, _>>()?;
+        let families = [Placement::Auto, Placement::ComputeToData, Placement::DataToCompute].into_iter();
+        let candidates = debug_span!("enumerate").in_scope(|| {
+            let each = families.map(|family| enumerate(&compliant, &optimized, family, &legal, self.input.knowledge));
+            each.collect::<Result<Vec<_>, _>>()
+        })?;
         let path = QueryPath { bound: bound.clone(), normal: normal.clone(), compliant, optimized };
         self.choose(path, &candidates, tables)
     }
@@ -338,6 +351,7 @@ impl Attempt<'_> {
             };
             return Ok(Planned::Denied(Denial { reasons: vec![Reason { steward: None, text }] }));
         };
+        let _span = debug_span!("fragment").entered();
         let parts = compliant.parts();
         let conditions =
             parts.iter().map(|part| conditions(&part.clauses, self.input.agreements)).collect::<Result<Vec<_>, _>>()?;

@@ -32,6 +32,7 @@ mod requests;
 mod roles;
 mod rules;
 mod sums;
+mod spans;
 mod thresholds;
 mod tidy;
 mod tpch;

@@ -12,6 +12,7 @@ use dynamos_proto::sign::sha256;
 use dynamos_proto::status::ServiceError;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing::field::Empty;
 use tracing::{Instrument, info_span};
 use uuid::Uuid;
 
@@ -67,7 +68,7 @@ impl QueryEngine {
                 return Err(error);
             }
         };
-        let span = info_span!("query", query_id = %request.query);
+        let span = info_span!("query", query_id = %request.query, basis = Empty);
         let live = self.queries.begin(&request.query, Asked::of(sql, &request));
         let attempts = Attempts {
             parts: Arc::clone(&self.parts),

@@ -72,7 +72,8 @@ pub(crate) fn start(place: &Arc<Place>, query: &Arc<Query>, id: FragmentId) -> R
         report: ReportAtEnd::new(place, query, id),
     };
     let shared = Arc::clone(&outcome);
-    let span = info_span!("fragment", query_id = %query.graph.query, fragment_id = %id, site_id = %place.name);
+    let (query_id, basis) = (&query.graph.query, query.graph.basis());
+    let span = info_span!("stage", %query_id, fragment_id = %id, site_id = %place.name, basis);
     let work = async move {
         let ended = run.send_all(&sender).await;
         *shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
