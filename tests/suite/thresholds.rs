@@ -145,7 +145,7 @@ pub async fn everywhere(client: &mut Client, sql: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn b1_b2_every_value_of_a_group_has_enough_people_behind_it() {
+async fn b1_b2_b5_every_value_of_a_group_has_enough_people_behind_it() {
     let federation = TestFederation::design(design).await;
     let by_group = "SELECT grp, count(*), sum(wage) FROM s.people GROUP BY grp";
     let mut ann = federation.client("ann@c", "auto", by_group).await;
@@ -168,6 +168,18 @@ async fn b1_b2_every_value_of_a_group_has_enough_people_behind_it() {
         ("SELECT count(*), sum(wage) FROM s.people WHERE grp = 'z'", vec!["NULL|NULL"]),
         ("SELECT count(*) FILTER (WHERE grp = 'z'), count(*) FROM s.people", vec!["NULL|NULL"]),
         ("SELECT count(*) FROM s.people", vec!["18"]),
+        // What is left of one value without another is nobody or enough: here three people without a group, there z's two.
+        ("SELECT count(*), count(*) FILTER (WHERE grp <> 'nobody') FROM s.people", vec!["18|15"]),
+        ("SELECT count(*), count(*) FILTER (WHERE grp <> 'z') FROM s.people", vec!["18|13"]),
+        ("SELECT count(*), count(*) FILTER (WHERE grp <> 'z' OR grp IS NULL) FROM s.people", vec!["NULL|NULL"]),
+        (
+            "SELECT sum(wage) FILTER (WHERE grp IN ('x', 'z')), sum(wage) FILTER (WHERE grp = 'x') FROM s.people",
+            vec!["NULL|NULL"],
+        ),
+        (
+            "SELECT count(*) FILTER (WHERE grp IN ('x', 'y')), count(*) FILTER (WHERE grp = 'x') FROM s.people",
+            vec!["11|8"],
+        ),
     ] {
         assert_eq!(everywhere(&mut ann, sql).await, expected, "{sql}");
     }

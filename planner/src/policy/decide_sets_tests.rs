@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::decide::{CounterRule, Part, decide};
+use super::super::decide::{Behind, CounterRule, Part, decide};
 use super::*;
 use crate::function::{HASH_BYTES, Share};
 
@@ -43,7 +43,7 @@ impl World {
             let row = |person| Row { steward: 0, person, keys: vec![*one, *other], enters: vec![true] };
             rows.extend((first..first + people).map(row));
         }
-        let counters = vec![CounterRule { minimum: 3, own: vec![3], dominance: None }];
+        let counters = vec![CounterRule { behind: Behind::Value, minimum: 3, own: vec![3], dominance: None }];
         Self { rows, keys: 2, rules: DecisionRules { counters, stewards: 1, sites: 0, requester: None, outcome } }
     }
 
@@ -234,7 +234,12 @@ fn random(seed: u64) -> (World, Vec<KeySet>) {
     let mut random = Random(seed);
     let (keys, stewards, counters) = (1 + random.small(3), 1 + random.small(2), 1 + random.small(2));
     let minimum = 2 + u32::try_from(random.below(3)).unwrap();
-    let counters_of = (0..counters).map(|_| CounterRule { minimum, own: vec![minimum; stewards], dominance: None });
+    let counters_of = (0..counters).map(|_| CounterRule {
+        behind: Behind::Value,
+        minimum,
+        own: vec![minimum; stewards],
+        dominance: None,
+    });
     let rules = DecisionRules {
         counters: counters_of.collect(),
         stewards,

@@ -7,7 +7,7 @@ use crate::function::{ExactSum, HASH_BYTES};
 
 /// A minimum of 3, at each steward, too.
 fn rules(stewards: usize, outcome: Outcome) -> DecisionRules {
-    let counters = vec![CounterRule { minimum: 3, own: vec![3; stewards], dominance: None }];
+    let counters = vec![CounterRule { behind: Behind::Value, minimum: 3, own: vec![3; stewards], dominance: None }];
     DecisionRules { counters, stewards, sites: 0, requester: None, outcome }
 }
 
@@ -43,15 +43,32 @@ fn b1_the_smallest_count_over_the_values_decides() {
     let mut rules = rules(1, Outcome::Drop);
     rules.counters.push(rules.counters[0].clone());
     assert_eq!(fates(&[both.clone()], &rules), "w");
-    rules.counters[1] = CounterRule { minimum: 2, own: vec![2], dominance: None };
+    rules.counters[1] = CounterRule { behind: Behind::Value, minimum: 2, own: vec![2], dominance: None };
     assert_eq!(fates(&[both], &rules), "r");
+}
+
+#[test]
+fn b5_what_values_of_one_group_leave_of_each_other_is_nobody_or_enough() {
+    // Everybody, and those who fulfil a condition: the others follow by subtraction.
+    let people = |all: usize, fulfil: usize| {
+        let mut group = cell(&[], &[all]);
+        group.entities.0.extend(cell(&[], &[fulfil]).entities.0);
+        group.entities.0.extend(cell(&[], &[all - fulfil]).entities.0);
+        group
+    };
+    let mut rules = rules(1, Outcome::Drop);
+    rules.counters.push(rules.counters[0].clone());
+    rules.counters.push(CounterRule { behind: Behind::Difference, ..rules.counters[0].clone() });
+    for (all, fulfil, fate) in [(6, 3, "r"), (5, 3, "w"), (4, 3, "w"), (3, 3, "r"), (6, 2, "w")] {
+        assert_eq!(fates(&[people(all, fulfil)], &rules), fate, "{fulfil} of {all}");
+    }
 }
 
 #[test]
 fn b2_zero_is_below_every_minimum() {
     for minimum in [0, 1, 3] {
         let mut rules = rules(1, Outcome::Drop);
-        rules.counters[0] = CounterRule { minimum, own: vec![minimum.max(1)], dominance: None };
+        rules.counters[0] = CounterRule { behind: Behind::Value, minimum, own: vec![minimum.max(1)], dominance: None };
         assert_eq!(fates(&[cell(&[], &[0])], &rules), "w", "{minimum}");
     }
     assert_eq!(decide(&[cell(&[], &[0])], &rules(1, Outcome::Fail)), Err(BelowMinimum));
@@ -138,7 +155,7 @@ fn b7_fail_is_for_every_group_that_is_not_released() {
 fn b8_minimum_sites_counts_stewards_with_an_entity() {
     let rules = DecisionRules {
         sites: 2,
-        counters: vec![CounterRule { minimum: 3, own: vec![u32::MAX; 3], dominance: None }],
+        counters: vec![CounterRule { behind: Behind::Value, minimum: 3, own: vec![u32::MAX; 3], dominance: None }],
         ..rules(3, Outcome::Drop)
     };
     for (people, fate) in [([9, 0, 0], "w"), ([9, 1, 0], "r"), ([1, 1, 1], "r"), ([1, 1, 0], "w")] {
@@ -303,7 +320,7 @@ impl World {
                     (0..stewards).map(|_| (random.below(3) > 0).then(|| tenths(portion + random.below(10 - portion))));
                 DominanceRule { portion: tenths(portion), own: own.collect(), sites: stewards }
             });
-            CounterRule { minimum, own, dominance }
+            CounterRule { behind: Behind::Value, minimum, own, dominance }
         };
         let rules = DecisionRules {
             counters: (0..counters).map(|_| counter(&mut random)).collect(),

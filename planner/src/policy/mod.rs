@@ -38,6 +38,7 @@ pub mod release;
 pub mod release_plan;
 pub mod requester;
 pub mod resolve;
+mod seen;
 mod sides;
 mod states;
 mod subject;
