@@ -131,6 +131,10 @@ pub(crate) fn permit(
                 table.colocated.contains_key(column) || table.entity.as_ref().is_some_and(own)
             })
         },
+        federated: &|steward, name| {
+            let table = input.catalog.federated.get(name)?;
+            table.stewards.contains(steward).then(|| table.stewards.clone())
+        },
         state,
     };
     let verdicts = match check_graph(&read, &check) {

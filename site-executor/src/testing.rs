@@ -99,6 +99,8 @@ impl Federation {
         let mut table = SiteTable::plain(TableConfig::csv("wages", "persons", csv));
         table.entity = Some("id".into());
         config.tables.push(table);
+        let stewards = ["uva", "vu"].map(SiteId::new).to_vec();
+        config.federated.push(FederatedPart { schema: "wages".into(), table: "persons".into(), stewards });
         let agreements = self.folder.path().join(format!("{name}.agreements"));
         std::fs::create_dir_all(&agreements).unwrap();
         let text = format!("CREATE AGREEMENT a ON SITE {name} FOR ANYONE PURPOSE statistics AS ({clauses})");
@@ -174,6 +176,7 @@ impl Federation {
                 .to_vec(),
             limits: Limits { target_partitions: 2, ..Limits::default() },
             tables: Vec::new(),
+            federated: Vec::new(),
         }
     }
 

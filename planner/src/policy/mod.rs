@@ -44,6 +44,7 @@ mod states;
 mod subject;
 pub mod support;
 pub mod view;
+mod whole;
 mod within;
 
 pub use agreement::{Agreement, Grantee, NotApplicable, NumberedClause};

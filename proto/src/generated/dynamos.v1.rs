@@ -365,6 +365,9 @@ pub struct Table {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// All stewards of the federated table of this name, where it is a part of one.
+    #[prost(string, repeated, tag = "9")]
+    pub stewards: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// What a site tells the coordinator about itself when it registers and when something has changed.
 #[allow(clippy::all)]

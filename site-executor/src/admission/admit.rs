@@ -238,6 +238,7 @@ impl Admission {
             now: UtcMillis(context.now_ms),
             purposes: &self.purposes,
             counts_add: &|steward, table, column| *steward == self.place && context.tables.counts_add(table, column),
+            federated: &|steward, table| context.tables.stewards(table).filter(|_| *steward == self.place),
         };
         let refused = |refusal: dynamos_planner::policy::Refusal| self.refused(Reason::Edge, refusal.reason);
         let verdicts = self.check.check(graph, &input).map_err(refused)?;

@@ -130,6 +130,7 @@ impl Bench {
             now: UtcMillis::parse("2026-06-01").unwrap(),
             purposes: &purposes,
             counts_add: &|_, _, key| key == "id",
+            federated: &|_, name| catalog().federated.get(name).map(|table| table.stewards.clone()),
         };
         check_graph(query.graph(), &input).map(|_| ()).map_err(|refusal| refusal.to_string())
     }

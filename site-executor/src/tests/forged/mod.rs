@@ -7,6 +7,7 @@ mod joins;
 mod permits;
 mod releases;
 mod rows;
+mod stewards;
 mod wire;
 
 use fixture::{Base, Case, refuse_all};
