@@ -20,7 +20,7 @@ use crate::bind::{
     restrict_stewards, stewards_in,
 };
 use crate::candidate::{Candidates, Legal, Placement, enumerate};
-use crate::catalog::{Availability, Catalog, SiteKind};
+use crate::catalog::{Availability, Catalog, SiteKind, TableName};
 use crate::fragment::{FragmentGraph, cut};
 use crate::knowledge::Knowledge;
 use crate::permit::{PermittedQuery, QueryPath, permit};
@@ -134,7 +134,7 @@ pub fn visible_tables(input: &PlanningInput<'_>) -> Result<Vec<VisibleTable>, Pl
     let policy = policy(input);
     let mut visible: Vec<VisibleTable> = Vec::new();
     let mut named = BTreeSet::new();
-    for governing in policy.choices(&stewards(input.catalog), CHOICES_MAX) {
+    for governing in policy.choices(&stewards(input.catalog), &BTreeSet::new(), CHOICES_MAX) {
         let tables = policy.visible(&governing, &state)?;
         visible.extend(tables.into_iter().filter(|table| named.insert((table.site.clone(), table.name.clone()))));
     }
@@ -148,7 +148,8 @@ pub fn describe_query(sql: &str, input: &PlanningInput<'_>) -> Result<Described,
     let parsed = bind::parse(sql)?;
     let policy = policy(input);
     let mut failed = None;
-    for governing in policy.choices(&named_stewards(&parsed, input.catalog), CHOICES_MAX) {
+    let (stewards, named) = (named_stewards(&parsed, input.catalog), named_tables(&parsed, input.default_schema));
+    for governing in policy.choices(&stewards, &named, CHOICES_MAX) {
         let tables = VisibleTables::new(policy.visible(&governing, &state)?, input.default_schema);
         match bind(&parsed, &[], &tables, &state) {
             Ok(bound) => {
@@ -170,8 +171,9 @@ pub fn plan_query(sql: &str, parameters: &[ScalarValue], input: &PlanningInput<'
     let stewards = named_stewards(&parsed, input.catalog);
     let mut denials: Vec<Denial> = Vec::new();
     let mut failed: Option<PlanError> = None;
-    for governing in policy.choices(&stewards, CHOICES_MAX) {
-        let attempt = Attempt { policy: &policy, governing: &governing, input, state: &state };
+    let choices = policy.choices(&stewards, &named_tables(&parsed, input.default_schema), CHOICES_MAX + 1);
+    for governing in choices.iter().take(CHOICES_MAX) {
+        let attempt = Attempt { policy: &policy, governing, input, state: &state };
         match attempt.plan(&parsed, parameters) {
             Ok(Planned::Permitted(query)) => return Ok(Planned::Permitted(query)),
             Ok(Planned::Denied(denial)) => denials.push(denial),
@@ -183,6 +185,13 @@ pub fn plan_query(sql: &str, parameters: &[ScalarValue], input: &PlanningInput<'
         return Err(unknown(error, input));
     }
     let mut reasons: Vec<Reason> = denials.into_iter().flat_map(|denial| denial.reasons).collect();
+    if choices.len() > CHOICES_MAX {
+        let text = format!(
+            "only {CHOICES_MAX} combinations of agreements of several stewards were tried; say by SET dynamos.agreement = '…' \
+             which one to begin with"
+        );
+        reasons.push(Reason { steward: None, text });
+    }
     reasons.sort();
     reasons.dedup();
     Ok(Planned::Denied(Denial { reasons }))
@@ -231,13 +240,20 @@ fn named_stewards(parsed: &ParsedQuery, catalog: &Catalog) -> BTreeSet<SiteId> {
                 named.insert(SiteId::new(catalog.as_ref()));
             }
             TableReference::Partial { schema, table } => {
-                let name = crate::catalog::TableName::new(schema.as_ref(), table.as_ref());
+                let name = TableName::new(schema.as_ref(), table.as_ref());
                 named.extend(catalog.federated.get(&name).into_iter().flat_map(|table| table.stewards.clone()));
             }
             TableReference::Bare { .. } => return stewards(catalog),
         }
     }
     named.intersection(&stewards(catalog)).cloned().collect()
+}
+
+/// The tables that a query names; none if it names one whose schema is not known, which may be any.
+fn named_tables(parsed: &ParsedQuery, default_schema: Option<&str>) -> BTreeSet<TableName> {
+    let named =
+        parsed.tables.iter().map(|table| Some(TableName::new(table.schema().or(default_schema)?, table.table())));
+    named.collect::<Option<_>>().unwrap_or_default()
 }
 
 /// Planning under one choice of governing agreements.
