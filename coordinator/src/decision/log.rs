@@ -102,6 +102,7 @@ mod tests {
             requester: "a@uva.nl".into(),
             organisation: "uva".into(),
             purpose: None,
+            statement: "select 1".into(),
             statement_sha256: "00".into(),
             graph_sha256: Some("01".into()),
             catalog_version: 7,
