@@ -96,10 +96,15 @@ pub fn design(root: &Path) -> Design {
                RELEASE ROWS (grp, wage) FROM s.people WHERE id > 5,
                SHIP ROWS (grp, wage) FROM s.people WHERE id > 5 TO p)"
         );
+        let alone = format!(
+            "CREATE AGREEMENT alone ON SITE {steward} FOR ROLE analyst PURPOSE statistics AS (
+               groups: RELEASE sum, count OF wage, * BY grp FROM s.people MINIMUM 3 DISTINCT id PER SITE ELSE DROP,
+               SHIP PARTIALS OF groups TO p, FILTER ON grp COMPARE WITH LITERALS)"
+        );
         stewards.push(Steward {
             name: steward.into(),
             tables: format!("{}\n{}", table("people"), table("visits")),
-            agreements: ["drop", "remainder", "fail"].map(agreement).into_iter().chain([rows_only]).collect(),
+            agreements: ["drop", "remainder", "fail"].map(agreement).into_iter().chain([rows_only, alone]).collect(),
         });
     }
     stewards.push(Steward { name: "c".into(), tables: String::new(), agreements: Vec::new() });
@@ -272,6 +277,38 @@ async fn c3_rows_under_a_condition_are_released_and_nothing_sees_the_others() {
     ] {
         let refused = error(&mut ann, sql).await.to_string();
         assert!(refused.contains(reason), "{sql}: {refused}");
+    }
+    federation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b6_the_answer_says_which_stewards_are_in_it() {
+    let federation = TestFederation::design(design).await;
+    let by_group = "SELECT grp, count(*) FROM s.people GROUP BY grp";
+    let mut ann = federation.client("ann@c", "auto", by_group).await;
+    answer(&mut ann, "SET dynamos.agreement = 'alone'").await;
+    for (sql, rows, a, b) in [
+        // b has nobody without a group, and too few of y; a has too few of y, too.
+        (by_group, vec!["NULL|3", "x|8"], true, true),
+        ("SELECT count(*) FROM s.people WHERE grp IS NULL", vec!["3"], true, false),
+        ("SELECT count(*) FROM s.people", vec!["18"], true, true),
+        ("SELECT count(*), sum(wage) FROM s.people WHERE grp IN ('y', 'v')", vec!["4|620"], false, true),
+        ("SELECT grp, count(*) FROM s.people WHERE grp = 'y' GROUP BY grp", vec![], false, false),
+    ] {
+        let mut answered: Vec<String> = answer(&mut ann, sql).await.into_iter().map(|row| row.join("|")).collect();
+        answered.sort();
+        assert_eq!(answered, rows, "{sql}");
+        let edges = answer(&mut ann, "SHOW EDGES FOR LAST QUERY").await;
+        let of = |steward: &str| edges.iter().find(|edge| edge[1] == steward).map(|edge| edge[6].clone()).unwrap();
+        assert_eq!([of("a"), of("b")], [a, b].map(|released: bool| released.to_string()), "{sql}");
+        assert_eq!(edges.iter().find(|edge| edge[1] == "coordinator").unwrap()[6], "NULL");
+        let measured = answer(&mut ann, &format!("EXPLAIN ANALYZE {sql}")).await;
+        let measured = measured.into_iter().map(|row| row.join("|")).collect::<Vec<_>>().join("\n");
+        assert_eq!(
+            measured.matches("released nothing").count(),
+            [a, b].into_iter().filter(|some| !some).count(),
+            "{measured}"
+        );
     }
     federation.stop().await;
 }

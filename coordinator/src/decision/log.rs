@@ -126,6 +126,7 @@ mod tests {
             query_id: "q1".into(),
             outcome: "FINISHED".into(),
             rows_at_most: 1024,
+            released_nothing: vec!["vu".into()],
         };
         log.end(end.clone(), &background);
         background.drain(std::time::Duration::from_secs(10)).await;

@@ -51,6 +51,9 @@ pub struct EndRecord {
     pub outcome: String,
     /// How many rows went to the requester: a power of two above the number, with all small ones in one bucket.
     pub rows_at_most: u64,
+    /// Stewards that decided about their own groups and released none, so that none of their rows are in the answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub released_nothing: Vec<String>,
 }
 
 /// An agreement in one version.

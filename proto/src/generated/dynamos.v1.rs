@@ -231,6 +231,9 @@ pub struct FragmentReport {
     pub error_code: ::prost::alloc::string::String,
     #[prost(string, tag = "9")]
     pub error: ::prost::alloc::string::String,
+    /// Where each steward decides about its own groups: whether this one released any.
+    #[prost(bool, optional, tag = "10")]
+    pub released: ::core::option::Option<bool>,
 }
 /// The ticket of one exchange: which output of which query. The consumer proves who it is by its certificate.
 #[allow(clippy::all)]
