@@ -13,6 +13,7 @@
 mod agreement_writes;
 mod agreements_page;
 mod archive;
+mod attack;
 mod budgets;
 mod change;
 mod federation;
