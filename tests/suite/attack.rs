@@ -151,9 +151,11 @@ pub fn open_to_subtraction(rows: &[Row], keys: usize) -> Open {
         shares.values().any(|share| *share >= MINIMUM) && shares.values().any(|share| few(*share))
     };
     let coarser: Vec<Vec<&Row>> = (0..finest).flat_map(|subset| by(subset).into_values()).collect();
+    let small: BTreeSet<&Vec<&String>> =
+        groups.iter().filter(|(_, rows)| !enough(rows)).map(|(keys, _)| keys).collect();
     let withheld = |rows: &[&Row]| {
-        let small = |row: &&Row| !enough(&groups[&row.keys[..keys].iter().collect::<Vec<_>>()]);
-        let left: Vec<&Row> = rows.iter().copied().filter(small).collect();
+        let of_small = |row: &&Row| small.contains(&row.keys[..keys].iter().collect::<Vec<_>>());
+        let left: Vec<&Row> = rows.iter().copied().filter(of_small).collect();
         count(&left)
     };
     Open {

@@ -8,7 +8,8 @@ use dynamos_cli::federation::query;
 use crate::archive::{ARCHIVES, READER, SUMS, archive, sums};
 use crate::roles::{Roles, STOP_MAX, until};
 
-/// The paths of the spans of one query that have ended at a place, in order of their ends, each with the innermost span.
+/// The paths of the spans of one query that have ended at a place, in order of their ends, each with the innermost span. Spans that
+/// end outside of the one around them carry the query's id themselves.
 fn ended(roles: &Roles, place: &str, id: &str) -> Vec<(String, Value)> {
     let lines = roles.lines(place).into_iter().filter(|line| line.fields["message"] == "close");
     let paths = lines.filter_map(|mut line| {
@@ -37,6 +38,7 @@ async fn every_stage_of_a_query_is_a_span_and_one_id_finds_them_at_all_places() 
     paths.sort_unstable();
     paths.dedup();
     let all = [
+        "exchange",
         "query",
         "query > bind",
         "query > dispatch",
@@ -44,10 +46,14 @@ async fn every_stage_of_a_query_is_a_span_and_one_id_finds_them_at_all_places() 
         "query > enumerate > cost",
         "query > fragment",
         "query > policy_rewrite",
-        "query > stage",
-        "query > stage > exchange",
+        "stage",
     ];
     assert_eq!(paths, all);
+    let lines = roles.lines("coordinator");
+    let ended_in =
+        lines.iter().find(|line| line.fields["message"] == "fragment ended" && line.fields["query_id"] == id);
+    let around: Vec<&str> = ended_in.unwrap().spans.iter().map(|span| span["name"].as_str().unwrap()).collect();
+    assert_eq!(around, ["flight", "statement", "query", "stage"]);
     let (_, query) = coordinator.iter().find(|(path, _)| path == "query").unwrap();
     let basis = query["basis"].as_str().unwrap();
     for (place, agreement) in ARCHIVES.map(|place| (place, format!(" {place}/"))) {

@@ -11,6 +11,8 @@ use dynamos_proto::ids::SiteId;
 
 use super::check::Check;
 use super::flow::Protected;
+use super::matching::is_steward;
+use crate::bind::fulfils;
 use crate::catalog::TableName;
 use crate::fragment::ReleasePoint;
 
@@ -74,11 +76,13 @@ struct Conditions {
 }
 
 fn conditions(point: &ReleasePoint, rows: &Protected) -> Conditions {
-    let column = |index: usize| rows.columns.get(index).map(text);
+    // What is about the steward's name alone and holds for this one keeps none of its rows out.
+    let keeps_out = |condition: &&Expr| fulfils(&rows.steward, condition, &is_steward) != Some(true);
+    let column = |index: usize| rows.columns.get(index).filter(keeps_out).map(text);
     let names = |list: &BTreeSet<datafusion::common::Column>| list.iter().map(|column| column.flat_name()).collect();
     Conditions {
         tables: rows.relation.tables.keys().cloned().collect(),
-        rows: rows.relation.predicates.iter().map(text).collect(),
+        rows: rows.relation.predicates.iter().filter(keeps_out).map(text).collect(),
         values: point.shape.aggregates.iter().map(|value| value.filter.and_then(column)).collect(),
         lists: rows.relation.lists.iter().map(names).collect(),
     }
