@@ -15,6 +15,7 @@ mod agreements_page;
 mod archive;
 mod budgets;
 mod change;
+mod configuration_page;
 mod federation;
 mod generated;
 mod golden;
