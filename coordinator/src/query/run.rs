@@ -98,14 +98,4 @@ impl QueryEngine {
         let running = RunningRows { attempt, attempts, plans, schema: schema.clone(), released: false, live, slot };
         Ok(Started { query, schema, stream: running.into_stream(), plan })
     }
-
-    /// Plans a query.
-    pub(super) async fn plan(
-        &self,
-        sql: &str,
-        parameters: Vec<ScalarValue>,
-        request: &PlanRequest,
-    ) -> Result<Verdict, ServiceError> {
-        self.planning.plan(sql, parameters, request).await
-    }
 }
