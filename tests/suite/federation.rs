@@ -80,6 +80,18 @@ pub async fn answer(client: &mut Client, sql: &str) -> Vec<Vec<String>> {
     rows(&query(client, sql).await.unwrap()).unwrap()
 }
 
+/// The answer, which is the same under every placement.
+pub async fn everywhere(client: &mut Client, sql: &str) -> Vec<Vec<String>> {
+    let mut answers = Vec::new();
+    for placement in ["auto", "compute_to_data", "data_to_compute"] {
+        answer(client, &format!("SET dynamos.placement = '{placement}'")).await;
+        answers.push(answer(client, sql).await);
+    }
+    answer(client, "SET dynamos.placement = 'auto'").await;
+    assert!(answers.iter().all(|one| *one == answers[0]), "{sql}: the placements differ: {answers:?}");
+    answers.remove(0)
+}
+
 /// The error that a statement gives.
 pub async fn error(client: &mut Client, sql: &str) -> ServiceError {
     told(&query(client, sql).await.expect_err(sql))

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dynamos_cli::demo::Truth;
 use dynamos_cli::federation::Client;
 
-use crate::federation::{TestFederation, answer, error, published_wages};
+use crate::federation::{TestFederation, answer, error, everywhere, published_wages};
 
 const FROM: &str = "wages.personen p JOIN wages.aanstellingen a ON p.unieknr = a.unieknr";
 const MINIMUM: usize = 10;
@@ -45,18 +45,6 @@ async fn revoke(federation: &TestFederation, name: &str) {
         let mut client = federation.plain_client(&format!("steward@{steward}.nl"), "statistics").await;
         answer(&mut client, &format!("REVOKE AGREEMENT {name} ON SITE {steward}")).await;
     }
-}
-
-/// The answer, which is the same under every placement.
-async fn everywhere(client: &mut Client, sql: &str) -> Vec<Vec<String>> {
-    let mut answers = Vec::new();
-    for placement in ["auto", "compute_to_data", "data_to_compute"] {
-        answer(client, &format!("SET dynamos.placement = '{placement}'")).await;
-        answers.push(answer(client, sql).await);
-    }
-    answer(client, "SET dynamos.placement = 'auto'").await;
-    assert!(answers.iter().all(|one| *one == answers[0]), "{sql}: the placements differ: {answers:?}");
-    answers.remove(0)
 }
 
 /// An appointment of a person.
