@@ -97,14 +97,14 @@ pub async fn error(client: &mut Client, sql: &str) -> ServiceError {
     told(&query(client, sql).await.expect_err(sql))
 }
 
-/// What a client was told.
+/// What a client was told. Its text ends with the advice, as clients show it that know nothing of advice.
 pub fn told(error: &anyhow::Error) -> ServiceError {
     let status = error.chain().find_map(|cause| match cause.downcast_ref::<arrow_flight::error::FlightError>() {
         Some(arrow_flight::error::FlightError::Tonic(status)) => Some(status.as_ref().clone()),
         _ => cause.downcast_ref::<tonic::Status>().cloned(),
     });
     match status {
-        Some(status) => ServiceError::from_status(&status),
+        Some(status) => ServiceError { message: status.message().to_owned(), ..ServiceError::from_status(&status) },
         None => panic!("an error without a status: {error:?}"),
     }
 }
