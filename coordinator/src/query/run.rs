@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::attempts::Attempts;
 use super::decisions::unplanned_record;
 use super::engine::QueryEngine;
-use super::planner_door::{PermittedPlan, PlanRequest, Verdict};
+use super::planner_door::{PermittedPlan, PlanRequest};
 use super::queries::{Asked, LiveQuery, QueryState};
 use super::rows::RunningRows;
 use super::settings::{placement, purpose, requester};

@@ -7,7 +7,7 @@ use std::mem::discriminant;
 
 use thiserror::Error;
 
-use super::{Agreement, Clause, NumberedClause};
+use super::{Agreement, NumberedClause};
 
 /// A clause of a new version that has a number it may not have.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
