@@ -121,7 +121,7 @@ impl From<DataFusionError> for PlanError {
         let text = error.strip_backtrace();
         match error.find_root() {
             DataFusionError::SQL(..) => Self::Syntax(text),
-            DataFusionError::NotImplemented(_) => Self::Unsupported(text),
+            DataFusionError::NotImplemented(what) => Self::Unsupported(what.clone()),
             DataFusionError::Internal(_) => Self::Internal(text),
             _ => Self::UnknownName(text),
         }

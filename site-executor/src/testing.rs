@@ -64,6 +64,18 @@ impl Federation {
         Self::open(&steward, || Box::new(AllowAll)).await
     }
 
+    /// The same with the same rows at both stewards, and with these limits at uva alone.
+    pub(crate) async fn start_limited(persons: &str, limits: Limits) -> Self {
+        let steward = |federation: &Self, name| {
+            let mut config = federation.steward(name, persons, PLAIN);
+            if name == "uva" {
+                config.limits = limits.clone();
+            }
+            config
+        };
+        Self::open(&steward, || Box::new(AllowAll)).await
+    }
+
     /// The same places with the stewards' configurations from outside, and with the check that they have in use. Only
     /// the coordinator's own place checks nothing.
     pub(crate) async fn start_checked(steward: &dyn Fn(&Self, &'static str) -> SiteConfig) -> Self {

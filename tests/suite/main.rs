@@ -16,6 +16,7 @@ mod archive;
 mod attack;
 mod budgets;
 mod change;
+mod configuration_page;
 mod federation;
 mod generated;
 mod golden;

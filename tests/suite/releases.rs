@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use dynamos_cli::federation::Client;
 
 use crate::attack::{Cost, FROM, MINIMUM, Open, Row, STEWARDS, all_rows, attack, attack_sets, open_to_subtraction};
-use crate::federation::{TestFederation, answer, error, published_wages};
+use crate::federation::{TestFederation, answer, error, everywhere, published_wages};
 
 /// The agreement `name` of a university, with these conditions.
 fn agreement(name: &str, steward: &str, conditions: &str) -> String {
@@ -39,18 +39,6 @@ async fn revoke(federation: &TestFederation, name: &str) {
         let mut client = federation.plain_client(&format!("steward@{steward}.nl"), "statistics").await;
         answer(&mut client, &format!("REVOKE AGREEMENT {name} ON SITE {steward}")).await;
     }
-}
-
-/// The answer, which is the same under every placement.
-async fn everywhere(client: &mut Client, sql: &str) -> Vec<Vec<String>> {
-    let mut answers = Vec::new();
-    for placement in ["auto", "compute_to_data", "data_to_compute"] {
-        answer(client, &format!("SET dynamos.placement = '{placement}'")).await;
-        answers.push(answer(client, sql).await);
-    }
-    answer(client, "SET dynamos.placement = 'auto'").await;
-    assert!(answers.iter().all(|one| *one == answers[0]), "{sql}: the placements differ: {answers:?}");
-    answers.remove(0)
 }
 
 fn grouped(keys: usize) -> String {

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::attempts::Attempts;
 use super::decisions::unplanned_record;
 use super::engine::QueryEngine;
-use super::planner_door::{PermittedPlan, PlanRequest, Verdict};
+use super::planner_door::{PermittedPlan, PlanRequest};
 use super::queries::{Asked, LiveQuery, QueryState};
 use super::rows::RunningRows;
 use super::settings::{placement, purpose, requester};
@@ -98,15 +98,5 @@ impl QueryEngine {
         let (plans, plan) = watch::channel(Arc::clone(&attempt.plan));
         let running = RunningRows { attempt, attempts, plans, schema: schema.clone(), released: false, live, slot };
         Ok(Started { query, schema, stream: running.into_stream(), plan })
-    }
-
-    /// Plans a query.
-    pub(super) async fn plan(
-        &self,
-        sql: &str,
-        parameters: Vec<ScalarValue>,
-        request: &PlanRequest,
-    ) -> Result<Verdict, ServiceError> {
-        self.planning.plan(sql, parameters, request).await
     }
 }

@@ -67,7 +67,7 @@ pub use denial::{Denial, Reason, Stop};
 pub use govern::{Governing, Policy, raw_tables};
 pub use held::{AgreementSet, HeldAgreement};
 pub use hierarchy::{Hierarchy, HierarchyError};
-pub use instant::UtcMillis;
+pub use instant::{DAY_MS, UtcMillis, day_number};
 pub use matching::{Covered, RelationShape};
 pub use numbers::{Renumbered, refuse_renumbered, retired};
 pub use oblige::{Obliged, obligations};

@@ -210,7 +210,8 @@ impl SiteConfig {
                 if self.limits.target_partitions == 0 || self.limits.concurrent_fragments == 0 {
                     return wrong("`target_partitions` and `concurrent_fragments` must be above 0");
                 }
-                Ok(())
+                let contradicting = self.tables.iter().find_map(|table| table.source.validate().err());
+                contradicting.map_or(Ok(()), |error| wrong(&error.to_string()))
             }
         }
     }
@@ -284,7 +285,8 @@ mod tests {
         let error = load(&SAMPLE.replace("[limits]", "[limits]\nmemory = \"1MiB\"")).unwrap_err().to_string();
         assert!(error.contains("memory") && error.contains("line"), "{error}");
         let error = load(&format!("{SAMPLE}\nprimary_key = \"x\"")).unwrap_err().to_string();
-        assert!(error.contains("primary_key"), "{error}");
+        assert!(error.contains("`primary_key`") && error.contains("`schema`"), "{error}");
+        assert!(error.contains("`entity`") && error.contains("line") && !error.contains('\n'), "{error}");
     }
 
     #[test]
@@ -296,6 +298,7 @@ mod tests {
             ("name = \"uva\"\n        listen", "name = \"coordinator\"\n        listen"),
             ("name = \"uva\"\n        listen", "name = \"UvA\"\n        listen"),
             ("stewards = [\"uva\", \"vu\"]", "stewards = [\"vu\", \"amc\"]"),
+            ("format = \"csv\"", "format = \"parquet\"\n        delimiter = \";\""),
         ] {
             assert!(load(&SAMPLE.replace(from, to)).is_err(), "{from} -> {to}");
         }

@@ -169,7 +169,7 @@ impl Run {
             }
             () = tokio::time::sleep_until(query.deadline) => {
                 let text = format!("query `{}` reached its deadline at site `{}`", query.graph.query, place.name);
-                Err(ServiceError::new(Code::DeadlineExceeded, text))
+                Err(ServiceError::new(Code::DeadlineExceeded, text).with_hint("ask for less at once"))
             }
             ended = produce(&place, &query, id, schema, sender, &mut report) => ended,
         };
