@@ -56,6 +56,7 @@ impl EmbeddedExecutor {
                 .collect(),
             limits: Limits::default(),
             tables: Vec::new(),
+            federated: Vec::new(),
         })
         .await?;
         Ok(Arc::new(Self(executor)))

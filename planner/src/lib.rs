@@ -20,6 +20,8 @@ pub mod nearest;
 pub mod permit;
 pub mod plan;
 pub mod policy;
+#[cfg(test)]
+mod random;
 pub mod sql;
 pub mod wire;
 

@@ -132,6 +132,10 @@ pub(crate) fn permit(
             })
         },
         key_domain: &|steward, name, column| input.catalog.key_domain(steward, name, column),
+        federated: &|steward, name| {
+            let table = input.catalog.federated.get(name)?;
+            table.stewards.contains(steward).then(|| table.stewards.clone())
+        },
         state,
     };
     let verdicts = match check_graph(&read, &check) {

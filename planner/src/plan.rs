@@ -13,13 +13,14 @@ use datafusion::optimizer::push_down_filter::PushDownFilter;
 use dynamos_proto::ids::{QueryId, SiteId};
 use dynamos_proto::status::Code;
 use thiserror::Error;
+use tracing::debug_span;
 
 use crate::bind::{
     self, BoundPlan, ParsedQuery, VisibleTable, VisibleTables, bind, localize, normalize, parameter_types,
     restrict_stewards, stewards_in,
 };
 use crate::candidate::{Candidates, Legal, Placement, enumerate};
-use crate::catalog::{Availability, Catalog, SiteKind};
+use crate::catalog::{Availability, Catalog, SiteKind, TableName};
 use crate::fragment::{FragmentGraph, cut};
 use crate::knowledge::Knowledge;
 use crate::permit::{PermittedQuery, QueryPath, permit};
@@ -120,7 +121,7 @@ impl From<DataFusionError> for PlanError {
         let text = error.strip_backtrace();
         match error.find_root() {
             DataFusionError::SQL(..) => Self::Syntax(text),
-            DataFusionError::NotImplemented(_) => Self::Unsupported(text),
+            DataFusionError::NotImplemented(what) => Self::Unsupported(what.clone()),
             DataFusionError::Internal(_) => Self::Internal(text),
             _ => Self::UnknownName(text),
         }
@@ -133,7 +134,7 @@ pub fn visible_tables(input: &PlanningInput<'_>) -> Result<Vec<VisibleTable>, Pl
     let policy = policy(input);
     let mut visible: Vec<VisibleTable> = Vec::new();
     let mut named = BTreeSet::new();
-    for governing in policy.choices(&stewards(input.catalog), CHOICES_MAX) {
+    for governing in policy.choices(&stewards(input.catalog), &BTreeSet::new(), CHOICES_MAX) {
         let tables = policy.visible(&governing, &state)?;
         visible.extend(tables.into_iter().filter(|table| named.insert((table.site.clone(), table.name.clone()))));
     }
@@ -147,7 +148,8 @@ pub fn describe_query(sql: &str, input: &PlanningInput<'_>) -> Result<Described,
     let parsed = bind::parse(sql)?;
     let policy = policy(input);
     let mut failed = None;
-    for governing in policy.choices(&named_stewards(&parsed, input.catalog), CHOICES_MAX) {
+    let (stewards, named) = (named_stewards(&parsed, input.catalog), named_tables(&parsed, input.default_schema));
+    for governing in policy.choices(&stewards, &named, CHOICES_MAX) {
         let tables = VisibleTables::new(policy.visible(&governing, &state)?, input.default_schema);
         match bind(&parsed, &[], &tables, &state) {
             Ok(bound) => {
@@ -169,8 +171,9 @@ pub fn plan_query(sql: &str, parameters: &[ScalarValue], input: &PlanningInput<'
     let stewards = named_stewards(&parsed, input.catalog);
     let mut denials: Vec<Denial> = Vec::new();
     let mut failed: Option<PlanError> = None;
-    for governing in policy.choices(&stewards, CHOICES_MAX) {
-        let attempt = Attempt { policy: &policy, governing: &governing, input, state: &state };
+    let choices = policy.choices(&stewards, &named_tables(&parsed, input.default_schema), CHOICES_MAX + 1);
+    for governing in choices.iter().take(CHOICES_MAX) {
+        let attempt = Attempt { policy: &policy, governing, input, state: &state };
         match attempt.plan(&parsed, parameters) {
             Ok(Planned::Permitted(query)) => return Ok(Planned::Permitted(query)),
             Ok(Planned::Denied(denial)) => denials.push(denial),
@@ -182,6 +185,13 @@ pub fn plan_query(sql: &str, parameters: &[ScalarValue], input: &PlanningInput<'
         return Err(unknown(error, input));
     }
     let mut reasons: Vec<Reason> = denials.into_iter().flat_map(|denial| denial.reasons).collect();
+    if choices.len() > CHOICES_MAX {
+        let text = format!(
+            "only {CHOICES_MAX} combinations of agreements of several stewards were tried; say by SET dynamos.agreement = '…' \
+             which one to begin with"
+        );
+        reasons.push(Reason { steward: None, text });
+    }
     reasons.sort();
     reasons.dedup();
     Ok(Planned::Denied(Denial { reasons }))
@@ -230,13 +240,20 @@ fn named_stewards(parsed: &ParsedQuery, catalog: &Catalog) -> BTreeSet<SiteId> {
                 named.insert(SiteId::new(catalog.as_ref()));
             }
             TableReference::Partial { schema, table } => {
-                let name = crate::catalog::TableName::new(schema.as_ref(), table.as_ref());
+                let name = TableName::new(schema.as_ref(), table.as_ref());
                 named.extend(catalog.federated.get(&name).into_iter().flat_map(|table| table.stewards.clone()));
             }
             TableReference::Bare { .. } => return stewards(catalog),
         }
     }
     named.intersection(&stewards(catalog)).cloned().collect()
+}
+
+/// The tables that a query names; none if it names one whose schema is not known, which may be any.
+fn named_tables(parsed: &ParsedQuery, default_schema: Option<&str>) -> BTreeSet<TableName> {
+    let named =
+        parsed.tables.iter().map(|table| Some(TableName::new(table.schema().or(default_schema)?, table.table())));
+    named.collect::<Option<_>>().unwrap_or_default()
 }
 
 /// Planning under one choice of governing agreements.
@@ -250,8 +267,7 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     fn plan(&self, parsed: &ParsedQuery, parameters: &[ScalarValue]) -> Result<Planned, PlanError> {
         let tables = VisibleTables::new(self.policy.visible(self.governing, self.state)?, self.input.default_schema);
-        let bound = bind(parsed, parameters, &tables, self.state)?;
-        let normal = restrict_stewards(localize(normalize(bound.plan().clone(), self.state)?, self.state)?)?;
+        let (bound, normal) = debug_span!("bind").in_scope(|| self.bind(parsed, parameters, &tables))?;
         if let Some(denial) = self.unavailable(&stewards_in(&normal)?) {
             return Ok(Planned::Denied(denial));
         }
@@ -266,6 +282,18 @@ impl Attempt<'_> {
             }
         }
         self.plan_form(&bound, &normal, &tables)
+    }
+
+    /// The bound plan and its normal form.
+    fn bind(
+        &self,
+        parsed: &ParsedQuery,
+        parameters: &[ScalarValue],
+        tables: &VisibleTables,
+    ) -> Result<(BoundPlan, LogicalPlan), PlanError> {
+        let bound = bind(parsed, parameters, tables, self.state)?;
+        let normal = restrict_stewards(localize(normalize(bound.plan().clone(), self.state)?, self.state)?)?;
+        Ok((bound, normal))
     }
 
     /// The plan of a query in one of its forms.
@@ -295,6 +323,7 @@ impl Attempt<'_> {
         normal: &LogicalPlan,
         choice: &ClauseChoice,
     ) -> Result<Result<CompliantPlan, Denial>, PlanError> {
+        let _span = debug_span!("policy_rewrite").entered();
         match comply(
             normal.clone(),
             Arc::clone(bound.output()),
@@ -319,11 +348,11 @@ impl Attempt<'_> {
     ) -> Result<Planned, PlanError> {
         let optimized = bind::optimize(compliant.plan().clone(), self.state.optimizers().to_vec(), self.state)?;
         let legal = Legal { catalog: self.input.catalog, governing: self.governing, state: self.state };
-        let families = [Placement::Auto, Placement::ComputeToData, Placement::DataToCompute];
-        let candidates = families
-            .into_iter()
-            .map(|family| enumerate(&compliant, &optimized, family, &legal, self.input.knowledge))
-            .collect::<Result<Vec<_>, _>>()?;
+        let families = [Placement::Auto, Placement::ComputeToData, Placement::DataToCompute].into_iter();
+        let candidates = debug_span!("enumerate").in_scope(|| {
+            let each = families.map(|family| enumerate(&compliant, &optimized, family, &legal, self.input.knowledge));
+            each.collect::<Result<Vec<_>, _>>()
+        })?;
         let path = QueryPath { bound: bound.clone(), normal: normal.clone(), compliant, optimized };
         self.choose(path, &candidates, &legal, tables)
     }
@@ -344,6 +373,7 @@ impl Attempt<'_> {
             };
             return Ok(Planned::Denied(Denial { reasons: vec![Reason { steward: None, text }] }));
         };
+        let _span = debug_span!("fragment").entered();
         let parts = compliant.parts();
         let conditions =
             parts.iter().map(|part| conditions(&part.clauses, self.input.agreements)).collect::<Result<Vec<_>, _>>()?;

@@ -155,18 +155,27 @@ impl ServiceError {
         let named = status.metadata().get(CODE_KEY).and_then(|text| text.to_str().ok());
         let code = Code::ALL.into_iter().find(|code| named == Some(code.as_str()));
         let hint = status.metadata().get_bin(HINT_KEY).and_then(|bytes| bytes.to_bytes().ok());
+        let hint = hint.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
+        let text = status.message();
+        // The advice is in the text, too, for clients that show nothing else.
+        let bare = hint.as_ref().and_then(|hint| text.strip_suffix(&appended(hint)));
         Self {
             code: code.unwrap_or_else(|| Code::from_grpc(status.code())),
-            message: status.message().to_owned(),
-            hint: hint.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok()),
+            message: bare.unwrap_or(text).to_owned(),
+            hint,
         }
     }
+}
+
+/// Advice as it stands behind the text that it belongs to.
+fn appended(hint: &str) -> String {
+    format!(" ({hint})")
 }
 
 impl From<ServiceError> for Status {
     fn from(error: ServiceError) -> Self {
         let text = match &error.hint {
-            Some(hint) => format!("{} ({hint})", error.message),
+            Some(hint) => error.message.clone() + &appended(hint),
             None => error.message.clone(),
         };
         let mut status = Status::new(error.code.grpc(), text);
@@ -181,6 +190,21 @@ impl From<ServiceError> for Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_is_the_same_after_any_number_of_places() {
+        let plain = ServiceError::new(Code::Denied, "raw rows stay at `vu`");
+        for error in [plain.clone(), plain.with_hint("aggregate them")] {
+            let mut passed = error.clone();
+            for _ in 0..3 {
+                let status = Status::from(passed);
+                let told = error.hint.iter().all(|hint| status.message().matches(hint.as_str()).count() == 1);
+                assert!(told, "{}", status.message());
+                passed = ServiceError::from_status(&status);
+            }
+            assert_eq!(passed, error);
+        }
+    }
 
     #[test]
     fn every_code_survives_the_wire() {

@@ -59,6 +59,13 @@ impl SiteTables {
             }
             tracing::info!(table = %name, "table opened");
         }
+        for part in &config.federated {
+            let name = TableName::new(&part.schema, &part.table);
+            let Some(table) = tables.get_mut(&name) else {
+                return Err(problem(&name, "it is in `federated`, but not among the `tables` of this site"));
+            };
+            table.published.stewards = part.stewards.iter().map(ToString::to_string).collect();
+        }
         let raw: RawTables = tables.iter().map(|(name, table)| (name.clone(), table.raw())).collect();
         comparable_entities(&raw)?;
         Ok(Self { tables, raw: Arc::new(raw) })
@@ -87,6 +94,12 @@ impl SiteTables {
             "" => KeyDomain::Local(steward.clone()),
             domain => KeyDomain::Shared(domain.to_owned()),
         })
+    }
+
+    /// All stewards of the federated table that a table is a part of; none if it is part of none.
+    pub(crate) fn stewards(&self, name: &TableName) -> Option<BTreeSet<SiteId>> {
+        let stewards = &self.tables.get(name)?.published.stewards;
+        (!stewards.is_empty()).then(|| stewards.iter().map(SiteId::new).collect())
     }
 
     /// What the federation is told.
@@ -155,6 +168,7 @@ impl OpenTable {
             entity: config.entity.clone().unwrap_or_default(),
             shared_domain: config.shared_domain.clone().unwrap_or_default(),
             colocated_on: config.colocated_on.clone().into_iter().collect(),
+            stewards: Vec::new(),
         };
         let entity = config.entity.clone().map(|column| {
             let name = config.entity_name.clone().unwrap_or_else(|| column.clone());

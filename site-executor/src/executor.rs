@@ -271,8 +271,8 @@ fn accept(place: &Place, permit: &v1::Permit, subject: &mut Subject, now_ms: i64
     }
     let context = PermitContext { agreements: &agreements, state: &place.reading, tables: &place.tables, now_ms };
     let admitted = place.admission.admit(permit, &context, subject)?;
-    let left_ms = u64::try_from(admitted.graph.expires_at_ms.saturating_sub(now_ms)).unwrap_or_default();
-    let deadline = Instant::now() + place.limits.query_deadline.min(Duration::from_millis(left_ms));
+    // The permit's own time was for acting on it; how long that may take is for this place to say.
+    let deadline = Instant::now() + place.limits.query_deadline;
     let planning = |error: datafusion::common::DataFusionError| {
         tracing::warn!(%error, "permit cannot be planned");
         Refused { reason: Reason::Plan, error: fault::of_planning(&error, &place.name) }

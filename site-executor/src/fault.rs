@@ -16,10 +16,11 @@ pub(crate) fn of_execution(error: &DataFusionError, place: &SiteId) -> ServiceEr
         return carried;
     }
     match error.find_root() {
-        DataFusionError::ResourcesExhausted(_) => ServiceError::new(
-            Code::ResourceExhausted,
-            format!("the query needs more memory than site `{place}` gives one"),
-        ),
+        DataFusionError::ResourcesExhausted(_) => {
+            let text = format!("the query needs more memory than site `{place}` gives one");
+            ServiceError::new(Code::ResourceExhausted, text)
+                .with_hint("ask for less at once, or ask the site's operator for a larger `memory_per_query`")
+        }
         DataFusionError::Execution(text) if *text == BelowMinimum.to_string() => {
             ServiceError::new(Code::Denied, format!("{BelowMinimum} (site `{place}`)"))
                 .with_hint("group more coarsely or ask for a larger population")

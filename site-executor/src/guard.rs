@@ -52,7 +52,8 @@ impl Guard {
         self.bytes = self.bytes.saturating_add(bytes_of(batch)?);
         if self.rows > self.rows_max || self.bytes > self.bytes_max {
             let text = format!("a part of the query gives more rows than site `{}` sends", self.place);
-            return Err(fault::into_engine(ServiceError::new(Code::ResourceExhausted, text)));
+            let hint = "ask for less at once, or ask the site's operator for a larger `output_rows` or `output_bytes`";
+            return Err(fault::into_engine(ServiceError::new(Code::ResourceExhausted, text).with_hint(hint)));
         }
         if self.declared.fields().is_empty() {
             self.bare_rows += batch.num_rows();

@@ -31,6 +31,9 @@ use crate::ledger::Ledger;
 use crate::query::{Query, QueryRegistry};
 use crate::spill::{SpillFolder, SpillRoot};
 
+/// All sorts of a query together set aside no more than this part of its memory, one in so many, for merging.
+const MERGING_SHARE: usize = 8;
+
 /// A running place.
 pub(crate) struct Place {
     pub(crate) name: SiteId,
@@ -150,12 +153,17 @@ impl Place {
 
     /// The state that one query runs in, with memory of its own, and this folder for what does not fit.
     pub(crate) fn query_state(&self, spill: &SpillFolder) -> datafusion::common::Result<SessionState> {
+        let (memory, partitions) = (self.limits.memory_per_query.as_usize(), self.limits.target_partitions);
         let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(FairSpillPool::new(self.limits.memory_per_query.as_usize())))
+            .with_memory_pool(Arc::new(FairSpillPool::new(memory)))
             .with_temp_file_path(spill.path())
             .build_arc()?;
-        let config =
-            SessionConfig::new().with_target_partitions(self.limits.target_partitions).with_batch_size(BATCH_ROWS);
+        let config = SessionConfig::new().with_target_partitions(partitions).with_batch_size(BATCH_ROWS);
+        // What each sort sets aside for merging what it spilled. With the engine's own size a small memory is set aside
+        // whole, and nothing can be sorted in it.
+        let merging = config.options().execution.sort_spill_reservation_bytes;
+        let merging = merging.min(memory / partitions.saturating_mul(MERGING_SHARE).max(1));
+        let config = config.with_sort_spill_reservation_bytes(merging);
         Ok(engine_state_with(config, runtime))
     }
 }

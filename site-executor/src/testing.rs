@@ -64,6 +64,18 @@ impl Federation {
         Self::open(&steward, || Box::new(AllowAll)).await
     }
 
+    /// The same with the same rows at both stewards, and with these limits at uva alone.
+    pub(crate) async fn start_limited(persons: &str, limits: Limits) -> Self {
+        let steward = |federation: &Self, name| {
+            let mut config = federation.steward(name, persons, PLAIN);
+            if name == "uva" {
+                config.limits = limits.clone();
+            }
+            config
+        };
+        Self::open(&steward, || Box::new(AllowAll)).await
+    }
+
     /// The same places with the stewards' configurations from outside, and with the check that they have in use. Only
     /// the coordinator's own place checks nothing.
     pub(crate) async fn start_checked(steward: &dyn Fn(&Self, &'static str) -> SiteConfig) -> Self {
@@ -99,6 +111,8 @@ impl Federation {
         let mut table = SiteTable::plain(TableConfig::csv("wages", "persons", csv));
         table.entity = Some("id".into());
         config.tables.push(table);
+        let stewards = ["uva", "vu"].map(SiteId::new).to_vec();
+        config.federated.push(FederatedPart { schema: "wages".into(), table: "persons".into(), stewards });
         let agreements = self.folder.path().join(format!("{name}.agreements"));
         std::fs::create_dir_all(&agreements).unwrap();
         let text = format!("CREATE AGREEMENT a ON SITE {name} FOR ANYONE PURPOSE statistics AS ({clauses})");
@@ -174,6 +188,7 @@ impl Federation {
                 .to_vec(),
             limits: Limits { target_partitions: 2, ..Limits::default() },
             tables: Vec::new(),
+            federated: Vec::new(),
         }
     }
 

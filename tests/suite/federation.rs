@@ -80,19 +80,31 @@ pub async fn answer(client: &mut Client, sql: &str) -> Vec<Vec<String>> {
     rows(&query(client, sql).await.unwrap()).unwrap()
 }
 
+/// The answer, which is the same under every placement.
+pub async fn everywhere(client: &mut Client, sql: &str) -> Vec<Vec<String>> {
+    let mut answers = Vec::new();
+    for placement in ["auto", "compute_to_data", "data_to_compute"] {
+        answer(client, &format!("SET dynamos.placement = '{placement}'")).await;
+        answers.push(answer(client, sql).await);
+    }
+    answer(client, "SET dynamos.placement = 'auto'").await;
+    assert!(answers.iter().all(|one| *one == answers[0]), "{sql}: the placements differ: {answers:?}");
+    answers.remove(0)
+}
+
 /// The error that a statement gives.
 pub async fn error(client: &mut Client, sql: &str) -> ServiceError {
     told(&query(client, sql).await.expect_err(sql))
 }
 
-/// What a client was told.
+/// What a client was told. Its text ends with the advice, as clients show it that know nothing of advice.
 pub fn told(error: &anyhow::Error) -> ServiceError {
     let status = error.chain().find_map(|cause| match cause.downcast_ref::<arrow_flight::error::FlightError>() {
         Some(arrow_flight::error::FlightError::Tonic(status)) => Some(status.as_ref().clone()),
         _ => cause.downcast_ref::<tonic::Status>().cloned(),
     });
     match status {
-        Some(status) => ServiceError::from_status(&status),
+        Some(status) => ServiceError { message: status.message().to_owned(), ..ServiceError::from_status(&status) },
         None => panic!("an error without a status: {error:?}"),
     }
 }

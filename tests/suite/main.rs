@@ -13,8 +13,10 @@
 mod agreement_writes;
 mod agreements_page;
 mod archive;
+mod attack;
 mod budgets;
 mod change;
+mod configuration_page;
 mod federation;
 mod generated;
 mod golden;
@@ -32,6 +34,7 @@ mod releases;
 mod requests;
 mod roles;
 mod rules;
+mod spans;
 mod sums;
 mod thresholds;
 mod tidy;

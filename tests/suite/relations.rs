@@ -8,7 +8,7 @@ use std::path::Path;
 
 use dynamos_cli::federation::{Client, Design, FederatedTable, Person, Provider, Steward};
 
-use crate::federation::{TestFederation, answer, error};
+use crate::federation::{TestFederation, answer, error, everywhere};
 
 const MINIMUM: usize = 5;
 const STEWARDS: [&str; 2] = ["north", "south"];
@@ -83,18 +83,6 @@ fn design(root: &Path, clauses: &str) -> Design {
         }],
         site_limits: String::new(),
     }
-}
-
-/// The answer, which is the same under every placement.
-async fn everywhere(client: &mut Client, sql: &str) -> Vec<Vec<String>> {
-    let mut answers = Vec::new();
-    for placement in ["auto", "compute_to_data", "data_to_compute"] {
-        answer(client, &format!("SET dynamos.placement = '{placement}'")).await;
-        answers.push(answer(client, sql).await);
-    }
-    answer(client, "SET dynamos.placement = 'auto'").await;
-    assert!(answers.iter().all(|one| *one == answers[0]), "{sql}: the placements differ: {answers:?}");
-    answers.remove(0)
 }
 
 /// One row of people with their visits, or with NULLs where they have none.

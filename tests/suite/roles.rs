@@ -29,6 +29,8 @@ pub struct Roles {
     /// The federation's files and users.
     pub layout: Layout,
     children: BTreeMap<String, Running>,
+    /// What the roles' logs let through.
+    filter: &'static str,
     _folder: tempfile::TempDir,
     _one: MutexGuard<'static, ()>,
 }
@@ -56,6 +58,8 @@ pub struct Line {
     pub at: String,
     /// What it says.
     pub fields: serde_json::Value,
+    /// The spans that it lies in, the outermost first; for the end of a span, that span last.
+    pub spans: Vec<serde_json::Value>,
 }
 
 impl Roles {
@@ -66,6 +70,11 @@ impl Roles {
 
     /// The same, with a chance to change the configuration first.
     pub async fn start_edited(design: impl Fn(&Path) -> Design, edit: impl Fn(&Layout)) -> Self {
+        Self::start_logging("info", design, edit).await
+    }
+
+    /// The same, with logs that let through what `filter` says.
+    pub async fn start_logging(filter: &'static str, design: impl Fn(&Path) -> Design, edit: impl Fn(&Layout)) -> Self {
         let mut one = ONE.lock().await;
         for _ in 0..TRIES {
             let folder = tempfile::tempdir().unwrap();
@@ -73,7 +82,7 @@ impl Roles {
             fs::create_dir_all(&root).unwrap();
             let layout = Layout::write(&root, &design(&root), 0).unwrap();
             edit(&layout);
-            let mut roles = Self { layout, children: BTreeMap::new(), _folder: folder, _one: one };
+            let mut roles = Self { layout, children: BTreeMap::new(), filter, _folder: folder, _one: one };
             roles.run("coordinator");
             if roles.serves("coordinator").await {
                 roles.layout.sites.clone().iter().for_each(|site| roles.run(site));
@@ -96,7 +105,7 @@ impl Roles {
         let child = Command::new(program())
             .args(["--log", "json", role, "--config"])
             .arg(config)
-            .env("DYNAMOS_LOG", "info")
+            .env("DYNAMOS_LOG", self.filter)
             .stdin(Stdio::null())
             .stderr(log)
             .kill_on_drop(true)
@@ -163,6 +172,7 @@ impl Roles {
         let line = |mut line: serde_json::Value| Line {
             at: line["timestamp"].as_str().unwrap().to_owned(),
             fields: line["fields"].take(),
+            spans: spans(&line),
         };
         lines.map(line).collect()
     }
@@ -234,4 +244,11 @@ pub fn program() -> PathBuf {
         assert!(current, "`{}` is older than `{}`; {advice}", program.display(), source.display());
     }
     program
+}
+
+/// The spans around a line, the outermost first. A line about a span's end names that span apart.
+fn spans(line: &serde_json::Value) -> Vec<serde_json::Value> {
+    let around = line["spans"].as_array().cloned().unwrap_or_default();
+    let own = line.get("span").filter(|own| !around.contains(own)).cloned();
+    around.into_iter().chain(own).collect()
 }

@@ -96,10 +96,15 @@ pub fn design(root: &Path) -> Design {
                RELEASE ROWS (grp, wage) FROM s.people WHERE id > 5,
                SHIP ROWS (grp, wage) FROM s.people WHERE id > 5 TO p)"
         );
+        let alone = format!(
+            "CREATE AGREEMENT alone ON SITE {steward} FOR ROLE analyst PURPOSE statistics AS (
+               groups: RELEASE sum, count OF wage, * BY grp FROM s.people MINIMUM 3 DISTINCT id PER SITE ELSE DROP,
+               SHIP PARTIALS OF groups TO p, FILTER ON grp COMPARE WITH LITERALS)"
+        );
         stewards.push(Steward {
             name: steward.into(),
             tables: format!("{}\n{}", table("people"), table("visits")),
-            agreements: ["drop", "remainder", "fail"].map(agreement).into_iter().chain([rows_only]).collect(),
+            agreements: ["drop", "remainder", "fail"].map(agreement).into_iter().chain([rows_only, alone]).collect(),
         });
     }
     stewards.push(Steward { name: "c".into(), tables: String::new(), agreements: Vec::new() });
@@ -145,7 +150,7 @@ pub async fn everywhere(client: &mut Client, sql: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn b1_b2_every_value_of_a_group_has_enough_people_behind_it() {
+async fn b1_b2_b5_every_value_of_a_group_has_enough_people_behind_it() {
     let federation = TestFederation::design(design).await;
     let by_group = "SELECT grp, count(*), sum(wage) FROM s.people GROUP BY grp";
     let mut ann = federation.client("ann@c", "auto", by_group).await;
@@ -168,6 +173,18 @@ async fn b1_b2_every_value_of_a_group_has_enough_people_behind_it() {
         ("SELECT count(*), sum(wage) FROM s.people WHERE grp = 'z'", vec!["NULL|NULL"]),
         ("SELECT count(*) FILTER (WHERE grp = 'z'), count(*) FROM s.people", vec!["NULL|NULL"]),
         ("SELECT count(*) FROM s.people", vec!["18"]),
+        // What is left of one value without another is nobody or enough: here three people without a group, there z's two.
+        ("SELECT count(*), count(*) FILTER (WHERE grp <> 'nobody') FROM s.people", vec!["18|15"]),
+        ("SELECT count(*), count(*) FILTER (WHERE grp <> 'z') FROM s.people", vec!["18|13"]),
+        ("SELECT count(*), count(*) FILTER (WHERE grp <> 'z' OR grp IS NULL) FROM s.people", vec!["NULL|NULL"]),
+        (
+            "SELECT sum(wage) FILTER (WHERE grp IN ('x', 'z')), sum(wage) FILTER (WHERE grp = 'x') FROM s.people",
+            vec!["NULL|NULL"],
+        ),
+        (
+            "SELECT count(*) FILTER (WHERE grp IN ('x', 'y')), count(*) FILTER (WHERE grp = 'x') FROM s.people",
+            vec!["11|8"],
+        ),
     ] {
         assert_eq!(everywhere(&mut ann, sql).await, expected, "{sql}");
     }
@@ -260,6 +277,38 @@ async fn c3_rows_under_a_condition_are_released_and_nothing_sees_the_others() {
     ] {
         let refused = error(&mut ann, sql).await.to_string();
         assert!(refused.contains(reason), "{sql}: {refused}");
+    }
+    federation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b6_the_answer_says_which_stewards_are_in_it() {
+    let federation = TestFederation::design(design).await;
+    let by_group = "SELECT grp, count(*) FROM s.people GROUP BY grp";
+    let mut ann = federation.client("ann@c", "auto", by_group).await;
+    answer(&mut ann, "SET dynamos.agreement = 'alone'").await;
+    for (sql, rows, a, b) in [
+        // b has nobody without a group, and too few of y; a has too few of y, too.
+        (by_group, vec!["NULL|3", "x|8"], true, true),
+        ("SELECT count(*) FROM s.people WHERE grp IS NULL", vec!["3"], true, false),
+        ("SELECT count(*) FROM s.people", vec!["18"], true, true),
+        ("SELECT count(*), sum(wage) FROM s.people WHERE grp IN ('y', 'v')", vec!["4|620"], false, true),
+        ("SELECT grp, count(*) FROM s.people WHERE grp = 'y' GROUP BY grp", vec![], false, false),
+    ] {
+        let mut answered: Vec<String> = answer(&mut ann, sql).await.into_iter().map(|row| row.join("|")).collect();
+        answered.sort();
+        assert_eq!(answered, rows, "{sql}");
+        let edges = answer(&mut ann, "SHOW EDGES FOR LAST QUERY").await;
+        let of = |steward: &str| edges.iter().find(|edge| edge[1] == steward).map(|edge| edge[6].clone()).unwrap();
+        assert_eq!([of("a"), of("b")], [a, b].map(|released: bool| released.to_string()), "{sql}");
+        assert_eq!(edges.iter().find(|edge| edge[1] == "coordinator").unwrap()[6], "NULL");
+        let measured = answer(&mut ann, &format!("EXPLAIN ANALYZE {sql}")).await;
+        let measured = measured.into_iter().map(|row| row.join("|")).collect::<Vec<_>>().join("\n");
+        assert_eq!(
+            measured.matches("released nothing").count(),
+            [a, b].into_iter().filter(|some| !some).count(),
+            "{measured}"
+        );
     }
     federation.stop().await;
 }

@@ -109,18 +109,38 @@ async fn bad_requests_get_clear_errors() {
     let federation = TestFederation::start(None).await;
     drop(federation.client("analyst@uva.nl", "auto", BOTH).await);
     let mut client = federation.plain_client("analyst@uva.nl", "statistics").await;
-    for (sql, code) in [
-        ("SELEC 1", Code::Syntax),
-        ("SELECT * FROM wages.nobody", Code::UnknownName),
+    let accepted = "write a query (SELECT, WITH, VALUES)";
+    let mut wrong = Vec::new();
+    // What each text must name, and what it must say to do.
+    for (sql, code, culprit, advice) in [
+        ("SELEC 1", Code::Syntax, "line 1, column 1: `selec`", accepted),
+        ("SELECT geslacht FROM wages.personen WHERE", Code::Syntax, "line 1, column 41", "expected"),
+        ("SELECT 1; SELECT 2", Code::Syntax, "line 1, column 11: ", "expected the end"),
+        ("DELETE FROM wages.personen", Code::Syntax, "`delete`", accepted),
+        ("SELECT * FROM wages.nobody", Code::UnknownName, "no table `wages.nobody`", "SHOW PERMISSIONS"),
         // What may not be known to exist looks the same.
-        ("SELECT * FROM care.patients", Code::UnknownName),
-        ("SELECT nothing FROM wages.personen", Code::UnknownName),
-        ("DELETE FROM wages.personen", Code::Unsupported),
+        ("SELECT * FROM care.patients", Code::UnknownName, "no table `care.patients`", "SHOW PERMISSIONS"),
+        ("SELECT nothing FROM wages.personen", Code::UnknownName, "`nothing`", "geslacht"),
+        ("SELECT nosuch(1) FROM wages.personen", Code::UnknownName, "nosuch", ""),
+        (
+            "WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 3) SELECT i FROM n",
+            Code::Unsupported,
+            "`n` reads itself",
+            "write each step as a WITH of its own",
+        ),
+        ("SET dynamos.purpose = 'advertising'", Code::InvalidArgument, "`advertising`", "`statistics`"),
+        ("SET dynamos.placement = 'moon'", Code::InvalidArgument, "`moon`", "compute_to_data"),
+        ("SET dynamos.colour = 'red'", Code::UnknownName, "`dynamos.colour`", "`dynamos.placement`"),
+        ("SHOW AGREEMENT none", Code::UnknownName, "`none`", "SHOW AGREEMENTS"),
+        ("SELECT gebdat FROM wages.personen", Code::Denied, "wages.personen", "RELEASE"),
     ] {
         let refused = error(&mut client, sql).await;
-        assert!(refused.code == code || refused.code == Code::Syntax, "{sql}: {:?} {refused}", refused.code);
-        assert!(!refused.message.is_empty());
+        let text = refused.to_string();
+        if refused.code != code || !text.contains(culprit) || !text.contains(advice) {
+            wrong.push(format!("{sql}: {:?}: {text}", refused.code));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     federation.stop().await;
 }
 

@@ -136,7 +136,7 @@ fn catalog(text: &str) -> Result<Catalog, String> {
         if !file.sites.iter().any(|site| site.name == table.site) {
             return Err(format!("table `{}` is at `{}`, which is not one of `sites`", table.name(), table.site));
         }
-        tables.entry(&table.site).or_default().push(published(table)?);
+        tables.entry(&table.site).or_default().push(published(table, &file.federated)?);
     }
     for site in &file.sites {
         let announcement = v1::Announcement {
@@ -153,7 +153,7 @@ fn catalog(text: &str) -> Result<Catalog, String> {
 }
 
 /// The table as its site would publish it: names of columns in lower case, so that SQL finds them without quotes.
-fn published(table: &TableSection) -> Result<v1::Table, String> {
+fn published(table: &TableSection, federated: &[FederatedSection]) -> Result<v1::Table, String> {
     let fields = table.columns.iter().map(|column| {
         let nullable = column.nullability == Nullability::Nullable;
         Field::new(column.name.to_lowercase(), column.column_type.data_type(), nullable)
@@ -171,15 +171,19 @@ fn published(table: &TableSection) -> Result<v1::Table, String> {
         min: column.min.clone(),
         max: column.max.clone(),
     });
+    let (schema_name, name) = (table.schema.to_lowercase(), table.table.to_lowercase());
+    let whole = federated.iter().find(|whole| whole.schema == schema_name && whole.table == name);
+    let whole = whole.filter(|whole| whole.stewards.contains(&table.site));
     Ok(v1::Table {
-        schema: table.schema.to_lowercase(),
-        name: table.table.to_lowercase(),
+        schema: schema_name,
+        name,
         arrow_schema: message.0.to_vec(),
         rows: table.rows,
         columns: statistics.collect(),
         entity: table.entity.clone().unwrap_or_default(),
         shared_domain: table.shared_domain.clone().unwrap_or_default(),
         colocated_on: table.colocated_on.clone().into_iter().collect(),
+        stewards: whole.into_iter().flat_map(|whole| whole.stewards.clone()).collect(),
     })
 }
 

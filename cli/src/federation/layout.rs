@@ -14,7 +14,7 @@ use dynamos_proto::sign::SigningKey;
 use dynamos_proto::token::{Claims, issue};
 use ring::rand::{SecureRandom, SystemRandom};
 
-use super::design::{Design, Steward};
+use super::design::{Design, FederatedTable, Steward};
 use super::pki::Authority;
 
 /// How long tokens are valid, seconds.
@@ -172,17 +172,19 @@ fn coordinator_toml(design: &Design, keys: &Keys, clients: SocketAddr, sites: So
         append(&mut text, format_args!("{PROVIDER_ROLES}{REGIONS}"));
     }
     for whole in &design.federated {
-        let (schema, table, stewards) = (&whole.schema, &whole.table, &whole.stewards);
-        append(
-            &mut text,
-            format_args!("\n[[federated]]\nschema = \"{schema}\"\ntable = \"{table}\"\nstewards = {stewards:?}\n"),
-        );
+        append(&mut text, format_args!("{}", federated_toml(whole)));
     }
     text
 }
 
 const REGIONS: &str = "regions = [\"nl\", \"eu\"]\n";
 const PROVIDER_ROLES: &str = "roles = [\"compute_provider\"]\n";
+
+/// A federated table, as the coordinator and its stewards have it.
+fn federated_toml(whole: &FederatedTable) -> String {
+    let FederatedTable { schema, table, stewards } = whole;
+    format!("\n[[federated]]\nschema = \"{schema}\"\ntable = \"{table}\"\nstewards = {stewards:?}\n")
+}
 
 /// Writing into a text cannot fail.
 fn append(text: &mut String, part: std::fmt::Arguments<'_>) {
@@ -215,6 +217,9 @@ fn site_toml(design: &Design, keys: &Keys, name: &str, steward: Option<&Steward>
         append(&mut text, format_args!("\n[limits]\n{}\n", design.site_limits));
     }
     text.push_str(steward.map_or("", |steward| &steward.tables));
+    for whole in design.federated.iter().filter(|whole| whole.stewards.iter().any(|steward| steward == name)) {
+        append(&mut text, format_args!("{}", federated_toml(whole)));
+    }
     text
 }
 

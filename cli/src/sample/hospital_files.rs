@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use dynamos_planner::policy::{DAY_MS, UtcMillis};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
@@ -99,19 +100,9 @@ fn measurement_batch(measurements: &[Measurement]) -> Result<RecordBatch, arrow:
     RecordBatch::try_new(Arc::new(schema), columns)
 }
 
-/// `yyyy-mm-dd` of a day counted from 1970-01-01, in eras of 400 years that begin in March
-/// (H. Hinnant, "chrono-compatible low-level date algorithms").
+/// `yyyy-mm-dd` of a day counted from 1970-01-01.
 fn iso_date(day: i32) -> String {
-    let shifted = day + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day_of_month = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + i32::from(month <= 2);
-    format!("{year:04}-{month:02}-{day_of_month:02}")
+    UtcMillis(i64::from(day) * DAY_MS).to_string()
 }
 
 #[cfg(test)]

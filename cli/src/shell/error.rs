@@ -28,7 +28,7 @@ pub(crate) enum ShellError {
         source: tonic::transport::Error,
     },
     /// The server answered with an error.
-    #[error("{code}: {text}", code = .0.code, text = message(.0))]
+    #[error("{code}: {0}", code = .0.code)]
     Server(ServiceError),
     /// The server answered with something that is not Flight SQL.
     #[error("the server broke the protocol: {0}")]
@@ -90,12 +90,6 @@ impl ShellError {
             None => Ok(()),
         }
     }
-}
-
-/// The message without the hint, which servers append to it for clients that show nothing else.
-fn message(error: &ServiceError) -> &str {
-    let appended = error.hint.as_ref().map(|hint| format!(" ({hint})"));
-    appended.and_then(|appended| error.message.strip_suffix(&appended)).unwrap_or(&error.message)
 }
 
 impl From<Status> for ShellError {

@@ -21,13 +21,15 @@ pub(crate) struct Ending {
 }
 
 impl Ending {
-    /// Records that a query ended in this way after so many rows went to the requester. Their number is told as a bucket.
-    pub(crate) fn record(&self, query: &QueryId, outcome: &str, rows: u64) {
+    /// Records that a query ended in this way after so many rows went to the requester, and who released nothing. The number of
+    /// rows is told as a bucket.
+    pub(crate) fn record(&self, query: &QueryId, outcome: &str, rows: u64, released_nothing: Vec<String>) {
         let record = EndRecord {
             at: UtcMillis(self.clock.utc_ms()).to_string(),
             query_id: query.to_string(),
             outcome: outcome.to_owned(),
             rows_at_most: bucket(rows, self.largest_minimum),
+            released_nothing,
         };
         self.log.end(record, &self.background);
     }

@@ -102,6 +102,7 @@ mod tests {
             requester: "a@uva.nl".into(),
             organisation: "uva".into(),
             purpose: None,
+            statement: "select 1".into(),
             statement_sha256: "00".into(),
             graph_sha256: Some("01".into()),
             catalog_version: 7,
@@ -125,6 +126,7 @@ mod tests {
             query_id: "q1".into(),
             outcome: "FINISHED".into(),
             rows_at_most: 1024,
+            released_nothing: vec!["vu".into()],
         };
         log.end(end.clone(), &background);
         background.drain(std::time::Duration::from_secs(10)).await;

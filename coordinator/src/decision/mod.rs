@@ -9,5 +9,5 @@ mod redact;
 pub(crate) use ending::Ending;
 pub use log::{DecisionError, DecisionLog};
 pub use recent::Shown;
-pub use record::{AgreementBasis, DecisionRecord, EndRecord, Verdict, statement_hash};
+pub use record::{AgreementBasis, DecisionRecord, EndRecord, Verdict, statement_hash, statement_without_literals};
 pub(crate) use redact::without_literals;

@@ -1,5 +1,5 @@
 //! [`DecisionRecord`] and [`EndRecord`]: what stands in the decision log. They hold names and numbers of agreements, never a
-//! value of the data, never a token, and of the statement only a hash.
+//! value of the data, never a token, and the statement without its literals, which may be somebody's.
 
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
@@ -23,7 +23,10 @@ pub struct DecisionRecord {
     pub organisation: String,
     /// For which purpose; none if none was declared.
     pub purpose: Option<String>,
-    /// [`statement_hash`] of the query.
+    /// [`statement_without_literals`] of the query; empty in records of before it was written down.
+    #[serde(default)]
+    pub statement: String,
+    /// [`statement_hash`] of the query, literals included.
     pub statement_sha256: String,
     /// SHA-256 (hex) of the placed graph's signed bytes; none if the query was not placed.
     pub graph_sha256: Option<String>,
@@ -48,6 +51,9 @@ pub struct EndRecord {
     pub outcome: String,
     /// How many rows went to the requester: a power of two above the number, with all small ones in one bucket.
     pub rows_at_most: u64,
+    /// Stewards that decided about their own groups and released none, so that none of their rows are in the answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub released_nothing: Vec<String>,
 }
 
 /// An agreement in one version.
@@ -87,20 +93,26 @@ impl Verdict {
 /// SHA-256 (hex) of a statement, equal for statements that differ only in white space, comments and the case of words
 /// outside quotes.
 pub fn statement_hash(sql: &str) -> String {
-    let normal = match Tokenizer::new(&GenericDialect {}, sql).tokenize() {
-        Ok(tokens) => normalised(&tokens),
-        Err(_) => sql.trim().to_owned(),
-    };
+    let normal = words(sql).map_or_else(|| sql.trim().to_owned(), |words| words.join(" "));
     sha256_hex(normal.as_bytes())
 }
 
-fn normalised(tokens: &[Token]) -> String {
+/// A statement in the form that is hashed, with `?` in place of every literal; nothing of one that cannot be read.
+pub fn statement_without_literals(sql: &str) -> String {
+    let literal = |word: &str| word.starts_with(|first: char| first.is_ascii_digit()) || word.contains(['\'', '$']);
+    let words = words(sql).unwrap_or_default().into_iter();
+    words.map(|word| if literal(&word) { "?".to_owned() } else { word }).collect::<Vec<_>>().join(" ")
+}
+
+/// The words of a statement, those that need no quotes in lower case; none if it is not SQL.
+fn words(sql: &str) -> Option<Vec<String>> {
+    let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize().ok()?;
     let words = tokens.iter().filter_map(|token| match token {
         Token::Whitespace(_) | Token::SemiColon | Token::EOF => None,
         Token::Word(word) if word.quote_style.is_none() => Some(word.value.to_lowercase()),
         other => Some(other.to_string()),
     });
-    words.collect::<Vec<_>>().join(" ")
+    Some(words.collect())
 }
 
 #[cfg(test)]
@@ -114,5 +126,23 @@ mod tests {
         assert_eq!(hash, statement_hash("select AVG ( X ) from T where Y='A'"));
         assert_ne!(hash, statement_hash("select avg(x) from t where y = 'a'"));
         assert_ne!(statement_hash("select \"X\" from t"), statement_hash("select x from t"));
+    }
+
+    #[test]
+    fn a_statement_is_written_down_without_its_literals() {
+        for (sql, kept) in [
+            (
+                "SELECT avg(x)  FROM t -- Jansen\nWHERE y = 'Jansen' AND z > 12.5e3;",
+                "select avg ( x ) from t where y = ? and z > ?",
+            ),
+            (
+                "select \"Y 1\" from t where d = DATE '1950-01-01' and n = $1",
+                "select \"Y 1\" from t where d = date ? and n = ?",
+            ),
+            ("select N'Jansen', X'ff', E'a\\'b', $$Jansen$$", "select ? , ? , ? , ?"),
+            ("select 'Jansen", ""),
+        ] {
+            assert_eq!(statement_without_literals(sql), kept);
+        }
     }
 }

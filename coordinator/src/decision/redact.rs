@@ -1,5 +1,5 @@
-//! Reasons of denials without the literals of the statement: a record holds nothing of a statement but its hash, and a
-//! reason quotes the expression that is not allowed.
+//! Reasons of denials without the literals of the statement: a record holds none of them, and a reason quotes the expression that
+//! is not allowed.
 
 /// A reason with `?` in place of quoted texts, and of numbers within backticks. Rather too much is left out than too
 /// little: a quote without an end takes the rest with it.

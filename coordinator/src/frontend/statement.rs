@@ -128,7 +128,7 @@ impl Door {
     async fn run_update(&self, call: &Call, sql: &str, rows: Vec<ParameterRow>) -> Result<i64, ServiceError> {
         let mut total = Some(0_i64);
         for row in rows {
-            let run = self.engine.run(&call.caller, sql, row).instrument(info_span!("query"));
+            let run = self.engine.run(&call.caller, sql, row).instrument(info_span!("statement"));
             let affected = match run.await? {
                 Outcome::Done { rows_affected } => rows_affected,
                 Outcome::Set { name, value } => {
@@ -192,7 +192,7 @@ struct Statement {
 
 impl Statement {
     async fn start(&self, row: ParameterRow) -> Result<SendableRecordBatchStream, ServiceError> {
-        let span = info_span!("query", query_id = tracing::field::Empty);
+        let span = info_span!("statement", query_id = tracing::field::Empty);
         async {
             match self.engine.run(&self.caller, &self.sql, row).await? {
                 Outcome::Rows { query_id, stream, .. } => {

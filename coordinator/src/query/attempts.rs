@@ -122,6 +122,7 @@ impl Attempts {
         self.request.snapshot = self.parts.registry.snapshot();
         self.request.now = UtcMillis(self.parts.clock.utc_ms());
         let plan: Arc<dyn PermittedPlan> = Arc::from(self.decide().await?);
+        tracing::Span::current().record("basis", plan.graph().basis());
         live.permitted(self.ending());
         live.update(|record| {
             record.edges = Edge::of(plan.graph());

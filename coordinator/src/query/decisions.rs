@@ -10,7 +10,9 @@ use uuid::Uuid;
 use super::planner_door::{PermittedPlan, PlanRequest, Refusal};
 use super::settings::requester;
 use super::show::concerns;
-use crate::decision::{AgreementBasis, DecisionRecord, Verdict as Decided, statement_hash, without_literals};
+use crate::decision::{
+    AgreementBasis, DecisionRecord, Verdict as Decided, statement_hash, statement_without_literals, without_literals,
+};
 use crate::frontend::Caller;
 use crate::registry::Snapshot;
 
@@ -67,6 +69,7 @@ pub(super) fn unplanned_record(
         requester: identity.user.clone(),
         organisation: identity.organisation.clone(),
         purpose: caller.settings.options.get("purpose").cloned(),
+        statement: statement_without_literals(sql),
         statement_sha256: statement_hash(sql),
         graph_sha256: None,
         catalog_version: snapshot.catalog.version,
@@ -97,6 +100,7 @@ fn record(sql: &str, request: &PlanRequest, verdict: Decided) -> DecisionRecord 
         requester: request.requester.user.clone(),
         organisation: request.requester.organisation.clone(),
         purpose: request.purpose.clone(),
+        statement: statement_without_literals(sql),
         statement_sha256: statement_hash(sql),
         graph_sha256: None,
         catalog_version: request.snapshot.catalog.version,

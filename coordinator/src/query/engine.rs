@@ -99,7 +99,7 @@ impl QueryEngine {
         if let Some(query) = system_query(sql, request.default_schema.as_deref())? {
             return text::lines(explain::COLUMN, &query.explain(&request).await?);
         }
-        let text = match (self.plan(sql, Vec::new(), &request).await?, policy) {
+        let text = match (self.planning.plan(sql, Vec::new(), &request).await?, policy) {
             (Verdict::Permitted(plan), Asked::Plan) => plan.explain(),
             (Verdict::Permitted(plan), Asked::Policy) => {
                 explain::permitted(plan.as_ref(), &request.snapshot.agreements)

@@ -33,14 +33,19 @@ pub(super) fn measured(reports: &[v1::FragmentReport]) -> String {
     for report in reports {
         let _ = writeln!(
             text,
-            "  f{} {}  rows ≤ {}  bytes ≤ {}  queued {} µs  planned {} µs  ran {} µs",
+            "  f{} {}  rows ≤ {}  bytes ≤ {}  queued {} µs  planned {} µs  ran {} µs{}",
             report.fragment,
             report.place,
             report.rows_bucket,
             report.bytes_bucket,
             report.queued_us,
             report.planned_us,
-            report.ran_us
+            report.ran_us,
+            match report.released {
+                Some(true) => "  released groups of its own",
+                Some(false) => "  released nothing",
+                None => "",
+            }
         );
     }
     text

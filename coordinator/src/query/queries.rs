@@ -202,6 +202,8 @@ impl LiveQuery {
             return;
         }
         let (end, rows) = (record.state, record.rows);
+        let nothing = record.reports.iter().filter(|report| report.released == Some(false));
+        let nothing = nothing.map(|report| report.place.clone()).collect();
         if let Some(record) = state.running.remove(&self.query) {
             tracing::info!(query_id = %self.query, state = ?record.state, rows = record.rows, "query ended");
             if state.recent.len() >= RECENT_MAX {
@@ -211,7 +213,7 @@ impl LiveQuery {
         }
         drop(state);
         if let Some(ending) = &self.ending {
-            ending.record(&self.query, end.outcome(), rows);
+            ending.record(&self.query, end.outcome(), rows, nothing);
         }
     }
 

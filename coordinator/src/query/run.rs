@@ -12,13 +12,14 @@ use dynamos_proto::sign::sha256;
 use dynamos_proto::status::ServiceError;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing::field::Empty;
 use tracing::{Instrument, info_span};
 use uuid::Uuid;
 
 use super::attempts::Attempts;
 use super::decisions::unplanned_record;
 use super::engine::QueryEngine;
-use super::planner_door::{PermittedPlan, PlanRequest, Verdict};
+use super::planner_door::{PermittedPlan, PlanRequest};
 use super::queries::{Asked, LiveQuery, QueryState};
 use super::rows::RunningRows;
 use super::settings::{placement, purpose, requester};
@@ -67,7 +68,7 @@ impl QueryEngine {
                 return Err(error);
             }
         };
-        let span = info_span!("query", query_id = %request.query);
+        let span = info_span!("query", query_id = %request.query, basis = Empty);
         let live = self.queries.begin(&request.query, Asked::of(sql, &request));
         let attempts = Attempts {
             parts: Arc::clone(&self.parts),
@@ -97,15 +98,5 @@ impl QueryEngine {
         let (plans, plan) = watch::channel(Arc::clone(&attempt.plan));
         let running = RunningRows { attempt, attempts, plans, schema: schema.clone(), released: false, live, slot };
         Ok(Started { query, schema, stream: running.into_stream(), plan })
-    }
-
-    /// Plans a query.
-    pub(super) async fn plan(
-        &self,
-        sql: &str,
-        parameters: Vec<ScalarValue>,
-        request: &PlanRequest,
-    ) -> Result<Verdict, ServiceError> {
-        self.planning.plan(sql, parameters, request).await
     }
 }

@@ -16,9 +16,10 @@ use crate::registry::Snapshot;
 pub(super) const AGREEMENT_COLUMNS: [&str; 6] = ["name", "steward", "epoch", "valid_from", "valid_until", "text"];
 /// Columns of SHOW PERMISSIONS.
 pub(super) const PERMISSION_COLUMNS: [&str; 2] = ["table", "clause"];
-/// Columns of SHOW EDGES. Counts are the buckets that sites report, never exact.
-pub(super) const EDGE_COLUMNS: [&str; 6] =
-    ["fragment", "place", "reader", "reader_place", "rows_at_most", "bytes_at_most"];
+/// Columns of SHOW EDGES. Counts are the buckets that sites report, never exact. Where each steward decides about its own groups,
+/// the last says whether this one released any.
+pub(super) const EDGE_COLUMNS: [&str; 7] =
+    ["fragment", "place", "reader", "reader_place", "rows_at_most", "bytes_at_most", "released"];
 /// Columns of SHOW DECISIONS.
 pub(super) const DECISION_COLUMNS: [&str; 9] =
     ["at", "query", "verdict", "purpose", "agreements", "clauses", "reason", "outcome", "rows_at_most"];
@@ -128,6 +129,7 @@ pub(super) fn edges(query: Option<QueryRecord>) -> Result<Outcome, ServiceError>
             reader_place,
             report.map(|report| report.rows_bucket.to_string()),
             report.map(|report| report.bytes_bucket.to_string()),
+            report.and_then(|report| report.released).map(|released| released.to_string()),
         ]
     });
     text::outcome(&EDGE_COLUMNS, rows.collect())

@@ -5,7 +5,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use datafusion::common::ScalarValue;
 use dynamos_planner::function::engine_state;
 use dynamos_planner::policy::{
     Agreement, Grantee, HeldAgreement, Requester, raw_tables, refuse_unimplemented, refuse_unresolved,
@@ -110,7 +109,7 @@ impl QueryEngine {
 
     /// The decision in words, without what other stewards' agreements say; with what could be asked instead if that is wanted.
     async fn verdict(&self, sql: &str, request: &PlanRequest, steward: &SiteId, suggest: bool) -> String {
-        match self.plan(sql, Vec::<ScalarValue>::new(), request).await {
+        match self.planning.plan(sql, Vec::new(), request).await {
             Ok(Verdict::Permitted(plan)) => {
                 let own = format!("{steward}: ");
                 let edges = plan.verdicts().iter().filter(|edge| edge.clauses.iter().any(|one| one.starts_with(&own)));

@@ -9,8 +9,10 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::ipc::convert::try_schema_from_ipc_buffer;
 use datafusion::common::ScalarValue;
 use dynamos_planner::catalog::{
-    Availability, Colocated, ColumnStatistics, Entity, EntityScope, Site, SiteKind, Table, TableName, TableStatistics,
+    Availability, Colocated, ColumnStatistics, Entity, EntityScope, FederatedTable, Site, SiteKind, Table, TableName,
+    TableStatistics,
 };
+use dynamos_proto::ids::SiteId;
 use dynamos_proto::status::{Code, ServiceError};
 use dynamos_proto::v1;
 
@@ -41,6 +43,35 @@ pub(super) fn read_site(known: &KnownSite, announcement: &v1::Announcement) -> R
         availability: Availability::Up,
         tables,
     })
+}
+
+/// A federated table has the same stewards for all of them and for the coordinator: they release together, and each site holds
+/// to its own list.
+pub(super) fn same_stewards(
+    site: &SiteId,
+    announcement: &v1::Announcement,
+    federated: &BTreeMap<TableName, FederatedTable>,
+) -> Result<(), ServiceError> {
+    for table in &announcement.tables {
+        let name = TableName::new(&table.schema, &table.name);
+        let own: BTreeSet<SiteId> = table.stewards.iter().map(SiteId::new).collect();
+        let known = federated.get(&name).filter(|whole| whole.stewards.contains(site));
+        let known = known.map(|whole| whole.stewards.clone()).unwrap_or_default();
+        if own != known {
+            let list = |stewards: &BTreeSet<SiteId>| {
+                let names: Vec<&str> = stewards.iter().map(SiteId::as_str).collect();
+                if names.is_empty() { "nobody".to_owned() } else { names.join(", ") }
+            };
+            let text = format!(
+                "site `{site}` says that `{name}` is federated between {}, but here it is between {}",
+                list(&own),
+                list(&known)
+            );
+            return Err(invalid(text)
+                .with_hint("make `federated` the same in the configurations of the coordinator and of every steward"));
+        }
+    }
+    Ok(())
 }
 
 fn check_standing(known: &KnownSite, announcement: &v1::Announcement) -> Result<(), ServiceError> {

@@ -27,7 +27,7 @@ use dynamos_proto::v1;
 use tokio::sync::watch;
 
 use super::agreement::verify;
-use super::announcement::read_site;
+use super::announcement::{read_site, same_stewards};
 use super::compare::{Offered, compare, rolled_back};
 use super::snapshot::Snapshot;
 use crate::clock::Clock;
@@ -137,6 +137,7 @@ impl Registry {
         let known = self.known_caller(caller, &announcement.site)?;
         let site = read_site(known, announcement)?;
         let snapshot = self.snapshot();
+        same_stewards(caller, announcement, &snapshot.catalog.federated)?;
         let compared = compare(&snapshot, known, &announcement.agreements)?;
         let mut older = compared.older;
         let names: BTreeSet<&str> = announcement.agreements.iter().map(|one| one.name.as_str()).collect();

@@ -8,7 +8,7 @@ use arrow::ipc::writer::IpcWriteOptions;
 use arrow_flight::{IpcMessage, SchemaAsIpc};
 use async_trait::async_trait;
 use datafusion::common::ScalarValue;
-use dynamos_planner::catalog::{Availability, EntityScope, SiteKind, TableName};
+use dynamos_planner::catalog::{Availability, EntityScope, FederatedTable, SiteKind, TableName};
 use dynamos_proto::ids::SiteId;
 use dynamos_proto::sign::{SigningKey, agreement_bytes};
 use dynamos_proto::state::command::Change;
@@ -186,6 +186,30 @@ fn refuses_claims_that_the_operator_did_not_make() {
     }
     let bound = refusal(|one| one.tables[0].columns[1].min = Some("secret".into()));
     assert!(bound.message.contains("`salschal`") && !bound.message.contains("secret"), "{bound}");
+}
+
+#[test]
+fn c4_a_federated_table_has_the_same_stewards_for_everybody() {
+    let between = |own: &[&str], known: &[&str]| {
+        let stewards = known.iter().map(|name| SiteId::new(*name)).collect();
+        let federated = [(TableName::new("wages", "personen"), FederatedTable { stewards })].into();
+        let mut announcement = announcement();
+        announcement.tables[0].stewards = own.iter().map(|name| (*name).to_owned()).collect();
+        super::announcement::same_stewards(&uva(), &announcement, &federated)
+    };
+    between(&["vu", "uva"], &["uva", "vu"]).unwrap();
+    // Others may have a table of this name that is none of this site's business.
+    between(&[], &["vu", "amc"]).unwrap();
+    for (own, known) in
+        [(&["uva", "vu"][..], &["uva", "vu", "amc"][..]), (&[], &["uva", "vu"]), (&["uva", "vu"], &["vu"])]
+    {
+        let error = between(own, known).unwrap_err();
+        assert_eq!(error.code, Code::InvalidArgument);
+        assert!(error.message.contains("`uva` says that `wages.personen` is federated between"), "{error}");
+    }
+    // A site that says so is not let in.
+    let error = refusal(|one| one.tables[0].stewards = vec!["uva".into(), "vu".into()]);
+    assert!(error.message.contains("but here it is between nobody"), "{error}");
 }
 
 #[test]

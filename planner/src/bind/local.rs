@@ -210,7 +210,9 @@ fn group(input: Local, aggregate: &Aggregate, rewriting: &Rewriting<'_>) -> Resu
     if grouping_sets {
         let keys = datafusion::logical_expr::utils::grouping_set_to_exprlist(&aggregate.group_expr)?;
         if keys.into_iter().any(|key| input.of(key).is_some()) {
-            return not_impl_err!("GROUPING SETS over an entity key that is local to its steward");
+            return not_impl_err!(
+                "GROUPING SETS over an entity key that is local to its steward are not supported; group by it without sets"
+            );
         }
     }
     let mut keys: Vec<Expr> =

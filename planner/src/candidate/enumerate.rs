@@ -52,6 +52,7 @@ pub fn enumerate(
         stewards,
     };
     let root = walk.visit(optimized, Position::Root)?;
+    let _span = tracing::debug_span!("cost", family = family.as_str()).entered();
     Ok(Candidates { family, best: root.to(&Distribution::At(SiteId::coordinator()), knowledge) })
 }
 

@@ -72,6 +72,13 @@ impl FragmentGraph {
         places.dedup();
         places
     }
+
+    /// The versions that the query rests on, as spans and log lines show them: catalog, then each steward's agreement.
+    pub fn basis(&self) -> String {
+        let agreements =
+            self.governing.iter().map(|(steward, one)| format!(" {steward}/{}@{}", one.agreement, one.epoch));
+        std::iter::once(format!("catalog@{}", self.catalog_version)).chain(agreements).collect()
+    }
 }
 
 /// An agreement in one of its versions.

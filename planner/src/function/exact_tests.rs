@@ -11,23 +11,9 @@ use num_bigint::BigInt;
 use super::exact::ExactSum;
 use super::exact_sum::{decoded, exact_sum, united_sums};
 use super::magnitude::Portion;
-
-/// Random numbers by splitmix64.
-struct Random(u64);
+use crate::random::Random;
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, most: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(most).unwrap()).unwrap()
-    }
-
     /// A finite double of one of several kinds: any bits, subnormal, whole, hundredths, near the largest, or far apart.
     fn double(&mut self, kind: usize) -> f64 {
         const FAR: [f64; 8] = [1.0, 1e16, 1e-16, f64::MAX, f64::MIN_POSITIVE, 5e-324, 1e300, 9_007_199_254_740_992.0];

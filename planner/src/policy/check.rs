@@ -64,6 +64,9 @@ pub struct CheckInput<'a> {
     pub counts_add: &'a dyn Fn(&SiteId, &TableName, &str) -> bool,
     /// Within what the values of a steward's column mean the same entity; none if it is no entity key.
     pub key_domain: &'a dyn Fn(&SiteId, &TableName, &str) -> Option<KeyDomain>,
+    /// All stewards of the federated table that a steward's table is a part of, as the checking place knows them; none if it is
+    /// part of none.
+    pub federated: &'a dyn Fn(&SiteId, &TableName) -> Option<BTreeSet<SiteId>>,
 }
 
 /// An edge that was found allowed, with the reason.
@@ -104,7 +107,7 @@ impl Refusal {
 /// Checks a graph: derives from the plans, as they were read from the wire, what every fragment's output holds, and finds
 /// for each edge the clauses that allow it. What is not understood is refused.
 pub fn check_graph(graph: &FragmentGraph, input: &CheckInput<'_>) -> Result<Vec<EdgeVerdict>, Refusal> {
-    let check = Check { graph, input, sharers: sharers(graph) };
+    let check = Check { graph, input, sharers: sharers(graph), shapes: false };
     check.structure()?;
     hashed_at_home(graph)?;
     check.agreements()?;
@@ -126,11 +129,15 @@ pub fn check_graph(graph: &FragmentGraph, input: &CheckInput<'_>) -> Result<Vec<
     Ok(verdicts)
 }
 
+#[derive(Clone)]
 pub(super) struct Check<'a> {
     pub(super) graph: &'a FragmentGraph,
     pub(super) input: &'a CheckInput<'a>,
     /// Who shares the key of hashes.
     pub(super) sharers: BTreeSet<SiteId>,
+    /// Whether rows of stewards that the checking place does not answer for are followed, too: tables, joins and conditions,
+    /// by no agreement.
+    pub(super) shapes: bool,
 }
 
 impl Check<'_> {
@@ -443,9 +450,13 @@ impl Check<'_> {
             self.scope(point, &rows, held, clause.clause).map_err(|reason| Refusal::at(at, reason))?;
             // Those with whom its rows are joined have people of their own.
             let partners: BTreeSet<&SiteId> = rows.partners.iter().flat_map(|partner| &partner.stewards).collect();
-            let several = all.iter().filter(|steward| !partners.contains(steward)).count() > 1;
-            let together = several && point.scope == MinimumScope::Federation;
-            self.counted(point, &rows, held, clause.clause, together).map_err(|reason| Refusal::at(at, reason))?;
+            let beside: BTreeSet<&SiteId> = all.iter().filter(|steward| !partners.contains(steward)).collect();
+            let together = beside.len() > 1 && point.scope == MinimumScope::Federation;
+            let minimums =
+                self.counted(point, &rows, held, clause.clause, together).map_err(|reason| Refusal::at(at, reason))?;
+            if together && minimums > 0 {
+                self.of_all_stewards(point, &rows, &beside).map_err(|reason| Refusal::at(at, reason))?;
+            }
             let numbers = rows.relation.joining_clauses(&held.agreement, &rows.partners);
             joins.extend(numbers.into_iter().map(|number| cite(&rows.steward, held, number)));
         }
@@ -491,7 +502,8 @@ impl Check<'_> {
     }
 
     /// Every entity key of a release point is that column of each steward's rows, whoever demands the minimum: another
-    /// column could have more values than there are people. Each minimum of the steward's own clause is counted.
+    /// column could have more values than there are people. Each minimum of the steward's own clause is counted. Gives the number
+    /// of these.
     fn counted(
         &self,
         point: &ReleasePoint,
@@ -499,7 +511,7 @@ impl Check<'_> {
         held: &HeldAgreement,
         clause: u32,
         several: bool,
-    ) -> Result<(), String> {
+    ) -> Result<usize, String> {
         let minimums = held.agreement.clause(&ClauseRef::Number(clause)).map(|clause| &clause.clause);
         let minimums = match minimums {
             Some(Clause::Release(ReleaseClause { what: ReleaseWhat::Aggregates(released), .. })) => &released.minimums,
@@ -535,7 +547,7 @@ impl Check<'_> {
                 ));
             }
         }
-        Ok(())
+        Ok(minimums.len())
     }
 
     /// The flow of a plan's inputs.

@@ -5,7 +5,7 @@ use datafusion::sql::sqlparser::ast::Expr;
 
 use super::place::PlaceRef;
 use super::relation::{ColumnRef, Columns, FromRelation, TableRef};
-use super::release::{Decimal, ReleaseClause};
+use super::release::{Decimal, ReleaseClause, ReleaseWhat};
 
 /// One clause.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +28,25 @@ pub enum Clause {
     Archetypes(Vec<Archetype>),
     /// What a permit demands of a place.
     Oblige(ObligeClause),
+}
+
+impl Clause {
+    /// The words that it begins with.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Release(ReleaseClause { what: ReleaseWhat::Rows(_), .. }) => "RELEASE ROWS",
+            Self::Release(ReleaseClause { what: ReleaseWhat::Aggregates(_), .. }) => "RELEASE",
+            Self::Ship(ShipClause { what: ShipWhat::Rows { .. }, .. }) => "SHIP ROWS",
+            Self::Ship(ShipClause { what: ShipWhat::Partials { .. }, .. }) => "SHIP PARTIALS",
+            Self::Filter(_) => "FILTER",
+            Self::Join(_) => "JOIN",
+            Self::Mask(_) => "MASK",
+            Self::Rows(_) => "ROWS",
+            Self::Budget(_) => "BUDGET",
+            Self::Archetypes(_) => "ARCHETYPES",
+            Self::Oblige(_) => "OBLIGE",
+        }
+    }
 }
 
 /// A SHIP clause.

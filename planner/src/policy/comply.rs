@@ -256,11 +256,7 @@ impl Walk<'_> {
                 (one, other) => rows.relation.predicates.push(one.eq(other)),
             }
         }
-        rows.relation.tables.extend(right.relation.tables);
-        rows.relation.joins.extend(right.relation.joins);
-        rows.relation.filled.extend(right.relation.filled);
-        rows.relation.predicates.extend(right.relation.predicates);
-        rows.relation.lists.extend(right.relation.lists);
+        rows.relation.add(right.relation);
         rows.lists.extend(right.lists);
         rows.steward_joins.extend(right.steward_joins);
         rows.scans.extend(right.scans);

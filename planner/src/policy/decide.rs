@@ -4,7 +4,8 @@
 //! INVARIANT(no_small_difference): of a released group, the remainder, and of what is withheld under any coarser group, the
 //! requester can compute, by subtracting what it may know, nobody's part or that of enough entities. It may know the part of
 //! its own organisation and that of every steward which would alone release it, and it can ask for every coarser grouping of
-//! the same relation. Where a clause demands DOMINANCE, none of these is a sum of which one entity has more than its portion.
+//! the same relation. Nor can it by subtracting values of one group that have different FILTERs. Where a clause demands
+//! DOMINANCE, none of these is a sum of which one entity has more than its portion.
 //!
 //! ```text
 //!  groups (keys; entities, and what they add up to, by value and steward)
@@ -77,8 +78,9 @@ impl Entities {
     }
 
     /// The number of a group's entities: the smallest over its values.
-    fn smallest(&self) -> u64 {
-        self.0.iter().map(|parts| count(parts)).min().unwrap_or(0)
+    fn smallest(&self, rules: &DecisionRules) -> u64 {
+        let values = rules.counters.iter().zip(&self.0).filter(|(counter, _)| counter.behind == Behind::Value);
+        values.map(|(_, parts)| count(parts)).min().unwrap_or(0)
     }
 }
 
@@ -106,9 +108,20 @@ pub struct DecisionRules {
     pub outcome: Outcome,
 }
 
+/// What it is that entities are behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// A released value.
+    Value,
+    /// What can be computed of a group by subtracting values of it that have different FILTERs. It may be nobody.
+    Difference,
+}
+
 /// What is demanded of one number of entities.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CounterRule {
+    /// What they are behind.
+    pub behind: Behind,
     /// The minimum that holds for the group.
     pub minimum: u32,
     /// What each steward would demand if it were asked alone; at least 1.
@@ -144,7 +157,10 @@ impl DominanceRule {
 impl DecisionRules {
     /// Whether these entities may be seen as one group.
     pub(super) fn release(&self, entities: &Entities) -> bool {
-        self.counters.iter().zip(&entities.0).all(|(counter, parts)| self.is_enough(counter, parts))
+        let mut counters = self.counters.iter().zip(&entities.0);
+        counters.all(|(counter, parts)| {
+            (counter.behind == Behind::Difference && count(parts) == 0) || self.is_enough(counter, parts)
+        })
     }
 
     /// Whether what is withheld under a coarser group may be: it can be computed, so it is nobody or a group like any other.
@@ -292,7 +308,7 @@ impl<'a> Complements<'a> {
         subsets.sort_by_key(|subset| (std::cmp::Reverse(subset.count_ones()), *subset));
         let mut by_size: Vec<usize> = (0..cells.len()).collect();
         by_size.sort_by_cached_key(|index| {
-            std::cmp::Reverse(cells.get(*index).map(|cell| (cell.entities.smallest(), cell.keys.clone())))
+            std::cmp::Reverse(cells.get(*index).map(|cell| (cell.entities.smallest(rules), cell.keys.clone())))
         });
         let above = std::iter::repeat_with(Vec::new).take(cells.len()).collect();
         let mut size_rank = vec![0; cells.len()];

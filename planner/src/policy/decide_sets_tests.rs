@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::decide::{CounterRule, Part, decide};
+use super::super::decide::{Behind, CounterRule, Part, decide};
 use super::*;
 use crate::function::{HASH_BYTES, Share};
+use crate::random::Random;
 
 /// A row: whose, which person, under which keys, which of the values it enters.
 #[derive(Clone, Debug)]
@@ -43,7 +44,7 @@ impl World {
             let row = |person| Row { steward: 0, person, keys: vec![*one, *other], enters: vec![true] };
             rows.extend((first..first + people).map(row));
         }
-        let counters = vec![CounterRule { minimum: 3, own: vec![3], dominance: None }];
+        let counters = vec![CounterRule { behind: Behind::Value, minimum: 3, own: vec![3], dominance: None }];
         Self { rows, keys: 2, rules: DecisionRules { counters, stewards: 1, sites: 0, requester: None, outcome } }
     }
 
@@ -213,28 +214,16 @@ fn b5_a_set_that_is_asked_for_twice_has_its_groups_twice() {
     assert!(one.contains('r') && one.contains('w'), "{one}");
 }
 
-/// Random numbers by splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, most: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % most
-    }
-
-    fn small(&mut self, most: u64) -> usize {
-        usize::try_from(self.below(most)).unwrap()
-    }
-}
-
 fn random(seed: u64) -> (World, Vec<KeySet>) {
     let mut random = Random(seed);
-    let (keys, stewards, counters) = (1 + random.small(3), 1 + random.small(2), 1 + random.small(2));
-    let minimum = 2 + u32::try_from(random.below(3)).unwrap();
-    let counters_of = (0..counters).map(|_| CounterRule { minimum, own: vec![minimum; stewards], dominance: None });
+    let (keys, stewards, counters) = (1 + random.below(3), 1 + random.below(2), 1 + random.below(2));
+    let minimum = 2 + random.below(3);
+    let counters_of = (0..counters).map(|_| CounterRule {
+        behind: Behind::Value,
+        minimum,
+        own: vec![minimum; stewards],
+        dominance: None,
+    });
     let rules = DecisionRules {
         counters: counters_of.collect(),
         stewards,
@@ -243,17 +232,17 @@ fn random(seed: u64) -> (World, Vec<KeySet>) {
         outcome: if random.below(2) == 0 { Outcome::Drop } else { Outcome::Remainder },
     };
     let domain = 2 + random.below(3);
-    let rows = (0..random.small(80)).map(|_| Row {
-        steward: random.small(u64::try_from(stewards).unwrap()),
-        person: u16::try_from(random.below(60)).unwrap(),
-        keys: (0..keys).map(|_| u32::try_from(random.below(domain).min(random.below(domain))).unwrap()).collect(),
+    let rows = (0..random.below(80)).map(|_| Row {
+        steward: random.below(stewards),
+        person: random.below(60),
+        keys: (0..keys).map(|_| random.below(domain).min(random.below(domain))).collect(),
         enters: (0..counters).map(|counter| counter == 0 || random.below(3) > 0).collect(),
     });
     let rows = rows.collect();
     let sets = match random.below(3) {
         0 => rollup(keys),
         1 => cube(keys),
-        _ => (0..1 + random.small(4)).map(|_| cube(keys)[random.small(1 << keys)]).collect(),
+        _ => (0..1 + random.below(4)).map(|_| cube(keys)[random.below(1 << keys)]).collect(),
     };
     (World { rows, keys, rules }, sets)
 }

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::function::{ExactSum, HASH_BYTES};
+use crate::random::Random;
 
 /// A minimum of 3, at each steward, too.
 fn rules(stewards: usize, outcome: Outcome) -> DecisionRules {
-    let counters = vec![CounterRule { minimum: 3, own: vec![3; stewards], dominance: None }];
+    let counters = vec![CounterRule { behind: Behind::Value, minimum: 3, own: vec![3; stewards], dominance: None }];
     DecisionRules { counters, stewards, sites: 0, requester: None, outcome }
 }
 
@@ -43,15 +44,32 @@ fn b1_the_smallest_count_over_the_values_decides() {
     let mut rules = rules(1, Outcome::Drop);
     rules.counters.push(rules.counters[0].clone());
     assert_eq!(fates(&[both.clone()], &rules), "w");
-    rules.counters[1] = CounterRule { minimum: 2, own: vec![2], dominance: None };
+    rules.counters[1] = CounterRule { behind: Behind::Value, minimum: 2, own: vec![2], dominance: None };
     assert_eq!(fates(&[both], &rules), "r");
+}
+
+#[test]
+fn b5_what_values_of_one_group_leave_of_each_other_is_nobody_or_enough() {
+    // Everybody, and those who fulfil a condition: the others follow by subtraction.
+    let people = |all: usize, fulfil: usize| {
+        let mut group = cell(&[], &[all]);
+        group.entities.0.extend(cell(&[], &[fulfil]).entities.0);
+        group.entities.0.extend(cell(&[], &[all - fulfil]).entities.0);
+        group
+    };
+    let mut rules = rules(1, Outcome::Drop);
+    rules.counters.push(rules.counters[0].clone());
+    rules.counters.push(CounterRule { behind: Behind::Difference, ..rules.counters[0].clone() });
+    for (all, fulfil, fate) in [(6, 3, "r"), (5, 3, "w"), (4, 3, "w"), (3, 3, "r"), (6, 2, "w")] {
+        assert_eq!(fates(&[people(all, fulfil)], &rules), fate, "{fulfil} of {all}");
+    }
 }
 
 #[test]
 fn b2_zero_is_below_every_minimum() {
     for minimum in [0, 1, 3] {
         let mut rules = rules(1, Outcome::Drop);
-        rules.counters[0] = CounterRule { minimum, own: vec![minimum.max(1)], dominance: None };
+        rules.counters[0] = CounterRule { behind: Behind::Value, minimum, own: vec![minimum.max(1)], dominance: None };
         assert_eq!(fates(&[cell(&[], &[0])], &rules), "w", "{minimum}");
     }
     assert_eq!(decide(&[cell(&[], &[0])], &rules(1, Outcome::Fail)), Err(BelowMinimum));
@@ -138,7 +156,7 @@ fn b7_fail_is_for_every_group_that_is_not_released() {
 fn b8_minimum_sites_counts_stewards_with_an_entity() {
     let rules = DecisionRules {
         sites: 2,
-        counters: vec![CounterRule { minimum: 3, own: vec![u32::MAX; 3], dominance: None }],
+        counters: vec![CounterRule { behind: Behind::Value, minimum: 3, own: vec![u32::MAX; 3], dominance: None }],
         ..rules(3, Outcome::Drop)
     };
     for (people, fate) in [([9, 0, 0], "w"), ([9, 1, 0], "r"), ([1, 1, 1], "r"), ([1, 1, 0], "w")] {
@@ -249,23 +267,6 @@ fn b8_dominance_of_united_groups_is_open_and_then_holds_either_way() {
 
 // ---- against an attacker ----
 
-/// Random numbers by splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, most: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % most
-    }
-
-    fn small(&mut self, most: u64) -> usize {
-        usize::try_from(self.below(most)).unwrap()
-    }
-}
-
 /// A row: whose, which person, under which keys, which of the values it enters, and with how much.
 #[derive(Clone, Debug)]
 struct Row {
@@ -286,9 +287,9 @@ struct World {
 impl World {
     fn random(seed: u64) -> Self {
         let mut random = Random(seed);
-        let (keys, stewards, counters) = (1 + random.small(3), 1 + random.small(3), 1 + random.small(2));
+        let (keys, stewards, counters) = (1 + random.below(3), 1 + random.below(3), 1 + random.below(2));
         let domain = 2 + random.below(3);
-        let minimum = 2 + u32::try_from(random.below(3)).unwrap();
+        let minimum = 2 + random.below(3);
         let counter = |random: &mut Random| {
             let own = (0..stewards).map(|_| match random.below(4) {
                 0 => 1,
@@ -303,23 +304,23 @@ impl World {
                     (0..stewards).map(|_| (random.below(3) > 0).then(|| tenths(portion + random.below(10 - portion))));
                 DominanceRule { portion: tenths(portion), own: own.collect(), sites: stewards }
             });
-            CounterRule { minimum, own, dominance }
+            CounterRule { behind: Behind::Value, minimum, own, dominance }
         };
         let rules = DecisionRules {
             counters: (0..counters).map(|_| counter(&mut random)).collect(),
             stewards,
             sites: 0,
-            requester: Some(random.small(4)).filter(|steward| *steward < stewards),
+            requester: Some(random.below(4)).filter(|steward| *steward < stewards),
             outcome: if random.below(2) == 0 { Outcome::Drop } else { Outcome::Remainder },
         };
-        let rows = (0..random.small(60)).map(|_| Row {
-            steward: random.small(u64::try_from(stewards).unwrap()),
-            person: u8::try_from(random.below(40)).unwrap(),
+        let rows = (0..random.below(60)).map(|_| Row {
+            steward: random.below(stewards),
+            person: random.below(40),
             // Skewed, so that groups differ in size.
-            keys: (0..keys).map(|_| u32::try_from(random.below(domain).min(random.below(domain))).unwrap()).collect(),
+            keys: (0..keys).map(|_| random.below(domain).min(random.below(domain))).collect(),
             enters: (0..counters).map(|counter| counter == 0 || random.below(3) > 0).collect(),
             // Whole numbers, of both signs, some large.
-            amount: [1.0, -1.0, 2.0, 5.0, -20.0, 0.0][random.small(6)],
+            amount: [1.0, -1.0, 2.0, 5.0, -20.0, 0.0][random.below(6)],
         });
         Self { rows: rows.collect(), keys, rules }
     }
@@ -534,7 +535,7 @@ fn the_order_of_groups_does_not_matter() {
         let mut random = Random(seed);
         let mut shuffled = cells.clone();
         for last in (1..shuffled.len()).rev() {
-            shuffled.swap(last, random.small(u64::try_from(last).unwrap() + 1));
+            shuffled.swap(last, random.below(last + 1));
         }
         assert_eq!(world.by_keys(&shuffled, decide(&shuffled, &world.rules).unwrap()), fates, "seed {seed}");
     }

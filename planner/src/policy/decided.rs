@@ -215,12 +215,12 @@ mod tests {
     use arrow::array::{BinaryArray, Int64Array, StringArray, UInt8Array};
     use arrow::util::pretty::pretty_format_batches;
 
-    use super::super::decide::CounterRule;
+    use super::super::decide::{Behind, CounterRule};
     use super::*;
     use crate::function::{HASH_BYTES, Share};
 
     fn decision(keys: usize, outcome: Outcome) -> GroupDecision {
-        let counters = vec![CounterRule { minimum: 3, own: vec![3], dominance: None }];
+        let counters = vec![CounterRule { behind: Behind::Value, minimum: 3, own: vec![3], dominance: None }];
         GroupDecision {
             keys,
             sets: Vec::new(),

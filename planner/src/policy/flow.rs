@@ -310,6 +310,9 @@ impl Check<'_> {
             return Err(Refusal { fragment: None, reason: "the coordinator has no tables".into() });
         }
         if !self.answers_for(&steward) {
+            if self.shapes && clause.is_none() {
+                return foreign_shape(scan, steward, name);
+            }
             // Which tables another's clause joins is not known here, so that no JOIN … WITH TABLE names them all.
             let joined = clause.map(|clause| TableName::new(name.schema.clone(), format!("{}#{clause}", name.table)));
             let tables = joined.into_iter().chain([name]).collect();
@@ -351,6 +354,20 @@ impl Check<'_> {
         }
         Ok(Flow { protected: vec![rows], tables, ..Flow::default() })
     }
+}
+
+/// Another steward's rows, by the graph alone.
+fn foreign_shape(scan: &TableScan, steward: SiteId, name: TableName) -> Result<Flow, Refusal> {
+    let whole = |reason: String| Refusal { fragment: None, reason };
+    let reference = TableReference::partial(name.schema.clone(), name.table.clone());
+    let schema = DFSchema::try_from_qualified_schema(reference, &scan.source.schema());
+    let schema = schema.map_err(|error| whole(error.strip_backtrace()))?;
+    let relation = RelationShape { tables: BTreeMap::from([(name.clone(), schema)]), ..RelationShape::default() };
+    let names = scan.projected_schema.fields().iter().map(|field| field.name());
+    let columns = within_columns(&relation, names);
+    let columns = columns.ok_or_else(|| whole(format!("`{}` has columns of no table", scan.table_name)))?;
+    let rows = Protected { steward, relation, columns, free: BTreeSet::new(), partners: Vec::new() };
+    Ok(Flow { protected: vec![rows], tables: [name].into(), ..Flow::default() })
 }
 
 /// What an operator makes of protected rows.

@@ -106,11 +106,7 @@ fn matched(join: &Join, mut rows: Protected, right: Protected, pairs: Vec<(Expr,
         }
     }
     rows.columns.extend(right.columns);
-    rows.relation.tables.extend(right.relation.tables);
-    rows.relation.joins.extend(right.relation.joins);
-    rows.relation.filled.extend(right.relation.filled);
-    rows.relation.predicates.extend(right.relation.predicates);
-    rows.relation.lists.extend(right.relation.lists);
+    rows.relation.add(right.relation);
     if let Some(filter) = &join.filter {
         let predicate = rows.written(filter, &join.schema)?;
         rows.restrict(&predicate)?;

@@ -66,13 +66,25 @@ impl<'a> Policy<'a> {
         if reasons.is_empty() { vec![format!("`{steward}` has no agreement with you")] } else { reasons }
     }
 
-    /// The choices of governing agreements to try, in order: each is one agreement for each steward that has any.
-    pub fn choices(&self, stewards: &BTreeSet<SiteId>, most: usize) -> Vec<Governing<'a>> {
+    /// The choices of governing agreements to try for a query about these tables, in order, so many at most: each is one
+    /// agreement for each steward that has any. One that speaks of none of the tables is left out where another does.
+    pub fn choices(
+        &self,
+        stewards: &BTreeSet<SiteId>,
+        tables: &BTreeSet<TableName>,
+        most: usize,
+    ) -> Vec<Governing<'a>> {
         let mut choices: Vec<Governing<'a>> = vec![Governing::new()];
         for steward in stewards {
-            let applicable = self.applicable(steward);
+            let mut applicable = self.applicable(steward);
             if applicable.is_empty() {
                 continue;
+            }
+            let speaks = |held: &&HeldAgreement| {
+                tables.iter().any(|table| relation_tables(&held.agreement, table).contains(table))
+            };
+            if applicable.iter().any(speaks) {
+                applicable.retain(speaks);
             }
             choices = choices
                 .into_iter()
@@ -152,7 +164,7 @@ impl<'a> Policy<'a> {
             site: None,
             name: name.clone(),
             stewards: stewards.clone(),
-            local: tables.iter().find_map(|table| local_key(table)),
+            local: federated_local_key(&tables),
             colocated: colocated.reduce(in_both).unwrap_or_default(),
             schema: Arc::new(Schema::new(fields)),
             within: BTreeMap::new(),
@@ -184,6 +196,18 @@ fn in_both(mut one: Colocated, other: Colocated) -> Colocated {
 fn local_key(table: &crate::catalog::Table) -> Option<String> {
     let entity = table.entity.as_ref()?;
     (entity.scope == EntityScope::Local).then(|| entity.column.clone())
+}
+
+/// The entity key of a federated table, if equal values at two of its stewards are not the same entity: one of them says that
+/// its keys are its own, or not all of them are of one domain.
+fn federated_local_key(tables: &[&crate::catalog::Table]) -> Option<String> {
+    if let Some(column) = tables.iter().find_map(|table| local_key(table)) {
+        return Some(column);
+    }
+    let keys = tables.iter().map(|table| table.entity.as_ref());
+    let first = keys.clone().flatten().next()?;
+    let one_domain = keys.into_iter().all(|key| key == Some(first));
+    (!one_domain).then(|| first.column.clone())
 }
 
 /// Types that differ between stewards are reconciled as comparisons reconcile them; what cannot be is not a column.

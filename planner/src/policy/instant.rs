@@ -7,7 +7,8 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UtcMillis(pub i64);
 
-pub(super) const DAY_MS: i64 = 86_400_000;
+/// Milliseconds of a day.
+pub const DAY_MS: i64 = 86_400_000;
 
 impl UtcMillis {
     /// Reads `YYYY-MM-DD` (midnight UTC) or an RFC 3339 time with `Z` or an offset, with at most three digits of a
@@ -48,9 +49,14 @@ impl fmt::Display for UtcMillis {
 fn days_of(date: &str) -> Option<i64> {
     let mut parts = date.split('-');
     let (year, month, day) = (digits(parts.next()?, 4)?, digits(parts.next()?, 2)?, digits(parts.next()?, 2)?);
+    parts.next().is_none().then(|| day_number(year, month, day))?
+}
+
+/// Days since 1970-01-01, if there is such a day from the year 1 on.
+pub fn day_number(year: i64, month: i64, day: i64) -> Option<i64> {
     let days = days_from_civil(year, month, day);
     // A day that does not exist comes back as another one.
-    (parts.next().is_none() && year >= 1 && civil(days) == (year, month, day)).then_some(days)
+    (year >= 1 && civil(days) == (year, month, day)).then_some(days)
 }
 
 /// Milliseconds after midnight UTC of a `Thh:mm:ss[.fff](Z|±hh:mm)`; may be negative or above a day.

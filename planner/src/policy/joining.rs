@@ -27,6 +27,16 @@ impl RelationShape {
         Column::new(Some(TableReference::partial(table.schema.clone(), table.table.clone())), name)
     }
 
+    /// Takes in what is done to other tables, which stand beside these in each row from here on.
+    pub(super) fn add(&mut self, other: Self) {
+        let Self { tables, joins, filled, predicates, lists } = other;
+        self.tables.extend(tables);
+        self.joins.extend(joins);
+        self.filled.extend(filled);
+        self.predicates.extend(predicates);
+        self.lists.extend(lists);
+    }
+
     /// The one table with this name that the shape has.
     fn table(&self, named: &TableRef) -> Option<&TableName> {
         self.tables.keys().find(|table| concerns(Some(named), table))

@@ -7,7 +7,7 @@ use std::mem::discriminant;
 
 use thiserror::Error;
 
-use super::{Agreement, Clause, NumberedClause};
+use super::{Agreement, NumberedClause};
 
 /// A clause of a new version that has a number it may not have.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -56,7 +56,7 @@ fn problem(before: &Agreement, retired: &BTreeSet<u32>, clause: &NumberedClause,
     if discriminant(&predecessor.clause) == discriminant(&clause.clause) {
         return None;
     }
-    let (was, is) = (kind(&predecessor.clause), kind(&clause.clause));
+    let (was, is) = (predecessor.clause.kind(), clause.clause.kind());
     Some(format!("the number is that of a {was} clause, not of a {is} clause; {at_end}"))
 }
 
@@ -69,20 +69,6 @@ fn earlier_number(before: &Agreement, clause: &NumberedClause) -> Option<u32> {
     }
     let same = || before.clauses.iter().filter(|other| other.clause == clause.clause).map(|other| other.number);
     same().find(|number| *number == clause.number).or_else(|| same().next())
-}
-
-fn kind(clause: &Clause) -> &'static str {
-    match clause {
-        Clause::Release(_) => "RELEASE",
-        Clause::Ship(_) => "SHIP",
-        Clause::Filter(_) => "FILTER",
-        Clause::Join(_) => "JOIN",
-        Clause::Mask(_) => "MASK",
-        Clause::Rows(_) => "ROWS",
-        Clause::Budget(_) => "BUDGET",
-        Clause::Archetypes(_) => "ARCHETYPES",
-        Clause::Oblige(_) => "OBLIGE",
-    }
 }
 
 #[cfg(test)]

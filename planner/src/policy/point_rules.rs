@@ -13,6 +13,7 @@ use super::denial::{Reason, Stop, refuse};
 use super::govern::Governing;
 use super::matching::{Asked, is_steward};
 use super::release_plan::is_mergeable;
+use super::seen::FILTERS_MAX;
 use super::{
     Clause, ClauseRef, KEYS_MAX, MinimumScope, Outcome, RelationShape, ReleaseClause, ReleaseWhat, ReleasedAggregates,
 };
@@ -87,6 +88,15 @@ impl PointRules<'_> {
         if keys.len() > KEYS_MAX && self.released().any(|released| !released.minimums.is_empty()) {
             return Some(format!("a release under a minimum has at most {KEYS_MAX} grouping keys"));
         }
+        if self.released().any(|released| !released.minimums.is_empty())
+            && let Some(value) = asked.iter().find(|value| filters_beside(value, asked) > FILTERS_MAX)
+        {
+            return Some(format!(
+                "the values of one column have at most {FILTERS_MAX} different FILTERs in a release under a minimum, and those \
+                 beside {} have more; ask for them as groups, or in several questions",
+                name(value)
+            ));
+        }
         let different = asked.iter().find(|value| value.distinct && matches!(value.function.as_str(), "sum" | "avg"));
         let dominance = self.released().any(|released| released.dominance.is_some());
         if let Some(value) = different.filter(|_| dominance) {
@@ -120,6 +130,19 @@ impl PointRules<'_> {
         }
         why
     }
+}
+
+/// The different FILTERs of the values that have the same argument as this one.
+fn filters_beside(value: &Asked, asked: &[Asked]) -> usize {
+    let mut different: Vec<&Expr> = Vec::new();
+    for filter in
+        asked.iter().filter(|other| other.argument == value.argument).filter_map(|other| other.filter.as_ref())
+    {
+        if !different.contains(&filter) {
+            different.push(filter);
+        }
+    }
+    different.len()
 }
 
 /// Whether a condition does not mean the same for the rows of all these stewards.

@@ -31,6 +31,7 @@ use dynamos_proto::sign::HashKey;
 use super::conditions::{EntityMinimum, ReleaseConditions};
 use super::decide::{CounterRule, DecisionRules, DominanceRule};
 use super::decided::{GroupDecision, REMAINDER};
+use super::seen::{Holds, Seen, differences, rows_seen};
 pub use super::states::is_mergeable;
 use super::states::{Columns, Split, holds_exact_sum, like, state_name};
 use super::{Decimal, MinimumScope, Outcome};
@@ -172,6 +173,7 @@ impl ReleasePlan<'_> {
         let stewards = &self.conditions.stewards;
         let rule = |counter: Counter<'_>| {
             Ok(CounterRule {
+                behind: counter.seen.behind,
                 minimum: counter.minimum.largest,
                 own: stewards.iter().map(|steward| self.conditions.alone(steward, counter.minimum)).collect(),
                 dominance: counter.dominance(stewards, whose)?,
@@ -311,7 +313,7 @@ impl ReleasePlan<'_> {
 
     /// What the entities add up to that have a row which enters a value.
     fn magnitudes(&self, counter: &Counter<'_>, columns: &Columns, of_steward: Option<Expr>) -> Result<Expr> {
-        let Some(argument) = counter.argument else { return plan_err!("a sum has an argument") };
+        let Some(argument) = counter.seen.argument else { return plan_err!("a sum has an argument") };
         let entity = fingerprint(self.key).call(vec![columns.at(counter.entity)?]);
         let number = columns.at(argument)?;
         let number = match columns.type_at(argument) {
@@ -345,23 +347,22 @@ impl ReleasePlan<'_> {
                 );
             }
             for entity in entities {
-                let mut add = |argument, filter, summed| {
-                    let counter = Counter { entity: entity.column, minimum, argument, filter, summed };
+                let counted = self.shape.aggregates.iter().filter(|value| value.function != IS_REMAINDER);
+                let counted: Vec<&ReleasedAggregate> = counted.collect();
+                let held = |value: &&ReleasedAggregate| is_sum(value) && value.distinct && minimum.portion().is_some();
+                if counted.iter().any(held) {
+                    return plan_err!("sums of different values cannot be held to DOMINANCE");
+                }
+                let mut seen = rows_seen(&counted);
+                if seen.is_empty() {
+                    seen.push(Seen::all());
+                }
+                for seen in seen.into_iter().chain(differences(&counted)?) {
+                    let counter = Counter { entity: entity.column, minimum, seen };
                     match counters.iter_mut().find(|have: &&mut Counter<'_>| have.sees_the_same_as(&counter)) {
-                        Some(have) => have.summed |= summed,
+                        Some(have) => have.seen.summed |= counter.seen.summed,
                         None => counters.push(counter),
                     }
-                };
-                let counted = |value: &&ReleasedAggregate| value.function != IS_REMAINDER;
-                if !self.shape.aggregates.iter().any(|value| counted(&value)) {
-                    add(None, None, false);
-                }
-                for value in self.shape.aggregates.iter().filter(counted) {
-                    let summed = is_sum(value);
-                    if summed && value.distinct && minimum.portion().is_some() {
-                        return plan_err!("sums of different values cannot be held to DOMINANCE");
-                    }
-                    add(value.argument, value.filter, summed);
                 }
             }
         }
@@ -380,7 +381,7 @@ fn step_of(step: &Decimal) -> Result<Step> {
 }
 
 /// Whether a value is a sum, or made of one.
-fn is_sum(value: &ReleasedAggregate) -> bool {
+pub(super) fn is_sum(value: &ReleasedAggregate) -> bool {
     matches!(value.function.as_str(), "sum" | "avg")
 }
 
@@ -398,22 +399,18 @@ fn aggregate(function: AggregateUDF, arguments: Vec<Expr>, filter: Option<Expr>)
     Expr::AggregateFunction(AggregateFunction::new_udf(Arc::new(function), arguments, false, filter, vec![], None))
 }
 
-/// One count of entities: those with a row that enters a value (after its FILTER and with a non-NULL argument). Values that
-/// see the same rows share a counter.
+/// One count of entities: those with a row that enters a value (after its FILTER and with a non-NULL argument), or a part of
+/// values that can be subtracted from each other. What sees the same rows shares a counter.
 #[derive(Clone, Debug)]
 struct Counter<'a> {
     entity: usize,
     minimum: &'a EntityMinimum,
-    argument: Option<usize>,
-    filter: Option<usize>,
-    /// Whether one of the values is a sum or an average.
-    summed: bool,
+    seen: Seen,
 }
 
 impl Counter<'_> {
     fn sees_the_same_as(&self, other: &Self) -> bool {
-        let seen = |counter: &Self| (counter.entity, counter.argument, counter.filter);
-        seen(self) == seen(other) && self.minimum == other.minimum
+        self.entity == other.entity && self.minimum == other.minimum && self.seen.same_rows_as(&other.seen)
     }
 
     fn is_held_to_dominance(&self) -> bool {
@@ -426,14 +423,21 @@ impl Counter<'_> {
         let owners = whose.get(&self.entity);
         let theirs = |steward: &SiteId| owners.is_none_or(|owners| owners.stewards.contains(steward));
         let demanded = self.minimum.dominance.iter().filter(|(steward, _)| theirs(steward));
-        demanded.map(|(_, portion)| portion).min().filter(|_| self.summed)
+        demanded.map(|(_, portion)| portion).min().filter(|_| self.seen.summed)
     }
 
     /// Which rows enter the values.
     fn entering(&self, columns: &Columns, of_steward: Option<Expr>) -> Result<Option<Expr>> {
-        let filter = self.filter.map(|filter| columns.at(filter)).transpose()?;
-        let present = self.argument.map(|argument| Ok::<_, DataFusionError>(columns.at(argument)?.is_not_null()));
-        let conditions = filter.into_iter().chain(present.transpose()?).chain(of_steward);
+        let condition = |(filter, holds): &(usize, Holds)| {
+            let filter = columns.at(*filter)?;
+            Ok::<_, DataFusionError>(match holds {
+                Holds::True => filter,
+                Holds::NotTrue => filter.is_not_true(),
+            })
+        };
+        let filters = self.seen.filters.iter().map(condition).collect::<Result<Vec<_>>>()?;
+        let present = self.seen.argument.map(|argument| Ok::<_, DataFusionError>(columns.at(argument)?.is_not_null()));
+        let conditions = filters.into_iter().chain(present.transpose()?).chain(of_steward);
         Ok(conditions.reduce(Expr::and))
     }
 

@@ -14,6 +14,8 @@
 //! INVARIANT(canonical_text): an agreement that is accepted reads back from its canonical text as the same value. The
 //! signature is over that text, so it is checked for each agreement here, not only in tests.
 
+use std::collections::BTreeMap;
+
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::clause::clause;
@@ -33,6 +35,17 @@ pub fn parse_agreement(text: &str) -> Result<Agreement, SqlError> {
     Ok(agreement)
 }
 
+/// Where the clauses of a `CREATE | ALTER AGREEMENT …` begin, by number: for what is found to be wrong with an agreement once it
+/// has been read.
+pub fn clause_positions(text: &str) -> Result<BTreeMap<u32, Position>, SqlError> {
+    let mut cursor = Cursor::new(text)?;
+    if !cursor.eat("alter") {
+        cursor.expect("create")?;
+    }
+    cursor.expect("agreement")?;
+    Ok(read_with_positions(&mut cursor)?.1)
+}
+
 /// An agreement after the word AGREEMENT.
 pub(super) fn agreement(cursor: &mut Cursor<'_>) -> Result<Agreement, SqlError> {
     let start = cursor.position();
@@ -49,6 +62,10 @@ pub(super) fn agreement(cursor: &mut Cursor<'_>) -> Result<Agreement, SqlError> 
 }
 
 fn read(cursor: &mut Cursor<'_>) -> Result<Agreement, SqlError> {
+    Ok(read_with_positions(cursor)?.0)
+}
+
+fn read_with_positions(cursor: &mut Cursor<'_>) -> Result<(Agreement, BTreeMap<u32, Position>), SqlError> {
     let (name, steward) = name_and_steward(cursor)?;
     cursor.expect("for")?;
     let grantees = cursor.list(grantee)?;
@@ -57,8 +74,8 @@ fn read(cursor: &mut Cursor<'_>) -> Result<Agreement, SqlError> {
     let (valid_from, valid_until) = validity(cursor)?;
     cursor.expect("as")?;
     cursor.expect_token(&Token::LParen)?;
-    let clauses = clauses(cursor)?;
-    Ok(Agreement { name, steward, grantees, purposes, valid_from, valid_until, clauses })
+    let Seen { clauses, positions, .. } = clauses(cursor)?;
+    Ok((Agreement { name, steward, grantees, purposes, valid_from, valid_until, clauses }, positions))
 }
 
 /// `name ON SITE steward`.
@@ -123,12 +140,14 @@ fn moment(cursor: &mut Cursor<'_>) -> Result<UtcMillis, SqlError> {
 #[derive(Default)]
 struct Seen {
     clauses: Vec<NumberedClause>,
+    /// Where they begin.
+    positions: BTreeMap<u32, Position>,
     masks: Vec<ColumnRef>,
     /// References of SHIP PARTIALS, which may point forward, and where they stand.
     partials: Vec<(Position, ClauseRef)>,
 }
 
-fn clauses(cursor: &mut Cursor<'_>) -> Result<Vec<NumberedClause>, SqlError> {
+fn clauses(cursor: &mut Cursor<'_>) -> Result<Seen, SqlError> {
     let mut seen = Seen::default();
     loop {
         numbered_clause(cursor, &mut seen)?;
@@ -147,7 +166,7 @@ fn clauses(cursor: &mut Cursor<'_>) -> Result<Vec<NumberedClause>, SqlError> {
         };
         return Err(position.error(problem));
     }
-    Ok(seen.clauses)
+    Ok(seen)
 }
 
 fn numbered_clause(cursor: &mut Cursor<'_>, seen: &mut Seen) -> Result<(), SqlError> {
@@ -169,6 +188,7 @@ fn numbered_clause(cursor: &mut Cursor<'_>, seen: &mut Seen) -> Result<(), SqlEr
         }
         _ => {}
     }
+    seen.positions.insert(number, position);
     seen.clauses.push(NumberedClause { number, name, clause });
     Ok(())
 }

@@ -5,23 +5,9 @@ use datafusion::sql::sqlparser::ast::Expr;
 
 use super::cursor::Cursor;
 use crate::policy::*;
-
-/// Sebastiano Vigna's splitmix64.
-pub(super) struct Random(pub u64);
+use crate::random::Random;
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ (bits >> 31)
-    }
-
-    pub(super) fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
     fn chance(&mut self) -> bool {
         self.below(2) == 0
     }

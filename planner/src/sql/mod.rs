@@ -14,7 +14,7 @@ mod statement;
 #[cfg(test)]
 mod tests;
 
-pub use agreement::parse_agreement;
+pub use agreement::{clause_positions, parse_agreement};
 pub use error::{Position, SqlError, SqlProblem};
 pub use limits::MAX_BYTES;
 pub use statement::{DynamosStatement, ExplainMode, parse_statement};

@@ -1,7 +1,7 @@
 //! Tests of the language at its two doors, [`parse_statement`] and the canonical text. Cases are data.
 
-use super::generate::Random;
 use super::*;
+use crate::random::Random;
 
 const SEED_DEFAULT: u64 = 0x00d1_4a05;
 

@@ -231,6 +231,9 @@ pub struct FragmentReport {
     pub error_code: ::prost::alloc::string::String,
     #[prost(string, tag = "9")]
     pub error: ::prost::alloc::string::String,
+    /// Where each steward decides about its own groups: whether this one released any.
+    #[prost(bool, optional, tag = "10")]
+    pub released: ::core::option::Option<bool>,
 }
 /// The ticket of one exchange: which output of which query. The consumer proves who it is by its certificate.
 #[allow(clippy::all)]
@@ -378,6 +381,9 @@ pub struct Table {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// All stewards of the federated table of this name, where it is a part of one.
+    #[prost(string, repeated, tag = "9")]
+    pub stewards: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// What a site tells the coordinator about itself when it registers and when something has changed.
 #[allow(clippy::all)]

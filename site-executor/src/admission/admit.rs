@@ -242,6 +242,7 @@ impl Admission {
                 let own = *steward == self.place;
                 own.then(|| context.tables.key_domain(steward, table, column)).flatten()
             },
+            federated: &|steward, table| context.tables.stewards(table).filter(|_| *steward == self.place),
         };
         let refused = |refusal: dynamos_planner::policy::Refusal| self.refused(Reason::Edge, refusal.reason);
         let verdicts = self.check.check(graph, &input).map_err(refused)?;

@@ -9,7 +9,7 @@ use dynamos_planner::policy::purpose::SHIPPED_VERSION;
 use dynamos_planner::policy::{
     Agreement, AgreementSet, RawTables, refuse_renumbered, refuse_unimplemented, refuse_unresolved, retired,
 };
-use dynamos_planner::sql::{DynamosStatement, parse_statement};
+use dynamos_planner::sql::{DynamosStatement, clause_positions, parse_statement};
 use dynamos_proto::ids::SiteId;
 use dynamos_proto::sign::{PublicKey, SigningKey, agreement_bytes};
 use dynamos_proto::status::{Code, ServiceError};
@@ -23,6 +23,9 @@ use crate::error::SiteError;
 
 /// The role that a steward's own organisation gives to those who decide about its agreements.
 const STEWARD_ROLE: &str = "steward";
+
+/// What is wrong with a clause of this number, with where it stands.
+type Located<'a> = dyn Fn(u32, &dyn std::fmt::Display) -> String + 'a;
 
 /// The agreements at a place. INVARIANT(epochs_rise): an agreement is held in the newest version that was ever seen here;
 /// a steward's own version is on disk before anybody is told of it, another steward's before anything is done under it.
@@ -113,11 +116,11 @@ impl AgreementBook {
                     let text = format!("agreement `{}` exists; use ALTER AGREEMENT", agreement.name);
                     return Err(ServiceError::new(Code::InvalidArgument, text));
                 }
-                self.next_version(&self.enforceable(agreement)?)
+                self.next_version(&self.enforceable(agreement, statement)?)
             }
             DynamosStatement::AlterAgreement(agreement) => {
                 self.must_be_in_force(&agreement.name)?;
-                self.next_version(&self.enforceable(agreement)?)
+                self.next_version(&self.enforceable(agreement, statement)?)
             }
             DynamosStatement::RevokeAgreement { name, steward } => {
                 self.must_be_own(&steward)?;
@@ -156,7 +159,7 @@ impl AgreementBook {
             if known == Some(&canonical) {
                 continue;
             }
-            let agreement = self.enforceable(agreement).map_err(|error| problem(error.message))?;
+            let agreement = self.enforceable(agreement, &text).map_err(|error| problem(error.message))?;
             let record = Record { from_file: Some(canonical), ..self.next_version(&agreement) };
             self.commit(record).map_err(|error| problem(error.message))?;
         }
@@ -245,27 +248,34 @@ impl AgreementBook {
         }
     }
 
-    fn enforceable(&self, agreement: Agreement) -> Result<Agreement, ServiceError> {
+    /// The agreement, if it can be enforced on this steward's tables. What is wrong with a clause is said with its place in the
+    /// text that it was read from.
+    fn enforceable(&self, agreement: Agreement, text: &str) -> Result<Agreement, ServiceError> {
         self.must_be_own(&agreement.steward)?;
+        let positions = clause_positions(text).unwrap_or_default();
+        let located = |clause: u32, problem: &dyn std::fmt::Display| match positions.get(&clause) {
+            Some(position) => format!("{position}: {problem}"),
+            None => problem.to_string(),
+        };
         refuse_unimplemented(&agreement).map_err(|refused| {
-            let texts: Vec<String> = refused.iter().map(ToString::to_string).collect();
+            let texts: Vec<String> = refused.iter().map(|one| located(one.clause, one)).collect();
             ServiceError::new(Code::Unsupported, texts.join("; "))
         })?;
         refuse_unresolved(&agreement, &self.tables, &engine_state()).map_err(|refused| {
-            let texts: Vec<String> = refused.iter().map(ToString::to_string).collect();
+            let texts: Vec<String> = refused.iter().map(|one| located(one.clause, one)).collect();
             ServiceError::new(Code::InvalidArgument, texts.join("; "))
         })?;
-        self.must_keep_numbers(&agreement)?;
+        self.must_keep_numbers(&agreement, &located)?;
         Ok(agreement)
     }
 
     /// An agreement is one for good, revoked or not, as its epochs are: its numbers go on, too.
-    fn must_keep_numbers(&self, agreement: &Agreement) -> Result<(), ServiceError> {
+    fn must_keep_numbers(&self, agreement: &Agreement, located: &Located<'_>) -> Result<(), ServiceError> {
         let Some(known) = self.own.get(&agreement.name) else { return Ok(()) };
         let before = parse(&known.text);
         let before = before.ok_or_else(|| ServiceError::new(Code::Internal, "the version before cannot be read"))?;
         refuse_renumbered(&before, &known.retired, agreement).map_err(|refused| {
-            let texts: Vec<String> = refused.iter().map(ToString::to_string).collect();
+            let texts: Vec<String> = refused.iter().map(|one| located(one.number, one)).collect();
             ServiceError::new(Code::InvalidArgument, texts.join("; "))
         })
     }

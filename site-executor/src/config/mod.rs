@@ -9,6 +9,6 @@ mod site_table;
 pub use byte_size::ByteSize;
 pub use limits::Limits;
 pub use site_config::{
-    ConfigError, CoordinatorSection, KeysSection, Organisation, Peer, PlaceKind, SiteConfig, SiteSection,
+    ConfigError, CoordinatorSection, FederatedPart, KeysSection, Organisation, Peer, PlaceKind, SiteConfig, SiteSection,
 };
 pub use site_table::SiteTable;

@@ -36,6 +36,22 @@ pub struct SiteConfig {
     /// Its tables; stewards only.
     #[serde(default)]
     pub tables: Vec<SiteTable>,
+    /// Of which federated tables its own are parts; stewards only.
+    #[serde(default)]
+    pub federated: Vec<FederatedPart>,
+}
+
+/// A federated table that a table of this site is a part of. A release of several stewards' rows that are counted together
+/// must be of all of them, and each steward's site holds the others to that by its own list.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FederatedPart {
+    /// Its schema, in lower case.
+    pub schema: String,
+    /// Its name, in lower case.
+    pub table: String,
+    /// All its stewards, this one among them; as the coordinator has them.
+    pub stewards: Vec<SiteId>,
 }
 
 /// Who a place is.
@@ -185,10 +201,17 @@ impl SiteConfig {
                 wrong("only a steward has agreements, set `kind = \"steward\"` or remove `agreements_dir`")
             }
             PlaceKind::Steward | PlaceKind::Provider | PlaceKind::Coordinator => {
+                let without = self.federated.iter().find(|part| !part.stewards.contains(&self.site.name));
+                if let Some(FederatedPart { schema, table, .. }) = without {
+                    return wrong(&format!(
+                        "`stewards` of federated table `{schema}.{table}` must name this site, too"
+                    ));
+                }
                 if self.limits.target_partitions == 0 || self.limits.concurrent_fragments == 0 {
                     return wrong("`target_partitions` and `concurrent_fragments` must be above 0");
                 }
-                Ok(())
+                let contradicting = self.tables.iter().find_map(|table| table.source.validate().err());
+                contradicting.map_or(Ok(()), |error| wrong(&error.to_string()))
             }
         }
     }
@@ -231,6 +254,10 @@ mod tests {
         path = "personen.csv"
         format = "csv"
         entity = "unieknr"
+        [[federated]]
+        schema = "wages"
+        table = "personen"
+        stewards = ["uva", "vu"]
     "#;
 
     fn load(text: &str) -> Result<SiteConfig, ConfigError> {
@@ -258,7 +285,8 @@ mod tests {
         let error = load(&SAMPLE.replace("[limits]", "[limits]\nmemory = \"1MiB\"")).unwrap_err().to_string();
         assert!(error.contains("memory") && error.contains("line"), "{error}");
         let error = load(&format!("{SAMPLE}\nprimary_key = \"x\"")).unwrap_err().to_string();
-        assert!(error.contains("primary_key"), "{error}");
+        assert!(error.contains("`primary_key`") && error.contains("`schema`"), "{error}");
+        assert!(error.contains("`entity`") && error.contains("line") && !error.contains('\n'), "{error}");
     }
 
     #[test]
@@ -269,6 +297,8 @@ mod tests {
             ("kind = \"steward\"", "kind = \"coordinator\""),
             ("name = \"uva\"\n        listen", "name = \"coordinator\"\n        listen"),
             ("name = \"uva\"\n        listen", "name = \"UvA\"\n        listen"),
+            ("stewards = [\"uva\", \"vu\"]", "stewards = [\"vu\", \"amc\"]"),
+            ("format = \"csv\"", "format = \"parquet\"\n        delimiter = \";\""),
         ] {
             assert!(load(&SAMPLE.replace(from, to)).is_err(), "{from} -> {to}");
         }

@@ -31,6 +31,15 @@ impl SiteTable {
     }
 }
 
+/// The error of a key that the source does not know also names those that it is not asked about.
+fn wrong_key<E: Error>(error: &toml::de::Error) -> E {
+    let text = error.message();
+    // Of the tables inside a table only its columns could be meant, and they have no schema.
+    let of_the_table = text.starts_with("unknown field") && text.contains("`schema`");
+    let more = if of_the_table { ", `entity`, `entity_name`, `shared_domain`, `colocated_on`" } else { "" };
+    E::custom(format!("{text}{more}"))
+}
+
 impl<'de> Deserialize<'de> for SiteTable {
     /// The federation's keys are taken out first: what remains must be keys that the source knows.
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -40,7 +49,7 @@ impl<'de> Deserialize<'de> for SiteTable {
         let entity_name = take("entity_name").map(toml::Value::try_into).transpose().map_err(D::Error::custom)?;
         let shared_domain = take("shared_domain").map(toml::Value::try_into).transpose().map_err(D::Error::custom)?;
         let colocated_on = take("colocated_on").map(toml::Value::try_into).transpose().map_err(D::Error::custom)?;
-        let source: TableConfig = toml::Value::Table(table).try_into().map_err(D::Error::custom)?;
+        let source: TableConfig = toml::Value::Table(table).try_into().map_err(|error| wrong_key(&error))?;
         for (key, given) in [("shared_domain", shared_domain.is_some()), ("entity_name", entity_name.is_some())] {
             if given && entity.is_none() {
                 return Err(D::Error::custom(format!("table `{}` has a `{key}` but no `entity`", source.name())));

@@ -81,13 +81,7 @@ fn from_flight(peer: &SiteId, error: &FlightError) -> ServiceError {
 /// Errors that the other place named are passed on; others are the connection's.
 pub(super) fn from_status(peer: &SiteId, status: &Status) -> ServiceError {
     if status.metadata().get(CODE_KEY).is_some() {
-        let mut error = ServiceError::from_status(status);
-        // The text of a status ends with the hint; what is sent on must not repeat it.
-        let hint = error.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
-        if let Some(text) = error.message.strip_suffix(&hint) {
-            error.message = text.to_owned();
-        }
-        return error;
+        return ServiceError::from_status(status);
     }
     tracing::warn!(%peer, %status, "connection failed");
     match status.code() {

@@ -13,8 +13,9 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use dynamos_proto::ids::FragmentId;
 use dynamos_proto::status::{Code, ServiceError};
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryFutureExt, TryStreamExt};
+use tracing::{Instrument, Span, info_span};
 
 use super::client;
 use crate::fault;
@@ -33,6 +34,7 @@ pub(crate) fn exchange_table(
         query: Arc::clone(query),
         producer,
         declared: SchemaRef::clone(&declared),
+        stage: Span::current(),
     };
     Ok(Arc::new(StreamingTable::try_new(declared, vec![Arc::new(read)])?))
 }
@@ -43,6 +45,8 @@ struct ExchangeRead {
     query: Arc<Query>,
     producer: FragmentId,
     declared: SchemaRef,
+    /// The reader's; the engine may read on other tasks.
+    stage: Span,
 }
 
 impl fmt::Debug for ExchangeRead {
@@ -76,7 +80,12 @@ impl ExchangeRead {
         if producer.place == self.place.name {
             return Ok(query::start(&self.place, &self.query, producer.id)?.boxed());
         }
-        client::fetch(&self.place, &self.query, producer).await
+        let (query_id, reader) = (&self.query.graph.query, &self.place.name);
+        let span = info_span!(
+            parent: &self.stage, "exchange", %query_id, fragment_id = %producer.id, site_id = %reader, peer = %producer.place
+        );
+        let mut rows = client::fetch(&self.place, &self.query, producer).instrument(span.clone()).await?;
+        Ok(stream::poll_fn(move |context| span.in_scope(|| rows.poll_next_unpin(context))).boxed())
     }
 }
 

@@ -223,6 +223,13 @@ impl Query {
         self.graph.governing.contains_key(place)
     }
 
+    /// Where a fragment gives the groups that its steward released by itself: the position of their first value.
+    pub(crate) fn decides(&self, fragment: &Fragment) -> Option<usize> {
+        let point = self.graph.release(fragment.partial_of?)?;
+        // What is left over is marked in the first column, and the keys stand behind it.
+        (point.scope == MinimumScope::PerSite).then(|| 1 + point.shape.group_columns())
+    }
+
     /// The largest of the minimums that were in force when it was accepted.
     pub(crate) fn largest_minimum(&self) -> u32 {
         largest_minimum(&self.agreements)

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::DataFusionError;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
@@ -73,7 +73,8 @@ pub(crate) fn start(place: &Arc<Place>, query: &Arc<Query>, id: FragmentId) -> R
         report: ReportAtEnd::new(place, query, id),
     };
     let shared = Arc::clone(&outcome);
-    let span = info_span!("fragment", query_id = %query.graph.query, fragment_id = %id, site_id = %place.name);
+    let (query_id, basis) = (&query.graph.query, query.graph.basis());
+    let span = info_span!("stage", %query_id, fragment_id = %id, site_id = %place.name, basis);
     let work = async move {
         let ended = run.send_all(&sender).await;
         *shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
@@ -169,7 +170,7 @@ impl Run {
             }
             () = tokio::time::sleep_until(query.deadline) => {
                 let text = format!("query `{}` reached its deadline at site `{}`", query.graph.query, place.name);
-                Err(ServiceError::new(Code::DeadlineExceeded, text))
+                Err(ServiceError::new(Code::DeadlineExceeded, text).with_hint("ask for less at once"))
             }
             ended = produce(&place, &query, id, schema, sender, &mut report) => ended,
         };
@@ -204,10 +205,14 @@ async fn produce(
         fault::of_execution(&error, &place.name)
     };
     report.plan = Some(Arc::clone(&plan));
+    let states = query.decides(fragment);
+    report.released = states.map(|_| false);
     let mut rows = execute_stream(Arc::clone(&plan), query.state.task_ctx()).map_err(failed)?;
     let mut guard = Guard::new(&place.name, schema, &place.limits);
     while let Some(batch) = rows.next().await {
-        guard.push(&batch.map_err(failed)?).map_err(failed)?;
+        let batch = batch.map_err(failed)?;
+        report.released = report.released.map(|some| some || states.is_some_and(|first| holds_value(&batch, first)));
+        guard.push(&batch).map_err(failed)?;
         report.counted = guard.counted();
         while let Some(cut) = guard.next().map_err(failed)? {
             if send(sender, cut).await == Reader::Gone {
@@ -222,6 +227,11 @@ async fn produce(
     }
     report.given = Extent::Whole;
     Ok(())
+}
+
+/// Whether one of the columns from this one on has a value: a total that is withheld is a row of NULLs.
+fn holds_value(groups: &RecordBatch, first: usize) -> bool {
+    groups.columns().iter().skip(first).any(|column| column.null_count() < column.len())
 }
 
 /// Whether anybody still reads. A reader that has what it needs (a LIMIT, a join whose other side is empty) goes before
@@ -266,6 +276,8 @@ struct ReportAtEnd {
     plan: Option<Arc<dyn ExecutionPlan>>,
     counted: (u64, u64),
     given: Extent,
+    /// Whether this place released a group, where it decides about its own.
+    released: Option<bool>,
     error: Option<ServiceError>,
 }
 
@@ -280,6 +292,7 @@ impl ReportAtEnd {
             plan: None,
             counted: (0, 0),
             given: Extent::Part,
+            released: None,
             error: None,
         }
     }
@@ -319,6 +332,7 @@ impl Drop for ReportAtEnd {
             ran_us,
             error_code: code.to_owned(),
             error: self.error.as_ref().map(|error| error.message.clone()).unwrap_or_default(),
+            released: self.released,
         });
         self.place.queries.retire_if_finished(&self.query);
     }

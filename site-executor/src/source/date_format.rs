@@ -3,6 +3,7 @@
 //! Strict on purpose: every field has a fixed width and the calendar is checked, so `20240230` is an error and never
 //! some other day. Month names, weeks and time zones are left out: files that need them should be converted first.
 
+use dynamos_planner::policy::day_number;
 use serde::Deserialize;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
@@ -123,19 +124,7 @@ impl TryFrom<String> for DateFormat {
 
 impl Fields {
     fn days(&self) -> Option<i32> {
-        let leap = self.year.is_multiple_of(4) && (!self.year.is_multiple_of(100) || self.year.is_multiple_of(400));
-        let month_length = match self.month {
-            1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
-            4 | 6 | 9 | 11 => 30,
-            2 if leap => 29,
-            2 => 28,
-            _ => return None,
-        };
-        if self.year == 0 || !(1..=month_length).contains(&self.day) {
-            return None;
-        }
-        Some(days_from_civil(i64::from(self.year), i64::from(self.month), i64::from(self.day)))
-            .and_then(|days| i32::try_from(days).ok())
+        i32::try_from(day_number(self.year.into(), self.month.into(), self.day.into())?).ok()
     }
 
     fn micros(&self) -> Option<i64> {
@@ -146,18 +135,6 @@ impl Fields {
         let whole = i64::from(self.days()?) * SECONDS_PER_DAY + seconds;
         Some(whole * MICROS_PER_SECOND + i64::from(self.micros))
     }
-}
-
-/// Days since 1970-01-01 in the proleptic Gregorian calendar, counted in eras of 400 years that begin in March
-/// (H. Hinnant, "chrono-compatible low-level date algorithms").
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let month_from_march = (month + 9) % 12;
-    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468
 }
 
 /// Takes exactly `width` digits and returns what follows them.

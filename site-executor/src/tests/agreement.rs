@@ -125,11 +125,13 @@ async fn c2_an_agreement_about_what_there_is_not_is_refused() {
         ("ROWS WHERE salray < 150", "clause 2: the condition `salray < 150` is about no table here"),
         ("MASK id AS NULL", "clause 2: the entity key `id` of `wages.persons` may not be masked"),
     ] {
-        let created = create("b").replace("ELSE DROP", &format!("ELSE DROP, {more}"));
+        let created = create("b").replace("ELSE DROP", &format!("ELSE DROP,\n  {more}"));
         let altered = created.replace("CREATE AGREEMENT b", "ALTER AGREEMENT a");
         for statement in [created, altered] {
+            let line = 1 + statement[..statement.find(more).unwrap()].matches('\n').count();
+            let expected = format!("line {line}, column 3: {expected}");
             let refused = uva.change_agreement(statement, token("uva")).await.unwrap_err();
-            assert!(refused.code == Code::InvalidArgument && refused.message.contains(expected), "{refused}");
+            assert!(refused.code == Code::InvalidArgument && refused.message.contains(&expected), "{refused}");
         }
     }
     assert_eq!((uva.publication().1.len(), uva.publication().1[0].epoch), (1, 1));

@@ -166,18 +166,27 @@ async fn errors_of_data_do_not_carry_values() {
     assert!(!reports[0].error.contains("Jansen"), "{}", reports[0].error);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn cancelling_frees_what_runs() {
-    let rows: String = (0..3_000).map(|id| format!("{id},g,1\n")).collect();
-    let federation = Federation::start([&rows, VU], PLAIN).await;
-    // Some 27 billion rows, none of which is given out: left alone it goes on for minutes without a wait.
+/// Rows of a steward for [`endless`].
+pub(super) fn endless_rows() -> String {
+    (0..3_000).map(|id| format!("{id},g,1\n")).collect()
+}
+
+/// A question about uva's [`endless_rows`]: some 27 billion, none of which is given out, so that left alone it goes on for
+/// minutes without a wait.
+pub(super) fn endless(federation: &Federation, query: &str) -> FragmentGraph {
     let side = |name: &str| scan_persons("uva").project(vec![col("id").alias(name)]).unwrap();
     let endless = side("x").cross_join(side("y").build().unwrap()).unwrap().cross_join(side("z").build().unwrap());
     let endless = endless.unwrap().filter((col("x") + col("y") + col("z")).lt(lit(0_i64))).unwrap().build().unwrap();
     let schema = endless.schema().inner().clone();
     let root = LogicalPlanBuilder::from(scan(&Leaf::Exchange(FragmentId(1)), schema).build().unwrap()).build().unwrap();
     let fragments = vec![fragment(0, "coordinator", None, root), fragment(1, "uva", Some(0), endless)];
-    let graph = federation.graph("q1", fragments, Vec::new());
+    federation.graph(query, fragments, Vec::new())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cancelling_frees_what_runs() {
+    let federation = Federation::start([&endless_rows(), VU], PLAIN).await;
+    let graph = endless(&federation, "q1");
     federation.submit(&graph).await;
     let mut rows = federation.coordinator.open_root(&graph.query).unwrap();
     let place = federation.executor("uva").place().clone();

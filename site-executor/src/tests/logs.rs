@@ -44,7 +44,7 @@ fn through_surf(federation: &Federation, query: &str, fails: u32) -> FragmentGra
 }
 
 /// The one line about the end of a fragment of a query, and what its operators did.
-fn ended(query: &str, fragment: u32) -> (String, Vec<serde_json::Value>) {
+pub(super) fn ended(query: &str, fragment: u32) -> (String, Vec<serde_json::Value>) {
     let of_fragment = format!("fragment_id={} ", FragmentId(fragment));
     let mut lines = record::lines_with(&format!("query_id={query} "));
     lines.retain(|line| line.contains("fragment ended") && line.contains(&of_fragment));

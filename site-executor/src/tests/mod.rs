@@ -4,6 +4,7 @@ mod agreement;
 mod exchange;
 mod forged;
 mod hidden;
+mod limits;
 mod logs;
 mod partials;
 mod record;

@@ -1,6 +1,8 @@
 //! Non-interference: a question gets the same answer, the same verdict, the same error and the same reported sizes from two
-//! federations that differ only in what the agreements hide from whoever asks.
+//! federations that differ only in what the agreements hide from whoever asks. And what goes from place to place on the way is
+//! the same: no row and no value that is hidden, nor anything that was made of one, leaves its steward.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use dynamos_cli::demo::rows;
@@ -10,9 +12,12 @@ use super::grammar;
 use super::hidden::{Side, design};
 use super::run::{Placed, connect};
 use crate::federation::{TestFederation, told};
+use crate::recording::Recorder;
 
 /// Cases unless `DYNAMOS_CASES` says otherwise; each is a generated query under one placement, or one by hand under each.
 const CASES: usize = 600;
+/// The column of SHOW EDGES that is NULL where a place has not reported.
+const REPORTED: usize = 4;
 /// So many failures are shown.
 const SHOWN_MAX: usize = 5;
 
@@ -46,10 +51,13 @@ struct Seen {
     outcome: String,
     /// The reported sizes, by edge.
     edges: Vec<Vec<String>>,
+    /// The rows that went from one place to another, in order.
+    sent: BTreeMap<(String, String), Vec<Vec<String>>>,
 }
 
 impl Seen {
-    async fn of(sql: &str, way: &mut Placed) -> Self {
+    async fn of(sql: &str, way: &mut Placed, recorder: &Recorder) -> Self {
+        drop(recorder.take());
         let outcome = match query(&mut way.client, sql).await {
             Ok(batches) => {
                 let mut answer = rows(&batches).unwrap();
@@ -62,11 +70,22 @@ impl Seen {
                 let told = told(&error);
                 // Of several places that fail on rows in view, the fastest is named.
                 let message = told.message.split(" at site `").next().unwrap_or_default();
-                return Self { outcome: format!("{}: {message}", told.code), edges: Vec::new() };
+                let outcome = format!("{}: {message}", told.code);
+                return Self { outcome, edges: Vec::new(), sent: BTreeMap::new() };
             }
         };
+        let mut sent: BTreeMap<(String, String), Vec<Vec<String>>> = BTreeMap::new();
+        for stream in recorder.take() {
+            sent.entry((stream.from, stream.to)).or_default().extend(rows(&stream.batches).unwrap());
+        }
+        sent.values_mut().for_each(|rows| rows.sort());
         let edges = query(&mut way.client, "SHOW EDGES FOR LAST QUERY").await.unwrap();
-        Self { outcome, edges: rows(&edges).unwrap() }
+        Self { outcome, edges: rows(&edges).unwrap(), sent }
+    }
+
+    /// Whether all that was to be sent was: no reader had enough before the end.
+    fn is_whole(&self) -> bool {
+        !self.edges.is_empty() && self.edges.iter().all(|edge| edge[REPORTED] != "NULL")
     }
 
     /// Whether nothing tells the two apart. Whether a fragment whose reader needs no more rows has reported by then is a
@@ -76,39 +95,50 @@ impl Seen {
             one.iter().zip(other).all(|(one, other)| one == other || one == "NULL" || other == "NULL")
         };
         let edges = self.edges.len() == other.edges.len();
-        self.outcome == other.outcome && edges && self.edges.iter().zip(&other.edges).all(|(one, two)| alike(one, two))
+        let sent = !(self.is_whole() && other.is_whole()) || self.sent == other.sent;
+        self.outcome == other.outcome
+            && edges
+            && sent
+            && self.edges.iter().zip(&other.edges).all(|(one, two)| alike(one, two))
     }
 }
 
 impl fmt::Display for Seen {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "{}", self.outcome)?;
-        self.edges.iter().try_for_each(|edge| writeln!(out, "edge {}", edge.join("|")))
+        self.edges.iter().try_for_each(|edge| writeln!(out, "edge {}", edge.join("|")))?;
+        self.sent.iter().try_for_each(|((from, to), rows)| writeln!(out, "{from} to {to}: {rows:?}"))
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_tells_of_what_the_agreements_hide() {
     let cases = std::env::var("DYNAMOS_CASES").map_or(CASES, |text| text.parse().unwrap());
-    let one = TestFederation::design(design(Side::One)).await;
-    let other = TestFederation::design(design(Side::Other)).await;
+    let (one, recorder) = TestFederation::recorded(design(Side::One)).await;
+    let (other, other_recorder) = TestFederation::recorded(design(Side::Other)).await;
     let (mut here, mut there) = (connect(&one).await, connect(&other).await);
-    let (mut apart, mut answered) = (Vec::new(), 0);
+    let (mut apart, mut answered, mut whole, mut streams) = (Vec::new(), 0, 0, 0);
     // One after the other, as a user's last query is asked for.
     for case in 0..cases {
         let (number, way) = (case / here.len(), case % here.len());
         let generated = || grammar::query(case as u64).federated();
         let sql = BY_HAND.get(number).map_or_else(generated, |sql| (*sql).to_owned());
-        let (first, second) = tokio::join!(Seen::of(&sql, &mut here[way]), Seen::of(&sql, &mut there[way]));
+        let (first, second) =
+            tokio::join!(Seen::of(&sql, &mut here[way], &recorder), Seen::of(&sql, &mut there[way], &other_recorder));
         answered += usize::from(first.outcome.contains(" rows\n"));
+        if first.is_whole() && second.is_whole() {
+            whole += 1;
+            streams += first.sent.len();
+        }
         if !first.is_like(&second) {
             apart.push(format!("case {case} under {}: {sql}\n{first}──\n{second}", here[way].placement));
         }
     }
     one.stop().await;
     other.stop().await;
-    println!("{cases} cases, {answered} answered");
+    println!("{cases} cases, {answered} answered; of {whole} all was sent that was to be, over {streams} ways");
     let shown = apart.iter().take(SHOWN_MAX).cloned().collect::<Vec<_>>().join("\n");
     assert!(apart.is_empty(), "{} cases tell the two apart\n{shown}", apart.len());
     assert!(answered * 10 > cases * 7, "too few are answered: {answered} of {cases}");
+    assert!(whole * 2 > cases && streams > whole, "too little was looked at: {streams} ways of {whole} questions");
 }

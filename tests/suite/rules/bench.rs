@@ -45,6 +45,16 @@ impl Bench {
         self
     }
 
+    /// The stewards' people have keys of these domains.
+    pub fn sharing<const N: usize>(mut self, domains: [(&str, &str); N]) -> Self {
+        for (steward, domain) in domains {
+            let site = self.catalog.sites.get_mut(&SiteId::new(steward)).unwrap();
+            let people = site.tables.get_mut(&TableName::new("s", "people")).unwrap();
+            people.entity = Some(Entity { column: "id".into(), scope: EntityScope::Shared(domain.into()) });
+        }
+        self
+    }
+
     /// Only plans of this family.
     pub fn placed(mut self, placement: Placement) -> Self {
         self.placement = placement;
@@ -131,6 +141,7 @@ impl Bench {
             purposes: &purposes,
             counts_add: &|_, _, key| key == "id",
             key_domain: &|steward, table, column| self.catalog.key_domain(steward, table, column),
+            federated: &|_, name| catalog().federated.get(name).map(|table| table.stewards.clone()),
         };
         check_graph(query.graph(), &input).map(|_| ()).map_err(|refusal| refusal.to_string())
     }

@@ -136,3 +136,29 @@ fn c5_local_keys_are_compared_with_their_steward() {
     let text = by_key.graph().fragments.iter().map(|one| one.plan.display_indent().to_string()).collect::<String>();
     assert!(text.contains("Utf8(\"a\")") && text.contains("Utf8(\"b\")"), "no steward beside the key: {text}");
 }
+
+#[test]
+fn c5_shared_keys_are_the_same_only_within_one_domain() {
+    let release = "RELEASE ROWS (*) FROM s.people, SHIP ROWS (*) FROM s.people TO ANY";
+    let by_key = |bench: Bench| {
+        let query = bench.allows("SELECT id, count(*) FROM s.people GROUP BY id");
+        query.graph().fragments.iter().map(|one| one.plan.display_indent().to_string()).collect::<String>()
+    };
+    let told_apart = |text: &str| text.contains("Utf8(\"a\")") && text.contains("Utf8(\"b\")");
+    let one_domain = by_key(Bench::both(release).sharing([("a", "citizens"), ("b", "citizens")]));
+    assert!(!told_apart(&one_domain), "{one_domain}");
+    let two_domains = by_key(Bench::both(release).sharing([("a", "citizens"), ("b", "students")]));
+    assert!(told_apart(&two_domains), "equal keys of two domains are one person: {two_domains}");
+}
+
+#[test]
+fn c1_agreements_about_other_tables_take_no_turns() {
+    // More combinations than are tried, if those that speak of another table counted.
+    let visits = (0..12).map(|number| (format!("a{number:02}"), "RELEASE ROWS (*) FROM s.visits"));
+    let mut bench = Bench::none();
+    for (name, clauses) in visits {
+        bench = bench.with("a", &name, clauses).with("b", &name, clauses);
+    }
+    let release = "RELEASE ROWS (*) FROM s.people, SHIP ROWS (*) FROM s.people TO ANY";
+    bench.with("a", "z", release).with("b", "z", release).allows("SELECT wage FROM s.people");
+}

@@ -114,7 +114,10 @@ pub(super) fn pretty(batch: &RecordBatch) -> String {
 /// The service's error inside the client's.
 pub(super) fn error(error: arrow_flight::error::FlightError) -> ServiceError {
     match error {
-        arrow_flight::error::FlightError::Tonic(status) => ServiceError::from_status(&status),
+        arrow_flight::error::FlightError::Tonic(status) => {
+            // As clients show it that know nothing of advice.
+            ServiceError { message: status.message().to_owned(), ..ServiceError::from_status(&status) }
+        }
         other => ServiceError::new(Code::Internal, format!("unexpected: {other}")),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use dynamos_planner::policy::{Clause, HeldAgreement, ReleaseWhat, ShipWhat, UtcMillis};
+use dynamos_planner::policy::{HeldAgreement, NumberedClause, UtcMillis};
 use dynamos_proto::status::{Code, ServiceError};
 
 use crate::decision::Shown;
@@ -123,7 +123,7 @@ fn clauses(contents: &Contents<'_>) -> Vec<ArrayRef> {
         .into_iter()
         .flat_map(|held| held.agreement.clauses.iter().map(move |clause| (held, clause)))
         .collect();
-    let named = |(_, clause): &(_, &dynamos_planner::policy::NumberedClause)| {
+    let named = |(_, clause): &(_, &NumberedClause)| {
         let tables: BTreeSet<String> = tables_of(&clause.clause).into_iter().map(ToString::to_string).collect();
         Some(tables.into_iter().collect::<Vec<_>>().join(", ")).filter(|tables| !tables.is_empty())
     };
@@ -133,32 +133,11 @@ fn clauses(contents: &Contents<'_>) -> Vec<ArrayRef> {
         numbers(all.iter().map(|(held, _)| Some(held.epoch))),
         numbers(all.iter().map(|(_, clause)| Some(u64::from(clause.number)))),
         texts(all.iter().map(|(_, clause)| clause.name.clone())),
-        texts(all.iter().map(|(_, clause)| Some(kind(&clause.clause).to_owned()))),
+        texts(all.iter().map(|(_, clause)| Some(clause.clause.kind().to_owned()))),
         texts(all.iter().map(named)),
         flags(all.iter().map(|(held, _)| in_force(held, contents.request))),
         texts(all.iter().map(|(_, clause)| Some(clause.clause.to_string()))),
     ]
-}
-
-/// The words that a clause begins with.
-fn kind(clause: &Clause) -> &'static str {
-    match clause {
-        Clause::Release(release) => match release.what {
-            ReleaseWhat::Rows(_) => "RELEASE ROWS",
-            ReleaseWhat::Aggregates(_) => "RELEASE",
-        },
-        Clause::Ship(ship) => match ship.what {
-            ShipWhat::Rows { .. } => "SHIP ROWS",
-            ShipWhat::Partials { .. } => "SHIP PARTIALS",
-        },
-        Clause::Filter(_) => "FILTER",
-        Clause::Join(_) => "JOIN",
-        Clause::Mask(_) => "MASK",
-        Clause::Rows(_) => "ROWS",
-        Clause::Budget(_) => "BUDGET",
-        Clause::Archetypes(_) => "ARCHETYPES",
-        Clause::Oblige(_) => "OBLIGE",
-    }
 }
 
 fn decisions(contents: &Contents<'_>) -> Vec<ArrayRef> {

@@ -130,22 +130,23 @@ async fn edges_of_the_last_query_are_shown_in_buckets_to_who_asked_it() {
         bytes_bucket,
         ..Default::default()
     };
-    *federation.place("uva").reports.lock().unwrap() = vec![report(2, "uva", 4096)];
+    let decided = v1::FragmentReport { released: Some(false), ..report(2, "uva", 4096) };
+    *federation.place("uva").reports.lock().unwrap() = vec![decided];
     *federation.place("surf").reports.lock().unwrap() = vec![report(1, "surf", 1024)];
     let (_, stream) = federation.rows().await.unwrap();
     assert!(federation.text("SHOW EDGES FOR LAST QUERY").await.is_err(), "it has not ended");
     assert!(stream.collect::<Vec<_>>().await.is_empty());
     let described =
         federation.engine.prepare(&federation.caller("analyst"), "SHOW EDGES FOR LAST QUERY").await.unwrap();
-    assert_eq!((described.kind, described.schema.fields().len()), (StatementKind::Query, 6));
+    assert_eq!((described.kind, described.schema.fields().len()), (StatementKind::Query, 7));
     let shown = federation.text("SHOW EDGES FOR LAST QUERY").await.unwrap();
     assert_eq!(
         shown,
         [
-            "f0|coordinator|requester|||",
-            "f1|surf|f0|coordinator|1024|1024",
-            "f2|uva|f1|surf|1024|4096",
-            "f3|vu|f1|surf||"
+            "f0|coordinator|requester||||",
+            "f1|surf|f0|coordinator|1024|1024|",
+            "f2|uva|f1|surf|1024|4096|false",
+            "f3|vu|f1|surf|||"
         ]
     );
 }

@@ -327,6 +327,8 @@ pub(super) async fn submit(federation: &Federation, site: &str, permit: v1::Perm
 
 /// Sends each forged graph to uva, which refuses it, logs and records that, and gives nothing to whoever the graph sends its rows to.
 pub(super) async fn refuse_all(base: Base, cases: &[Case]) {
+    let names = |cases: &[Case]| cases.iter().map(|case| case.name).collect::<Vec<_>>();
+    assert!(super::LISTS.iter().any(|(_, _, listed)| names(listed) == names(cases)), "a list that is not counted");
     record::start();
     let federation = Federation::start_checked(&steward).await;
     let uva = federation.executor("uva");

@@ -29,7 +29,7 @@ fn by_hours(contracts: LogicalPlan) -> LogicalPlan {
     joined.project([col("hours").alias("grade"), col(PERSON)]).unwrap().build().unwrap()
 }
 
-const LEFT: &[Case] = &[
+pub(super) const LEFT: &[Case] = &[
     Case {
         name: "an inner join",
         forge: |lie| lie.plan(columns(joined_rows(JoinType::Inner), ["grade", PERSON])),
@@ -121,7 +121,7 @@ fn released(table: &str, clause: u32, names: &[&str]) -> LogicalPlan {
 
 const REACHES: &str = "protected rows of `uva` reach the requester";
 
-const ROWS: &[Case] = &[
+pub(super) const ROWS: &[Case] = &[
     Case {
         name: "one of the tables alone",
         forge: |lie| lie.straight_to_coordinator(columns(table("uva", "persons"), ["grade"])),

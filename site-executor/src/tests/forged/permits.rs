@@ -36,7 +36,7 @@ fn under(lie: &mut Forgery, agreement: &str, epoch: u64) {
     lie.release().clauses[0].agreement = reference;
 }
 
-const CASES: &[Case] = &[
+pub(super) const CASES: &[Case] = &[
     Case {
         name: "a purpose that the organisation does not vouch for",
         forge: |lie| lie.graph.purpose = "education".into(),

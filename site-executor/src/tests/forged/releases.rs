@@ -24,7 +24,7 @@ fn nobody() -> datafusion::logical_expr::LogicalPlan {
     LogicalPlanBuilder::values(vec![vec![lit("b"), lit(0_i64), lit(99_i64)]]).unwrap().build().unwrap()
 }
 
-const PARTIALS: &[Case] = &[
+pub(super) const PARTIALS: &[Case] = &[
     Case {
         name: "another function",
         forge: |lie| lie.release().shape.aggregates[0].function = "min".into(),
@@ -271,7 +271,7 @@ fn scan_of(lie: &mut Forgery, id: u32) -> datafusion::logical_expr::LogicalPlan 
     scan(&dynamos_planner::wire::Leaf::Exchange(FragmentId(id)), columns).build().unwrap()
 }
 
-const JOIN: &[Case] = &[
+pub(super) const JOIN: &[Case] = &[
     Case {
         name: "contracts counted as people, by a key of the same name",
         forge: |lie| lie.plan(columns(joined_rows(JoinType::Inner), ["grade", "uva.wages.contracts.id"])),
@@ -306,7 +306,7 @@ const JOIN: &[Case] = &[
     },
 ];
 
-const PER_SITE: &[Case] = &[
+pub(super) const PER_SITE: &[Case] = &[
     Case {
         name: "one decision over what all stewards have",
         forge: |lie| lie.release().scope = MinimumScope::Federation,

@@ -12,7 +12,7 @@ use super::fixture::{columns, groups, sent_rows, shipped_rows, table};
 use super::{Base, Case, refuse_all};
 use crate::testing::{fragment, scan};
 
-const CASES: &[Case] = &[
+pub(super) const CASES: &[Case] = &[
     Case {
         name: "raw rows to the coordinator",
         forge: |lie| lie.straight_to_coordinator(table("uva", "persons").build().unwrap()),

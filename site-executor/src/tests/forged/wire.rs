@@ -27,7 +27,7 @@ fn field(number: u8, content: &[u8]) -> Vec<u8> {
     bytes
 }
 
-const CASES: &[Case] = &[
+pub(super) const CASES: &[Case] = &[
     Case {
         name: "bytes that are no plan",
         forge: |lie| lie.message = |graph| *plan_of(graph) = b"\xff\xff\xffSELECT * FROM persons".to_vec(),
