@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 
-use dynamos_cli::federation::{Client, Design, FederatedTable, Person, Provider, Steward};
+use dynamos_cli::federation::{Design, FederatedTable, Person, Provider, Steward};
 
 use crate::federation::{TestFederation, answer, error, everywhere};
 
