@@ -114,13 +114,13 @@ async fn bad_requests_get_clear_errors() {
     // What each text must name, and what it must say to do.
     for (sql, code, culprit, advice) in [
         ("SELEC 1", Code::Syntax, "line 1, column 1: `selec`", accepted),
-        ("SELECT geslacht FROM wages.personen WHERE", Code::Syntax, "line 1, column 41", "expected"),
+        ("SELECT geslacht FROM wages.personen WHERE", Code::Syntax, "line 1, column 42", "expected an expression"),
         ("SELECT 1; SELECT 2", Code::Syntax, "line 1, column 11: ", "expected the end"),
         ("DELETE FROM wages.personen", Code::Syntax, "`delete`", accepted),
-        ("SELECT * FROM wages.nobody", Code::UnknownName, "no table `wages.nobody`", "SHOW PERMISSIONS"),
+        ("SELECT * FROM wages.nobody", Code::UnknownName, "no table `wages.nobody`", ""),
         // What may not be known to exist looks the same.
-        ("SELECT * FROM care.patients", Code::UnknownName, "no table `care.patients`", "SHOW PERMISSIONS"),
-        ("SELECT nothing FROM wages.personen", Code::UnknownName, "`nothing`", "geslacht"),
+        ("SELECT * FROM care.patients", Code::UnknownName, "no table `care.patients`", ""),
+        ("SELECT nothing FROM wages.personen", Code::UnknownName, "nothing", "wages.personen.geslacht"),
         ("SELECT nosuch(1) FROM wages.personen", Code::UnknownName, "nosuch", ""),
         (
             "WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 3) SELECT i FROM n",
@@ -132,7 +132,12 @@ async fn bad_requests_get_clear_errors() {
         ("SET dynamos.placement = 'moon'", Code::InvalidArgument, "`moon`", "compute_to_data"),
         ("SET dynamos.colour = 'red'", Code::UnknownName, "`dynamos.colour`", "`dynamos.placement`"),
         ("SHOW AGREEMENT none", Code::UnknownName, "`none`", "SHOW AGREEMENTS"),
-        ("SELECT gebdat FROM wages.personen", Code::Denied, "wages.personen", "RELEASE"),
+        (
+            "SELECT gebdat FROM wages.personen",
+            Code::Denied,
+            "agreement `wage_gap` has no RELEASE ROWS",
+            "SHOW PERMISSIONS",
+        ),
     ] {
         let refused = error(&mut client, sql).await;
         let text = refused.to_string();

@@ -4,10 +4,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field};
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{
-    DFSchema, DFSchemaRef, DataFusionError, ParamValues, Result, ScalarValue, TableReference, not_impl_err,
-};
+use datafusion::common::{DFSchema, DFSchemaRef, DataFusionError, ParamValues, Result, ScalarValue, TableReference};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::{DFParser, Statement};
@@ -65,31 +62,10 @@ pub fn bind(
     let plan = SqlToRel::new(&names).statement_to_plan(query.statement.clone())?;
     let plan =
         if parameters.is_empty() { plan } else { plan.with_param_values(ParamValues::from(parameters.to_vec()))? };
-    refuse_recursion(&plan)?;
     let asked = Arc::clone(plan.schema());
     let plan = super::analyze(plan, state)?;
     let output = named(&asked, plan.schema())?;
     Ok(BoundPlan { plan, output })
-}
-
-/// How often a recursive WITH reads its own rows only running it tells: there is no graph of fragments for that, and no bound
-/// on what could be computed from protected rows.
-fn refuse_recursion(plan: &LogicalPlan) -> Result<()> {
-    let mut recursive = None;
-    plan.apply_with_subqueries(|node| match node {
-        LogicalPlan::RecursiveQuery(query) => {
-            recursive = Some(query.name.clone());
-            Ok(TreeNodeRecursion::Stop)
-        }
-        _ => Ok(TreeNodeRecursion::Continue),
-    })?;
-    match recursive {
-        Some(name) => not_impl_err!(
-            "a recursive WITH is not supported, and `{name}` reads itself; write each step as a WITH of its own that reads \
-             the one before"
-        ),
-        None => Ok(()),
-    }
 }
 
 /// The names as they were asked for, with the types that coercion gave: the branches of a UNION agree on theirs only then.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::{Result, TableReference, plan_err};
+use datafusion::common::{Result, TableReference, not_impl_err, plan_err};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
@@ -138,6 +138,15 @@ impl ContextProvider for Names<'_> {
     fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
         let table = self.tables.find(&name)?;
         Ok(provider_as_source(LeafTable::visible(table.clone())))
+    }
+
+    /// Called for a WITH that reads itself. How often it does so only running it tells: there is no graph of fragments for that, and
+    /// no bound on what could be computed from protected rows.
+    fn create_cte_work_table(&self, name: &str, _schema: SchemaRef) -> Result<Arc<dyn TableSource>> {
+        not_impl_err!(
+            "a recursive WITH is not supported, and `{name}` reads itself; write each step as a WITH of its own that reads \
+             the one before"
+        )
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {

@@ -284,7 +284,8 @@ mod tests {
     fn unknown_keys_are_named_with_their_line() {
         let error = load(&SAMPLE.replace("[limits]", "[limits]\nmemory = \"1MiB\"")).unwrap_err().to_string();
         assert!(error.contains("memory") && error.contains("line"), "{error}");
-        let error = load(&format!("{SAMPLE}\nprimary_key = \"x\"")).unwrap_err().to_string();
+        let error =
+            load(&SAMPLE.replace("[[federated]]", "primary_key = \"x\"\n[[federated]]")).unwrap_err().to_string();
         assert!(error.contains("`primary_key`") && error.contains("`schema`"), "{error}");
         assert!(error.contains("`entity`") && error.contains("line") && !error.contains('\n'), "{error}");
     }

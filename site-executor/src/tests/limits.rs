@@ -76,7 +76,7 @@ async fn nothing_is_left(federation: &Federation) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_does_not_fit_into_memory_is_answered_from_the_disk() {
     record::start();
-    let federation = Federation::start_limited(&many(), limited(6 << 20)).await;
+    let federation = Federation::start_limited(&many(), limited(18 << 20)).await;
     for ((name, plan), (_, whole)) in questions("uva").into_iter().zip(questions("vu")) {
         let [small, large] = ["uva", "vu"].map(|site| format!("spill_{name}_{site}"));
         let mut answers = [

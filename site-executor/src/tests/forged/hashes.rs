@@ -40,7 +40,7 @@ fn met_where(condition: Expr) -> LogicalPlan {
     columns(met_links().filter(condition).unwrap(), ["k2", "h2", "h3"])
 }
 
-const CASES: &[Case] = &[
+pub(super) const CASES: &[Case] = &[
     Case {
         name: "the key itself",
         forge: |lie| lie.plan(links_with(col(BSN))),
@@ -268,6 +268,17 @@ fn surf_links() -> LogicalPlan {
     hashed_links("surf", "h4", "k4")
 }
 
+pub(super) const PARTIALS: &[Case] = &[Case {
+    name: "a hash of the key in partials",
+    forge: |lie| {
+        let key = hash_of(&KeyDomain::Local("uva".into()), col("uva.wages.persons.id")).alias("id");
+        let rows = table("uva", "persons").project([col("grade"), col("salary"), key]).unwrap();
+        *lie.fragment(2) = partial(2, "uva", 1, rows.build().unwrap());
+    },
+    code: SiteRefused,
+    because: "do not leave their steward as rows",
+}];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d3_only_the_hash_of_the_key_leaves_and_only_to_be_compared() {
     refuse_all(Base::Hashes, CASES).await;
@@ -275,17 +286,7 @@ async fn d3_only_the_hash_of_the_key_leaves_and_only_to_be_compared() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d3_partials_hold_no_hashes() {
-    let forged: &[Case] = &[Case {
-        name: "a hash of the key in partials",
-        forge: |lie| {
-            let key = hash_of(&KeyDomain::Local("uva".into()), col("uva.wages.persons.id")).alias("id");
-            let rows = table("uva", "persons").project([col("grade"), col("salary"), key]).unwrap();
-            *lie.fragment(2) = partial(2, "uva", 1, rows.build().unwrap());
-        },
-        code: SiteRefused,
-        because: "do not leave their steward as rows",
-    }];
-    refuse_all(Base::Partials, forged).await;
+    refuse_all(Base::Partials, PARTIALS).await;
 }
 
 /// Asks a site for the key of hashes.

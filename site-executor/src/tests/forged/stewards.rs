@@ -9,7 +9,7 @@ use super::{Base, Case, refuse_all};
 use crate::config::SiteConfig;
 use crate::testing::Federation;
 
-const TOGETHER: &[Case] = &[
+pub(super) const TOGETHER: &[Case] = &[
     Case {
         name: "a condition on one steward's rows only",
         forge: |lie| lie.filter(col("grade").eq(lit("a"))),
