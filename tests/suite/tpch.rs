@@ -32,9 +32,6 @@ async fn all_queries(split: Split) {
         for placement in PLACEMENTS {
             answer(&mut client, &format!("SET dynamos.placement = '{placement}'")).await;
             let plan = fragments(&mut client, &text).await;
-            for line in plan.lines().filter(|line| line.contains(" Join:  Filter:")) {
-                println!("KEYLESS {number} {placement} {line}");
-            }
             let products = plan.contains("Cross Join:");
             if products || (joins_without_keys(&plan) && !compares_by_more_than_keys(number)) {
                 wrong.push(format!("query {number}, {placement}: a product of tables in\n{plan}"));
