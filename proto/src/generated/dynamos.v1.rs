@@ -331,11 +331,13 @@ pub struct RevokeRequest {
 pub struct RevokeReply {}
 /// Stewards that hash entity keys of shared domains in one query share the key of these hashes. Who draws it follows from the
 /// graph; the others ask for it. Neither a place that gets hashes nor the coordinator ever has it.
+#[allow(clippy::all)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HashKeyRequest {
     #[prost(message, optional, tag = "1")]
     pub query: ::core::option::Option<HeldQuery>,
 }
+#[allow(clippy::all)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HashKeyReply {
     /// 32 bytes.
