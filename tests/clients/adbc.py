@@ -21,16 +21,19 @@ UNIVERSITIES = ("uva", "vu")
 
 
 def truth(federation):
-    """By sex the average scale and the number of jobs. A person's number is a person at one university only."""
-    jobs = {}
+    """By sex the average scale and the number of rows of the join. A number is one person at one university only, who has a
+    row for each year in both tables."""
+    joined = {}
     for university in UNIVERSITIES:
-        sexes = {row["unieknr"]: row["geslacht"] for row in rows(federation, university, "personen")}
+        sexes = {}
+        for row in rows(federation, university, "personen"):
+            sexes.setdefault(row["unieknr"], []).append(row["geslacht"])
         for row in rows(federation, university, "aanstellingen"):
-            if row["unieknr"] in sexes:
-                jobs.setdefault(sexes[row["unieknr"]], []).append(row["salschal"])
-    scales = {sex: [int(scale) for scale in all_scales if scale] for sex, all_scales in jobs.items()}
+            for sex in sexes.get(row["unieknr"], []):
+                joined.setdefault(sex, []).append(row["salschal"])
+    scales = {sex: [int(scale) for scale in all_scales if scale] for sex, all_scales in joined.items()}
     # Whole numbers are added exactly, and the quotient is rounded once.
-    return {sex: (sex, sum(scales[sex]) / len(scales[sex]), len(jobs[sex])) for sex in jobs}
+    return {sex: (sex, sum(scales[sex]) / len(scales[sex]), len(joined[sex])) for sex in joined}
 
 
 def rows(federation, university, table):
