@@ -1,6 +1,8 @@
 //! Groups that several stewards' rows are counted in together, where these are not all stewards of the table, or not the same
 //! rows of each: what is missing could be subtracted from the whole. Each site knows the stewards from its own configuration.
 
+use datafusion::common::JoinType;
+use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::prelude::{col, lit};
 use dynamos_proto::status::Code::SiteRefused;
 
@@ -48,6 +50,31 @@ pub(super) const TOGETHER: &[Case] = &[
         },
         code: SiteRefused,
         because: "that are not under the same conditions",
+    },
+    Case {
+        name: "the other steward's rows in a group of their own",
+        forge: |lie| {
+            let apart = table("vu", "persons").project([lit("z").alias("grade"), col("salary"), col("id")]);
+            lie.fragment(3).plan = apart.unwrap().build().unwrap();
+        },
+        code: SiteRefused,
+        because: "or not grouped by the same",
+    },
+    Case {
+        name: "another column of the other steward in a value",
+        forge: |lie| lie.fragment(3).plan = columns(table("vu", "persons"), ["grade", "born", "id"]),
+        code: SiteRefused,
+        because: "that are not under the same conditions or not",
+    },
+    Case {
+        name: "a list that drops the other steward's rows only",
+        forge: |lie| {
+            let list = LogicalPlanBuilder::values(vec![vec![lit(11_i64)]]).unwrap().build().unwrap();
+            let some = table("vu", "persons").join_on(list, JoinType::LeftAnti, [col("id").eq(col("column1"))]);
+            lie.fragment(3).plan = columns(some.unwrap(), ["grade", "salary", "id"]);
+        },
+        code: SiteRefused,
+        because: "compares rows of `uva` and `vu` with other lists",
     },
 ];
 
