@@ -58,14 +58,16 @@ pub const NOBODY: u32 = 1_000;
 pub fn design(root: &Path) -> Design {
     let mut stewards = Vec::new();
     for (steward, people) in PEOPLE {
-        let mut rows = "id,grp,wage,bonus\n".to_owned();
+        let mut rows = "id,grp,wage,bonus,car\n".to_owned();
         let mut visits = "id,day\n".to_owned();
         for (id, group) in people {
             let wage = id.map_or(NOBODY, |id| id * 10);
             // Two people of x have a bonus.
             let bonus = id.filter(|id| *id == 1 || *id == 11).map(|_| "7").unwrap_or_default();
             let key = id.map(|id| id.to_string()).unwrap_or_default();
-            writeln!(rows, "{key},{group},{wage},{bonus}").unwrap();
+            // Two people of y have no car.
+            let car = if matches!(id, Some(14 | 15)) { "" } else { "1" };
+            writeln!(rows, "{key},{group},{wage},{bonus},{car}").unwrap();
             for day in 0..id.map_or(0, |id| if id % 10 == 6 { 10 } else { 1 }) {
                 writeln!(visits, "{key},{day}").unwrap();
             }
@@ -82,11 +84,11 @@ pub fn design(root: &Path) -> Design {
             let relation = "FROM s.people JOIN s.visits ON id";
             format!(
                 "CREATE AGREEMENT {outcome} ON SITE {steward} FOR ROLE analyst PURPOSE statistics AS (
-                   groups: RELEASE sum, avg, count OF wage, bonus, * BY grp FROM s.people
+                   groups: RELEASE sum, avg, count OF wage, bonus, car, * BY grp FROM s.people
                            MINIMUM 3 DISTINCT id ELSE {outcome},
                    joined: RELEASE sum, count OF wage, * BY grp {relation} MINIMUM 3 DISTINCT people.id ELSE {outcome},
                    SHIP PARTIALS OF groups TO p, SHIP PARTIALS OF joined TO p,
-                   SHIP ROWS (id, grp, wage, bonus) FROM s.people TO p,
+                   SHIP ROWS (id, grp, wage, bonus, car) FROM s.people TO p,
                    SHIP ROWS (people.id, grp, wage) {relation} TO p,
                    FILTER ON grp COMPARE WITH LITERALS)"
             )
@@ -167,6 +169,10 @@ async fn b1_b2_b5_every_value_of_a_group_has_enough_people_behind_it() {
         // Two people have a bonus: too few behind that value, whatever stands beside it.
         ("SELECT grp, count(*), sum(bonus) FROM s.people GROUP BY grp", vec![]),
         ("SELECT count(bonus) FROM s.people", vec!["NULL"]),
+        // Two people have no car: too few to be left of all others.
+        ("SELECT count(car) FROM s.people", vec!["16"]),
+        ("SELECT count(*), count(car) FROM s.people", vec!["NULL|NULL"]),
+        ("SELECT count(*), count(car) FROM s.people WHERE grp = 'x'", vec!["8|8"]),
         // Groups without rows are not there, and nobody looks like few.
         ("SELECT grp, count(*) FROM s.people WHERE grp = 'nobody' GROUP BY grp", vec![]),
         ("SELECT count(*), sum(wage) FROM s.people WHERE grp = 'nobody'", vec!["NULL|NULL"]),

@@ -29,6 +29,7 @@ use super::left_join::{at_home, filled_up};
 use super::lists::{ListJoin, is_list_kind};
 use super::matching::{Asked, is_steward, ordered, split};
 use super::point_rules::{PointRules, refuse_other_remainders};
+use super::several::{Told, refuse_apart};
 use super::sides::{SideShape, joined, sides_of};
 use super::within::released_within;
 use super::{MinimumScope, RelationShape};
@@ -46,13 +47,22 @@ pub fn comply(
     choice: &ClauseChoice,
     state: &SessionState,
 ) -> Result<CompliantPlan, Stop> {
-    let mut walk =
-        Walk { governing, federated, state, choice, parts: Vec::new(), used: BTreeSet::new(), protecting: false };
+    let mut walk = Walk {
+        governing,
+        federated,
+        state,
+        choice,
+        parts: Vec::new(),
+        told: Vec::new(),
+        used: BTreeSet::new(),
+        protecting: false,
+    };
     let plan = match walk.visit(plan)? {
         Relation::Released(plan) => plan,
         Relation::Protected(rows) => return Err(denied(why_not_released(*rows, governing, state)?)),
     };
     refuse_other_remainders(&plan)?;
+    refuse_apart(&walk.told)?;
     let governing = walk
         .used
         .iter()
@@ -77,6 +87,8 @@ struct Walk<'a> {
     state: &'a SessionState,
     choice: &'a ClauseChoice,
     parts: Vec<ProtectedPart>,
+    /// What those of the parts tell that are under a minimum.
+    told: Vec<Told>,
     used: BTreeSet<SiteId>,
     /// Whether rows that are released count as protected ones, to be released with others by an aggregate.
     protecting: bool,
@@ -354,6 +366,9 @@ impl Walk<'_> {
         let entities = entities(&rules, &sides, scope)?;
         let id = ReleaseId(u32::try_from(self.parts.len()).unwrap_or(u32::MAX));
         let Assembled { mut shape, sides, output } = assemble(&keys, &asked, &entities, &rows, &sides)?;
+        if rules.released().any(|released| !released.minimums.is_empty()) {
+            self.told.push(Told::of(&rows, &keys, &sets, &asked));
+        }
         shape.sets = sets;
         let released = release_leaf(id, aggregate, shape.group_columns())?;
         let input = joined(&sides, sides.iter().map(|side| side.input.clone()).collect(), &output)?;

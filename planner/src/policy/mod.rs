@@ -40,6 +40,7 @@ pub mod release_plan;
 pub mod requester;
 pub mod resolve;
 mod seen;
+mod several;
 mod sides;
 mod states;
 mod subject;

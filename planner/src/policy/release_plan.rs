@@ -437,7 +437,8 @@ impl Counter<'_> {
         };
         let filters = self.seen.filters.iter().map(condition).collect::<Result<Vec<_>>>()?;
         let present = self.seen.argument.map(|argument| Ok::<_, DataFusionError>(columns.at(argument)?.is_not_null()));
-        let conditions = filters.into_iter().chain(present.transpose()?).chain(of_steward);
+        let lacking = self.seen.lacking.map(|column| Ok::<_, DataFusionError>(columns.at(column)?.is_null()));
+        let conditions = filters.into_iter().chain(present.transpose()?).chain(lacking.transpose()?).chain(of_steward);
         Ok(conditions.reduce(Expr::and))
     }
 

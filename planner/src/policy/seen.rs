@@ -10,7 +10,10 @@
 //! Whatever is computed from such values by adding and subtracting is made of these parts, each taken some number of times. If
 //! each part has nobody or enough entities, so has all that can be computed.
 //!
-//! Left out: how many rows of a group lack an argument, which `count(*)` and `count(x)` tell together.
+//! Where `count(*)` and the count of a column stand together, their difference is the rows that lack the column's value, and is
+//! nobody or enough as well. Left out: that a sum beside an average tells the count.
+
+use std::collections::BTreeSet;
 
 use datafusion::common::{Result, plan_err};
 
@@ -36,6 +39,8 @@ pub(super) struct Seen {
     pub(super) behind: Behind,
     /// This column of theirs is not NULL.
     pub(super) argument: Option<usize>,
+    /// This one is.
+    pub(super) lacking: Option<usize>,
     /// What these conditions are for them, in order of the columns.
     pub(super) filters: Vec<(usize, Holds)>,
     /// Whether they are added up.
@@ -45,11 +50,11 @@ pub(super) struct Seen {
 impl Seen {
     /// All rows of a group, where no value is asked for.
     pub(super) fn all() -> Self {
-        Self { behind: Behind::Value, argument: None, filters: Vec::new(), summed: false }
+        Self { behind: Behind::Value, argument: None, lacking: None, filters: Vec::new(), summed: false }
     }
 
     pub(super) fn same_rows_as(&self, other: &Self) -> bool {
-        (self.argument, &self.filters) == (other.argument, &other.filters)
+        (self.argument, self.lacking, &self.filters) == (other.argument, other.lacking, &other.filters)
     }
 }
 
@@ -58,6 +63,7 @@ pub(super) fn rows_seen(values: &[&ReleasedAggregate]) -> Vec<Seen> {
     let seen = |value: &&ReleasedAggregate| Seen {
         behind: Behind::Value,
         argument: value.argument,
+        lacking: None,
         filters: value.filter.map(|filter| (filter, Holds::True)).into_iter().collect(),
         summed: is_sum(value),
     };
@@ -86,10 +92,32 @@ pub(super) fn differences(values: &[&ReleasedAggregate]) -> Result<Vec<Seen>> {
         for unmet in 0..if whole { all } else { all - 1 } {
             let holds = |bit: usize| if unmet & (1 << bit) == 0 { Holds::True } else { Holds::NotTrue };
             let filters = filters.iter().enumerate().map(|(bit, filter)| (*filter, holds(bit))).collect();
-            parts.push(Seen { behind: Behind::Difference, argument, filters, summed });
+            parts.push(Seen { behind: Behind::Difference, argument, lacking: None, filters, summed });
         }
     }
+    parts.extend(lacking(values));
     Ok(parts)
+}
+
+/// The rows that are counted, and lack a column which is counted under the same FILTER.
+fn lacking<'a>(values: &'a [&ReleasedAggregate]) -> impl Iterator<Item = Seen> {
+    let told = |filter: Option<usize>, argument: Option<usize>| {
+        let mut counts = values.iter().filter(|value| value.function == "count" && !value.distinct);
+        counts.any(|value| value.filter == filter && value.argument == argument)
+    };
+    let counted: BTreeSet<(Option<usize>, usize)> =
+        values.iter().filter_map(|value| Some((value.filter, value.argument?))).collect();
+    let counted: Vec<(Option<usize>, usize)> = counted
+        .into_iter()
+        .filter(|(filter, argument)| told(*filter, None) && told(*filter, Some(*argument)))
+        .collect();
+    counted.into_iter().map(|(filter, argument)| Seen {
+        behind: Behind::Difference,
+        argument: None,
+        lacking: Some(argument),
+        filters: filter.map(|filter| (filter, Holds::True)).into_iter().collect(),
+        summed: false,
+    })
 }
 
 /// The different FILTERs of values, in order.
@@ -133,6 +161,21 @@ mod tests {
         assert_eq!(parts(&[part.clone(), other]), ["5,7|", "7|5", "5|7"]);
         // Sums of different columns cannot be subtracted.
         assert_eq!(parts(&[part, value("sum", Some(3), None)]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn b5_rows_that_lack_a_counted_value_are_counted() {
+        let all = value("count", None, None);
+        let lacking = |values: &[ReleasedAggregate]| {
+            let parts = differences(&values.iter().collect::<Vec<_>>()).unwrap();
+            parts.into_iter().map(|part| (part.lacking, part.filters)).collect::<Vec<_>>()
+        };
+        assert_eq!(lacking(&[all.clone(), value("count", Some(2), None)]), [(Some(2), vec![])]);
+        assert_eq!(lacking(&[all.clone(), value("avg", Some(2), None)]), []);
+        assert_eq!(lacking(&[value("count", Some(2), None), value("count", Some(3), None)]), []);
+        let under = [value("count", None, Some(5)), value("count", Some(2), Some(5))];
+        assert_eq!(lacking(&under), [(Some(2), vec![(5, Holds::True)])]);
+        assert_eq!(lacking(&[all, value("count", Some(2), Some(5))]), []);
     }
 
     #[test]

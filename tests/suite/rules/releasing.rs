@@ -81,6 +81,61 @@ fn b5_one_clause_covers_all_grouping_sets_of_a_query() {
 }
 
 #[test]
+fn b5_aggregates_side_by_side_tell_nothing_small_together() {
+    let bench = Bench::both(&format!("{BY_TWO}, FILTER ON city COMPARE WITH LITERALS"));
+    let by = |keys: &str| format!("SELECT sum(wage) AS s FROM s.people GROUP BY {keys}");
+    let total = "SELECT sum(wage) AS s FROM s.people";
+    for sql in [
+        // Groups and what they are of.
+        format!("{} UNION ALL {total}", by("sex")),
+        format!("SELECT x.s / (SELECT sum(wage) FROM s.people) FROM ({}) x", by("sex, city")),
+        format!("{} UNION ALL {}", by("sex, city"), by("city")),
+        // The same groups.
+        format!("SELECT x.s FROM ({}) x JOIN ({}) y ON x.s = y.s", by("sex"), by("sex")),
+        format!("{} UNION ALL SELECT count(*) FROM s.people GROUP BY sex", by("sex")),
+        // What is told of one column cannot be taken from what is told of the other.
+        format!("{} UNION ALL SELECT count(*) FROM s.people GROUP BY city", by("sex")),
+        format!("{} UNION ALL SELECT count(*) FROM s.people WHERE city = 'x'", by("sex")),
+        // Nobody is in both.
+        "SELECT x.n - y.n FROM (SELECT city, sum(wage) AS n FROM s.people WHERE city = 'x' GROUP BY city) x
+         JOIN (SELECT sex, sum(wage) AS n FROM s.people WHERE city IN ('y', 'z') GROUP BY sex) y ON x.n = y.n"
+            .to_owned(),
+        "SELECT sum(wage) FROM a.s.people GROUP BY sex UNION ALL SELECT sum(wage) FROM b.s.people GROUP BY city"
+            .to_owned(),
+        // A steward's own share is nobody's secret, or it is withheld from what all have.
+        format!("{total} UNION ALL SELECT sum(wage) FROM a.s.people"),
+    ] {
+        bench.allows(&sql);
+    }
+    for (sql, reason) in [
+        (format!("{} UNION ALL {}", by("sex"), by("city")), "by other keys"),
+        (format!("{} UNION ALL {} UNION ALL {total}", by("sex, city"), by("sex")), "by other keys"),
+        (
+            format!("SELECT (SELECT max(s) FROM ({})) + (SELECT max(s) FROM ({}))", by("sex"), by("city")),
+            "by other keys",
+        ),
+        (format!("{} UNION ALL SELECT sum(wage) FROM a.s.people GROUP BY city", by("sex")), "by other keys"),
+        (format!("{} UNION ALL {}", by("ROLLUP (sex)"), by("sex")), "by other keys"),
+        (format!("{total} UNION ALL {total} WHERE city = 'x'"), "of other rows"),
+        (format!("{total} WHERE city IN ('x', 'y') UNION ALL {total} WHERE city IN ('y', 'z')"), "of other rows"),
+        (format!("{total} UNION ALL SELECT sum(wage) FILTER (WHERE city = 'x') FROM s.people"), "under other FILTERs"),
+        // The finer groups would be decided twice.
+        (
+            format!("{} UNION ALL SELECT sum(wage) + count(*) FROM s.people GROUP BY sex UNION ALL {total}", by("sex")),
+            "by other keys",
+        ),
+    ] {
+        bench.refuses(&sql, reason);
+    }
+    // Where there is no minimum nothing is too small.
+    Bench::both("RELEASE sum OF wage BY sex, city FROM s.people, SHIP PARTIALS OF 1 TO p").allows(&format!(
+        "{} UNION ALL {}",
+        by("sex"),
+        by("city")
+    ));
+}
+
+#[test]
 fn e4_each_grouping_set_counts_as_a_release() {
     let bench = Bench::both(BY_TWO);
     for (sets, many) in [("sex", 1), ("ROLLUP (sex, city)", 3), ("GROUPING SETS ((sex), (sex), (city))", 3)] {

@@ -1,0 +1,174 @@
+//! Several release points of one query (rule B.5). Each decides about its own groups and sees to it that nothing small is left
+//! of them; what two of them tell together has to be safe as well, and here are the cases in which it is. All others are
+//! refused: one aggregate with FILTERs or GROUPING SETS asks the same, and is decided as a whole.
+//!
+//! Only values of one argument can be subtracted from each other, so the values of each argument are looked at by themselves,
+//! and those only of points that can have rows in common. They must be of the same rows, under the same FILTERs at each point,
+//! and then
+//!
+//! - either all points group by the same keys: every group is enough, and none is a part of another;
+//! - or there are two sets of keys, one within the other, and the finer one is decided only once. What the finer point
+//!   withholds under any coarser group is nobody or enough, so the rows fall into blocks: each of its released groups, and what
+//!   is left of a coarser group without them. Each block is enough, and whatever can be computed is made of whole blocks.
+//!
+//! With three sets, a middle group that is withheld for others' sake could be pieced together from the finer ones, less the
+//! coarser one. Whose rows they are makes no difference: what is left of a group without the stewards that can be asked alone is
+//! nobody or enough in any case (rule B.4).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use datafusion::common::Column;
+use datafusion::logical_expr::expr::InList;
+use datafusion::logical_expr::{BinaryExpr, Operator};
+use datafusion::prelude::Expr;
+use dynamos_proto::ids::SiteId;
+
+use super::assemble::Rows;
+use super::denial::{Stop, refuse};
+use super::matching::{Asked, is_steward};
+use crate::catalog::TableName;
+use crate::fragment::KeySet;
+use crate::function::IS_REMAINDER;
+
+/// What one release point under a minimum tells.
+pub(super) struct Told {
+    tables: BTreeMap<TableName, BTreeSet<SiteId>>,
+    /// Which rows, in words that are the same for the same rows.
+    rows: String,
+    /// The values that conditions leave a column, where they name them.
+    named: BTreeMap<Column, BTreeSet<String>>,
+    keys: BTreeSet<String>,
+    sets: Vec<KeySet>,
+    /// Values as they are asked for, and the FILTERs of each argument.
+    values: BTreeSet<String>,
+    filters: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Told {
+    pub(super) fn of(rows: &Rows, keys: &[Expr], sets: &[KeySet], asked: &[Asked]) -> Self {
+        let mut filters: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let values = asked.iter().filter(|value| value.function != IS_REMAINDER);
+        let bare: Vec<Asked> = values.map(|value| value.bare(&rows.relation)).collect();
+        for value in &bare {
+            filters.entry(format!("{:?}", value.argument)).or_default().insert(format!("{:?}", value.filter));
+        }
+        if bare.is_empty() {
+            // Which groups there are tells of the rows in them.
+            filters.entry(format!("{:?}", None::<Expr>)).or_default().insert(format!("{:?}", None::<Expr>));
+        }
+        let mut tables: BTreeMap<TableName, BTreeSet<SiteId>> = BTreeMap::new();
+        for scan in &rows.scans {
+            tables.entry(scan.name.clone()).or_default().extend(scan.stewards.iter().cloned());
+        }
+        Self {
+            tables,
+            rows: text(rows),
+            named: rows.relation.predicates.iter().filter_map(named).collect(),
+            keys: keys.iter().map(ToString::to_string).collect(),
+            sets: sets.to_vec(),
+            values: bare.iter().map(|value| format!("{value:?}")).collect(),
+            filters,
+        }
+    }
+
+    /// Whether some rows can be in both.
+    fn meets(&self, other: &Self) -> bool {
+        let apart = |(column, values): (&Column, &BTreeSet<String>)| {
+            other.named.get(column).is_some_and(|others| values.is_disjoint(others))
+        };
+        let shared = |(table, stewards): (&TableName, &BTreeSet<SiteId>)| {
+            other.tables.get(table).is_some_and(|others| !stewards.is_disjoint(others))
+        };
+        !self.named.iter().any(apart) && self.tables.iter().any(shared)
+    }
+
+    fn groups_like(&self, other: &Self) -> bool {
+        self.keys == other.keys && self.sets == other.sets
+    }
+
+    fn is_the_same_as(&self, other: &Self) -> bool {
+        self.rows == other.rows && self.groups_like(other) && self.values == other.values
+    }
+}
+
+/// Which rows: the tables with what joins and touches them, whosever they are.
+fn text(rows: &Rows) -> String {
+    let relation = &rows.relation;
+    // Which stewards are asked is no property of their rows.
+    let of_rows = |predicate: &&Expr| !predicate.column_refs().into_iter().all(is_steward);
+    let predicates: BTreeSet<String> = relation.predicates.iter().filter(of_rows).map(ToString::to_string).collect();
+    let lists: BTreeSet<String> = rows.lists.iter().map(|list| format!("{list:?}")).collect();
+    let tables: Vec<&TableName> = relation.tables.keys().collect();
+    format!("{tables:?} {:?} {:?} {predicates:?} {lists:?}", relation.joins, relation.filled)
+}
+
+/// The one column that a condition is about, and which values it may have, if the condition names them. Literals of a
+/// comparison have the column's type, so that different texts are different values.
+fn named(condition: &Expr) -> Option<(Column, BTreeSet<String>)> {
+    match condition {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => match (left.as_ref(), right.as_ref()) {
+            (Expr::Column(column), Expr::Literal(value, _)) | (Expr::Literal(value, _), Expr::Column(column)) => {
+                Some((column.clone(), [value.to_string()].into()))
+            }
+            _ => None,
+        },
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
+            let ((one, mut values), (other, more)) = (named(left)?, named(right)?);
+            values.extend(more);
+            (one == other).then_some((one, values))
+        }
+        Expr::InList(InList { expr, list, negated: false }) => {
+            let Expr::Column(column) = expr.as_ref() else { return None };
+            let value = |one: &Expr| match one {
+                Expr::Literal(value, _) => Some(value.to_string()),
+                _ => None,
+            };
+            Some((column.clone(), list.iter().map(value).collect::<Option<_>>()?))
+        }
+        _ => None,
+    }
+}
+
+/// Refuses points that could tell together what none of them tells.
+pub(super) fn refuse_apart(points: &[Told]) -> Result<(), Stop> {
+    let arguments: BTreeSet<&String> = points.iter().flat_map(|point| point.filters.keys()).collect();
+    for argument in arguments {
+        let with: Vec<&Told> = points.iter().filter(|point| point.filters.contains_key(argument)).collect();
+        for (at, one) in with.iter().enumerate() {
+            let beside: Vec<&Told> = with.iter().copied().filter(|other| one.meets(other)).collect();
+            let later = with.iter().skip(at + 1).filter(|other| one.meets(other));
+            for other in later {
+                if one.rows != other.rows || one.filters.get(argument) != other.filters.get(argument) {
+                    return Err(apart("of other rows, or under other FILTERs"));
+                }
+            }
+            if !decided_once(&beside) {
+                return Err(apart("by other keys"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether the sets of keys of these points are one, or two of which one is within the other and decided only once.
+fn decided_once(points: &[&Told]) -> bool {
+    let Some(finest) = points.iter().max_by_key(|point| point.keys.len()) else { return true };
+    let (fine, coarse): (Vec<&Told>, Vec<&Told>) = points.iter().copied().partition(|point| point.groups_like(finest));
+    let once = fine.iter().all(|point| point.is_the_same_as(finest));
+    match coarse.split_first() {
+        None => finest.sets.is_empty() || once,
+        Some((first, others)) => {
+            once && others.iter().all(|other| other.groups_like(first))
+                && first.keys.is_subset(&finest.keys)
+                && points.iter().all(|point| point.sets.is_empty())
+        }
+    }
+}
+
+fn apart(how: &str) -> Stop {
+    let text = format!(
+        "two aggregates of the question give values of one column {how}, and what is left of one without the other could be \
+         few people; ask for them in one aggregate, with FILTER (WHERE …) or GROUPING SETS, which is decided as a whole"
+    );
+    refuse(&text, Vec::new())
+}
