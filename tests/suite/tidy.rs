@@ -1,6 +1,6 @@
 //! The order of the code: every file says what it is for, layers depend downwards only, files keep a size.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -119,13 +119,41 @@ fn rules_of(test: &str) -> impl Iterator<Item = String> {
     numbers.map_while(rule)
 }
 
-/// Every rule of `docs/semantics.md` has a test that carries its number, and every number that a test carries is a rule's.
-#[test]
-fn every_rule_has_a_test_and_every_numbered_test_a_rule() {
+/// The rules of `docs/semantics.md`.
+fn rules_of_page() -> BTreeSet<String> {
     let page = fs::read_to_string(root().join("docs/semantics.md")).unwrap();
     let row = |line: &str| line.strip_prefix("| ")?.split_once(" | ").map(|(rule, _)| rule.to_owned());
     let numbered = |rule: &String| rule.len() == 3 && rule.starts_with(['A', 'B', 'C', 'D', 'E']) && rule.contains('.');
-    let rules: BTreeSet<String> = page.lines().filter_map(row).filter(numbered).collect();
+    page.lines().filter_map(row).filter(numbered).collect()
+}
+
+/// What `cargo xtask mutants` takes out of the source is still there, and is something of every rule.
+#[test]
+fn every_rule_can_be_taken_out() {
+    let file = fs::read_to_string(root().join("tests/mutants.toml")).unwrap();
+    let file: toml::Table = file.parse().unwrap();
+    let text = |of: &toml::Value, name: &str| of[name].as_str().unwrap().to_owned();
+    let mut changed: BTreeMap<String, String> = BTreeMap::new();
+    let (mut names, mut rules) = (BTreeSet::new(), BTreeSet::new());
+    for mutant in file["mutant"].as_array().unwrap() {
+        let name = text(mutant, "name");
+        rules.extend(mutant["rules"].as_array().unwrap().iter().map(|rule| rule.as_str().unwrap().to_owned()));
+        for edit in mutant["edit"].as_array().unwrap() {
+            let (file, old, new) = (text(edit, "file"), text(edit, "old"), text(edit, "new"));
+            let code = changed.entry(file.clone()).or_insert_with(|| fs::read_to_string(root().join(&file)).unwrap());
+            assert_eq!(code.matches(&old).count(), 1, "{file}: what `{name}` replaces stands there once");
+            assert!(new.contains("MUTANT"), "`{name}` would always be in force");
+            *code = code.replace(&old, &new);
+        }
+        assert!(names.insert(name.clone()), "`{name}` stands twice");
+    }
+    assert_eq!(rules_of_page(), rules, "rules of the page, and those that can be taken out");
+}
+
+/// Every rule of `docs/semantics.md` has a test that carries its number, and every number that a test carries is a rule's.
+#[test]
+fn every_rule_has_a_test_and_every_numbered_test_a_rule() {
+    let rules = rules_of_page();
     let mut tested = BTreeSet::new();
     for file in rust_files() {
         let text = fs::read_to_string(&file).unwrap();

@@ -25,6 +25,8 @@ fn d1_partials_are_states_of_constant_size_under_the_release_keys() {
     // A steward alone computes it beside the data.
     bench.allows("SELECT median(wage) FROM a.s.people");
     Bench::both(RELEASE).refuses("SELECT sum(wage) FROM s.people", "no place");
+    Bench::both(&format!("{RELEASE}, SHIP PARTIALS OF 1 TO elsewhere"))
+        .refuses("SELECT sum(wage) FROM s.people", "no place");
 }
 
 #[test]
