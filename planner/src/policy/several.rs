@@ -11,6 +11,8 @@
 //!   withholds under any coarser group is nobody or enough, so the rows fall into blocks: each of its released groups, and what
 //!   is left of a coarser group without them. Each block is enough, and whatever can be computed is made of whole blocks.
 //!
+//! How many rows lack a value is told by `count(*)` and the count of that value, which must stand in one of the points.
+//!
 //! With three sets, a middle group that is withheld for others' sake could be pieced together from the finer ones, less the
 //! coarser one. Whose rows they are makes no difference: what is left of a group without the stewards that can be asked alone is
 //! nobody or enough in any case (rule B.4).
@@ -42,6 +44,8 @@ pub(super) struct Told {
     /// Values as they are asked for, and the FILTERs of each argument.
     values: BTreeSet<String>,
     filters: BTreeMap<String, BTreeSet<String>>,
+    /// The FILTERs under which rows are counted, and, with the argument, those that have one.
+    counted: BTreeSet<(String, Option<String>)>,
 }
 
 impl Told {
@@ -68,6 +72,7 @@ impl Told {
             sets: sets.to_vec(),
             values: bare.iter().map(|value| format!("{value:?}")).collect(),
             filters,
+            counted: bare.iter().filter(|value| value.function == "count" && !value.distinct).map(counted).collect(),
         }
     }
 
@@ -82,6 +87,14 @@ impl Told {
         !self.named.iter().any(apart) && self.tables.iter().any(shared)
     }
 
+    /// Whether it counts rows, and the other those of them that have some value, and neither both.
+    fn counts_what_lacks(&self, other: &Self) -> bool {
+        let all = |of: &Self, filter: &str| of.counted.contains(&(filter.to_owned(), None));
+        let some = other.counted.iter().filter(|(_, argument)| argument.is_some());
+        let mut apart = some.filter(|both| all(self, &both.0) && !all(other, &both.0) && !self.counted.contains(*both));
+        apart.next().is_some()
+    }
+
     fn groups_like(&self, other: &Self) -> bool {
         self.keys == other.keys && self.sets == other.sets
     }
@@ -89,6 +102,10 @@ impl Told {
     fn is_the_same_as(&self, other: &Self) -> bool {
         self.rows == other.rows && self.groups_like(other) && self.values == other.values
     }
+}
+
+fn counted(value: &Asked) -> (String, Option<String>) {
+    (format!("{:?}", value.filter), value.argument.as_ref().map(ToString::to_string))
 }
 
 /// Which rows: the tables with what joins and touches them, whosever they are.
@@ -147,7 +164,13 @@ pub(super) fn refuse_apart(points: &[Told]) -> Result<(), Stop> {
             }
         }
     }
-    Ok(())
+    refuse_lacking(points)
+}
+
+/// Refuses points of which one counts rows and another those of them that have a value.
+fn refuse_lacking(points: &[Told]) -> Result<(), Stop> {
+    let lacking = |one: &Told| points.iter().any(|other| one.meets(other) && one.counts_what_lacks(other));
+    if points.iter().any(lacking) { Err(apart("counted with and without it")) } else { Ok(()) }
 }
 
 /// Whether the sets of keys of these points are one, or two of which one is within the other and decided only once.

@@ -93,6 +93,8 @@ fn b5_aggregates_side_by_side_tell_nothing_small_together() {
         // The same groups.
         format!("SELECT x.s FROM ({}) x JOIN ({}) y ON x.s = y.s", by("sex"), by("sex")),
         format!("{} UNION ALL SELECT count(*) FROM s.people GROUP BY sex", by("sex")),
+        "SELECT count(*), count(wage) FROM s.people UNION ALL SELECT count(wage), 0 FROM s.people GROUP BY sex"
+            .to_owned(),
         // What is told of one column cannot be taken from what is told of the other.
         format!("{} UNION ALL SELECT count(*) FROM s.people GROUP BY city", by("sex")),
         format!("{} UNION ALL SELECT count(*) FROM s.people WHERE city = 'x'", by("sex")),
@@ -119,6 +121,10 @@ fn b5_aggregates_side_by_side_tell_nothing_small_together() {
         (format!("{total} UNION ALL {total} WHERE city = 'x'"), "of other rows"),
         (format!("{total} WHERE city IN ('x', 'y') UNION ALL {total} WHERE city IN ('y', 'z')"), "of other rows"),
         (format!("{total} UNION ALL SELECT sum(wage) FILTER (WHERE city = 'x') FROM s.people"), "under other FILTERs"),
+        (
+            "SELECT sex, count(wage) FROM s.people GROUP BY sex UNION ALL SELECT '', count(*) FROM s.people".into(),
+            "with and without it",
+        ),
         // The finer groups would be decided twice.
         (
             format!("{} UNION ALL SELECT sum(wage) + count(*) FROM s.people GROUP BY sex UNION ALL {total}", by("sex")),
