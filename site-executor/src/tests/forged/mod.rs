@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use fixture::{Base, Case, refuse_all};
 
 /// Every list of lies: its name, the file whose test sends it, and the lies. No other list is sent.
-const LISTS: [(&str, &str, &[Case]); 11] = [
+const LISTS: [(&str, &str, &[Case]); 12] = [
     ("CASES", include_str!("hashes.rs"), hashes::CASES),
     ("PARTIALS", include_str!("hashes.rs"), hashes::PARTIALS),
     ("LEFT", include_str!("joins.rs"), joins::LEFT),
@@ -26,6 +26,7 @@ const LISTS: [(&str, &str, &[Case]); 11] = [
     ("JOIN", include_str!("releases.rs"), releases::JOIN),
     ("PER_SITE", include_str!("releases.rs"), releases::PER_SITE),
     ("CASES", include_str!("rows.rs"), rows::CASES),
+    ("RELEASED", include_str!("rows.rs"), rows::RELEASED),
     ("TOGETHER", include_str!("stewards.rs"), stewards::TOGETHER),
     ("CASES", include_str!("wire.rs"), wire::CASES),
 ];
