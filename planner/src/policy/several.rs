@@ -2,9 +2,9 @@
 //! of them; what two of them tell together has to be safe as well, and here are the cases in which it is. All others are
 //! refused: one aggregate with FILTERs or GROUPING SETS asks the same, and is decided as a whole.
 //!
-//! Only values of one argument can be subtracted from each other, so the values of each argument are looked at by themselves,
-//! and those only of points that can have rows in common. They must be of the same rows, under the same FILTERs at each point,
-//! and then
+//! Only values of one argument can be subtracted from each other, and names of groups from nothing. So the values of each
+//! argument are looked at by themselves, and those only of points that can have rows in common. They must be of the same rows,
+//! under the same FILTERs at each point, and then
 //!
 //! - either all points group by the same keys: every group is enough, and none is a part of another;
 //! - or there are two sets of keys, one within the other, and the finer one is decided only once. What the finer point
@@ -55,10 +55,6 @@ impl Told {
         let bare: Vec<Asked> = values.map(|value| value.bare(&rows.relation)).collect();
         for value in &bare {
             filters.entry(format!("{:?}", value.argument)).or_default().insert(format!("{:?}", value.filter));
-        }
-        if bare.is_empty() {
-            // Which groups there are tells of the rows in them.
-            filters.entry(format!("{:?}", None::<Expr>)).or_default().insert(format!("{:?}", None::<Expr>));
         }
         let mut tables: BTreeMap<TableName, BTreeSet<SiteId>> = BTreeMap::new();
         for scan in &rows.scans {

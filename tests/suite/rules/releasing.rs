@@ -98,6 +98,7 @@ fn b5_aggregates_side_by_side_tell_nothing_small_together() {
         // What is told of one column cannot be taken from what is told of the other.
         format!("{} UNION ALL SELECT count(*) FROM s.people GROUP BY city", by("sex")),
         format!("{} UNION ALL SELECT count(*) FROM s.people WHERE city = 'x'", by("sex")),
+        "SELECT DISTINCT sex FROM s.people UNION ALL SELECT DISTINCT city FROM s.people".to_owned(),
         // Nobody is in both.
         "SELECT x.n - y.n FROM (SELECT city, sum(wage) AS n FROM s.people WHERE city = 'x' GROUP BY city) x
          JOIN (SELECT sex, sum(wage) AS n FROM s.people WHERE city IN ('y', 'z') GROUP BY sex) y ON x.n = y.n"
