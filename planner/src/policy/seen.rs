@@ -100,7 +100,7 @@ pub(super) fn differences(values: &[&ReleasedAggregate]) -> Result<Vec<Seen>> {
 }
 
 /// The rows that are counted, and lack a column which is counted under the same FILTER.
-fn lacking<'a>(values: &'a [&ReleasedAggregate]) -> impl Iterator<Item = Seen> {
+fn lacking(values: &[&ReleasedAggregate]) -> impl Iterator<Item = Seen> {
     let told = |filter: Option<usize>, argument: Option<usize>| {
         let mut counts = values.iter().filter(|value| value.function == "count" && !value.distinct);
         counts.any(|value| value.filter == filter && value.argument == argument)
