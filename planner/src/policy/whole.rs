@@ -2,11 +2,11 @@
 //! of each. Else what is missing could be subtracted from what all of them have together, so each steward decides by itself.
 //! Who the stewards of a table are, each steward's site knows from its own configuration, never from the graph.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Join, LogicalPlan};
 use datafusion::prelude::{Expr, lit};
 use dynamos_proto::ids::SiteId;
 
@@ -16,8 +16,9 @@ use super::lists::is_list_kind;
 use super::matching::is_steward;
 use crate::bind::fulfils;
 use crate::catalog::TableName;
-use crate::fragment::{Fragment, ReleaseInput, ReleasePoint};
+use crate::fragment::{ReleaseInput, ReleasePoint};
 use crate::function::KeyDomain;
+use crate::wire::Leaf;
 
 impl Check<'_> {
     /// Whether the rows of these stewards, one below the other, are all that the federated tables have, under the same
@@ -54,8 +55,8 @@ impl Check<'_> {
         for other in theirs {
             if conditions(point, other) != own {
                 return Err(format!(
-                    "release point {} decides together about rows of `{}` and `{}` that are not under the same conditions or not grouped by the same; each \
-                     decides by itself about those (PER SITE)",
+                    "release point {} decides together about rows of `{}` and `{}` that are not under the same conditions or not \
+                     grouped by the same; each decides by itself about those (PER SITE)",
                     point.id, rows.steward, other.steward
                 ));
             }
@@ -64,75 +65,80 @@ impl Check<'_> {
     }
 }
 
+/// By steward, the lists that its rows are compared with on their way to a release point.
+type Lists = BTreeMap<SiteId, BTreeSet<String>>;
+
 impl Check<'_> {
-    /// Whether the lists of the requester that rows are compared with are the same for all these stewards: where each is at home,
-    /// and, where their rows are brought together, behind that only.
+    /// Whether the lists of the requester that rows are compared with are the same for all these stewards.
     fn lists_alike(&self, point: &ReleasePoint, own: &SiteId, stewards: &BTreeSet<&SiteId>) -> Result<(), String> {
-        let lists_at = |steward: &SiteId| {
-            let parts = self.graph.at(steward).filter(|part| self.feeds(part, point));
-            parts.flat_map(|part| lists(&part.plan)).collect::<BTreeSet<_>>()
-        };
-        let of_own = lists_at(own);
-        if let Some(other) = stewards.iter().find(|steward| lists_at(steward) != of_own) {
-            return Err(format!("release point {} compares rows of `{own}` and `{other}` with other lists", point.id));
-        }
-        let ReleaseInput::Complete(rows) = &point.input else { return Ok(()) };
-        let mut in_part = false;
-        let walked = rows.apply(|node| {
-            if let LogicalPlan::Union(union) = node {
-                in_part |= union.inputs.iter().any(|input| !lists(input).is_empty());
+        let mut found = Lists::new();
+        match &point.input {
+            ReleaseInput::Complete(rows) => self.lists_above(rows, &BTreeSet::new(), 0, &mut found)?,
+            ReleaseInput::Merge(senders) => {
+                for sender in senders.iter().filter_map(|id| self.graph.fragment(*id)) {
+                    self.lists_above(&sender.plan, &BTreeSet::new(), 0, &mut found)?;
+                }
             }
-            Ok(TreeNodeRecursion::Continue)
-        });
-        walked.map_err(|error| error.strip_backtrace())?;
-        if in_part {
-            return Err(format!("release point {} compares rows of some stewards only with a list", point.id));
         }
-        Ok(())
+        let of_own = found.get(own);
+        match stewards.iter().find(|steward| found.get(**steward) != of_own) {
+            Some(other) => {
+                Err(format!("release point {} compares rows of `{own}` and `{other}` with other lists", point.id))
+            }
+            None => Ok(()),
+        }
     }
 
-    /// Whether what a fragment gives comes to a release point, directly or not.
-    fn feeds(&self, fragment: &Fragment, point: &ReleasePoint) -> bool {
-        let mut next = Some(fragment);
+    /// Adds the lists that stand above each steward's tables: these, and those in the plan and in what it reads.
+    fn lists_above(
+        &self,
+        plan: &LogicalPlan,
+        above: &BTreeSet<String>,
+        deep: usize,
+        found: &mut Lists,
+    ) -> Result<(), String> {
         // A graph that goes in circles is refused elsewhere, but this must end all the same.
-        for _ in &self.graph.fragments {
-            match next {
-                Some(part) if part.id == point.fragment || part.partial_of == Some(point.id) => return true,
-                Some(part) => next = part.consumer.and_then(|reader| self.graph.fragment(reader)),
-                None => return false,
-            }
+        if deep > self.graph.fragments.len() {
+            return Err("fragments read each other in a circle".into());
         }
-        false
+        match plan {
+            LogicalPlan::TableScan(scan) => {
+                match Leaf::from_reference(&scan.table_name) {
+                    Some(Leaf::Table { site, .. }) => found.entry(site).or_default().extend(above.iter().cloned()),
+                    Some(Leaf::Exchange(id)) => {
+                        if let Some(sender) = self.graph.fragment(id) {
+                            self.lists_above(&sender.plan, above, deep + 1, found)?;
+                        }
+                    }
+                    Some(Leaf::Release(_)) | None => {}
+                }
+                Ok(())
+            }
+            LogicalPlan::Join(join) if is_list_kind(join.join_type) => {
+                let with = above.iter().cloned().chain([list_of(join)]).collect();
+                self.lists_above(&join.left, &with, deep, found)
+            }
+            other => other.inputs().into_iter().try_for_each(|input| self.lists_above(input, above, deep, found)),
+        }
     }
 }
 
-/// What stands in each list that rows of a plan are compared with, and whether it keeps or drops them.
-fn lists(plan: &LogicalPlan) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    let walked = plan.apply(|node| {
-        if let LogicalPlan::Join(join) = node
-            && is_list_kind(join.join_type)
-        {
-            let mut list = join.join_type.to_string();
-            join.right.apply(|part| {
-                list += "; ";
-                match part {
-                    LogicalPlan::Values(values) => {
-                        list.extend(values.values.iter().flatten().map(|value| text(value) + ","))
-                    }
-                    LogicalPlan::Filter(filter) => list += &text(&filter.predicate),
-                    // What stewards' columns of different types are compared with is cast differently.
-                    LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) => {}
-                    other => list += &other.display().to_string(),
-                }
-                Ok(TreeNodeRecursion::Continue)
-            })?;
-            found.insert(list);
+/// What stands in a list that rows are compared with, and whether it keeps or drops them.
+fn list_of(join: &Join) -> String {
+    let mut list = join.join_type.to_string();
+    let walked = join.right.apply(|part| {
+        list += "; ";
+        match part {
+            LogicalPlan::Values(values) => list.extend(values.values.iter().flatten().map(|value| text(value) + ",")),
+            LogicalPlan::Filter(filter) => list += &text(&filter.predicate),
+            // What stewards' columns of different types are compared with is cast differently.
+            LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) => {}
+            other => list += &other.display().to_string(),
         }
         Ok(TreeNodeRecursion::Continue)
     });
     debug_assert!(walked.is_ok(), "the visitor does not fail");
-    found
+    list
 }
 
 fn names<'a>(stewards: impl IntoIterator<Item = &'a SiteId>) -> String {
