@@ -293,7 +293,10 @@ async fn e2_a_steward_takes_its_signed_revocation_from_anybody() {
     assert_eq!(bring("uva", no_revocation.clone()).await, Err(Code::SiteRefused));
     assert!(rows.next().await.unwrap().is_ok());
 
+    let query = at(&federation, "uva", &graph);
     let reading = async {
+        // Else all rows may be read before the revocation is there.
+        query.halt.over().await;
         loop {
             if let Err(error) = rows.next().await.unwrap() {
                 return service_error(&error);
