@@ -27,9 +27,9 @@ use crate::{Executor, service_error};
 const VU: &str = "11,a,400\n14,a,600\n";
 const REVOKE: &str = "REVOKE AGREEMENT a ON SITE uva";
 
-/// More rows than two batches for every place that they pass.
+/// More than two batches for every place that the rows pass, and than all connections between these hold by themselves.
 fn many_rows() -> String {
-    (0..300_000).map(|id| format!("{id},g,{}\n", id % 7)).collect()
+    (0..150_000).map(|id| format!("{id},{:g<150},{}\n", "g", id % 7)).collect()
 }
 
 /// The rows of `uva`, by way of the provider.
