@@ -32,6 +32,11 @@ fn many_rows() -> String {
     (0..150_000).map(|id| format!("{id},{:g<150},{}\n", "g", id % 7)).collect()
 }
 
+/// Rows that connections and places on the way hold by themselves, though no reader has them.
+fn rows_under_way() -> String {
+    (0..300_000).map(|id| format!("{id},g,{}\n", id % 7)).collect()
+}
+
 /// The rows of `uva`, by way of the provider.
 fn by_way_of_surf(federation: &Federation, query: &str) -> FragmentGraph {
     let exchange = |id| scan(&Leaf::Exchange(FragmentId(id)), persons()).build().unwrap();
@@ -123,7 +128,7 @@ async fn e2_revoke_waits_no_longer_than_a_lease_for_a_place_that_does_not_confir
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e2_data_of_a_steward_that_is_silent_are_dropped_when_the_lease_ends() {
-    let mut federation = Federation::start([&many_rows(), VU], PLAIN).await;
+    let mut federation = Federation::start([&rows_under_way(), VU], PLAIN).await;
     let graph = by_way_of_surf(&federation, "q1");
     let mut rows = begun(&federation, &graph).await;
     // Everything has left `uva`; most of it waits at `surf` and at the coordinator.
