@@ -14,7 +14,7 @@ use dynamos_proto::ids::{FragmentId, ReleaseId, SiteId};
 use super::RelationShape;
 use super::check::{Check, Refusal, cite};
 use super::flow_join::joined;
-use super::lists::is_list_kind;
+use super::lists::{ComparedList, is_list_kind};
 use super::matching::{columns_of, split};
 use super::part::Partner;
 use super::within::{within, within_columns};
@@ -94,6 +94,8 @@ pub(super) struct Protected {
     pub(super) free: BTreeSet<Source>,
     /// Rows of other stewards that these are joined with. Columns of theirs stand among the columns as ones of no table.
     pub(super) partners: Vec<Partner>,
+    /// Lists of the requester that keep or drop them.
+    pub(super) lists: Vec<ComparedList>,
 }
 
 /// Where released data come from.
@@ -348,7 +350,7 @@ impl Check<'_> {
             }
         };
         let (free, partners) = (BTreeSet::new(), Vec::new());
-        let mut rows = Protected { steward: steward.clone(), relation, columns, free, partners };
+        let mut rows = Protected { steward: steward.clone(), relation, columns, free, partners, lists: Vec::new() };
         if let Some(clause) = released {
             rows.free.insert(Source::Rows(Box::new(rows.clone()), cite(&steward, held, clause)));
         }
@@ -366,7 +368,7 @@ fn foreign_shape(scan: &TableScan, steward: SiteId, name: TableName) -> Result<F
     let names = scan.projected_schema.fields().iter().map(|field| field.name());
     let columns = within_columns(&relation, names);
     let columns = columns.ok_or_else(|| whole(format!("`{}` has columns of no table", scan.table_name)))?;
-    let rows = Protected { steward, relation, columns, free: BTreeSet::new(), partners: Vec::new() };
+    let rows = Protected { steward, relation, columns, free: BTreeSet::new(), partners: Vec::new(), lists: Vec::new() };
     Ok(Flow { protected: vec![rows], tables: [name].into(), ..Flow::default() })
 }
 

@@ -11,9 +11,10 @@ use super::RelationShape;
 use super::check::Refusal;
 use super::flow::{Flow, Protected};
 use super::joining::is_null_of_null;
-use super::lists::{compared_columns, is_list_kind};
+use super::lists::{ComparedList, is_list_kind};
 use super::matching::{columns_of, ordered};
 use super::part::Partner;
+use super::whole::bare;
 use crate::catalog::STEWARD;
 use crate::fragment::Fragment;
 use crate::function::KeyDomain;
@@ -27,14 +28,14 @@ pub(super) fn joined(join: &Join, mut inputs: Vec<Flow>, fragment: &Fragment) ->
     // Rows of nobody's tables are the requester's.
     if is_list_kind(join.join_type) && right_side.stewards().is_empty() && right_side.sources.is_empty() {
         for rows in &mut left_side.protected {
-            let columns = compared_columns(join, |expr| rows.written(expr, join.left.schema()));
-            let columns = columns.map_err(|reason| Refusal::at(fragment.id, reason))?;
-            match columns.iter().all(|column| rows.relation.table_of(column).is_some()) {
-                true => rows.relation.lists.insert(columns),
-                false => {
-                    return Err(refuse("a list of the requester is compared with joined rows of several stewards"));
-                }
-            };
+            let list = ComparedList::of(join, |expr| rows.written(expr, join.left.schema()), bare);
+            let list = list.map_err(|reason| Refusal::at(fragment.id, reason))?;
+            let columns = list.columns();
+            if !columns.iter().all(|column| rows.relation.table_of(column).is_some()) {
+                return Err(refuse("a list of the requester is compared with joined rows of several stewards"));
+            }
+            rows.relation.lists.insert(columns);
+            rows.lists.push(list);
         }
         return Ok(left_side);
     }
@@ -106,6 +107,7 @@ fn matched(join: &Join, mut rows: Protected, right: Protected, pairs: Vec<(Expr,
         }
     }
     rows.columns.extend(right.columns);
+    rows.lists.extend(right.lists);
     rows.relation.add(right.relation);
     if let Some(filter) = &join.filter {
         let predicate = rows.written(filter, &join.schema)?;

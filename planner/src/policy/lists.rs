@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, JoinType, NullEquality};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Join, JoinConstraint, LogicalPlan, LogicalPlanBuilder, Operator};
@@ -15,7 +15,7 @@ use super::{Agreement, Clause, JoinPartner};
 use crate::bind::unalias;
 
 /// A semi or anti join of protected rows with a list.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct ListJoin {
     /// The compared pairs: of the rows, written over the tables' columns, and of the list.
     pub(super) pairs: Vec<(Expr, Expr)>,
@@ -80,20 +80,65 @@ fn maybe_equal(expr: &Expr) -> Option<(&Expr, &Expr)> {
     (null_of(&left_null, one) && null_of(&right_null, other)).then_some((one, other))
 }
 
-/// The columns of the rows that a join with a list compares; `written` gives an expression of the left side over the
-/// tables' columns.
-pub(super) fn compared_columns(
-    join: &Join,
-    written: impl Fn(&Expr) -> Result<Expr, String>,
-) -> Result<BTreeSet<Column>, String> {
-    let Some(compared) = compared(join) else {
-        return Err(format!("a {} join with rows of the requester compares by equality only", join.join_type));
-    };
-    let column = |(left, _): &(&Expr, &Expr)| match written(left)? {
-        Expr::Column(column) => Ok(column),
-        other => Err(format!("`{other}` is no column that can be compared with rows of the requester")),
-    };
-    compared.pairs.iter().map(column).collect()
+/// A list as a plan that was read from the wire compares rows with it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ComparedList {
+    kind: JoinType,
+    nulls: Nulls,
+    /// The tables' columns, each with what it is compared with: an expression over the list's columns by position.
+    pairs: Vec<(Column, Expr)>,
+    /// What the list is made of: its operators from the outermost, each with its expressions.
+    made_of: Vec<(String, Vec<Expr>)>,
+}
+
+impl ComparedList {
+    /// What a join with a list compares; `written` gives an expression of the left side over the tables' columns, and `bare` one
+    /// without what differs where stewards have columns of different types.
+    pub(super) fn of(
+        join: &Join,
+        written: impl Fn(&Expr) -> Result<Expr, String>,
+        bare: impl Fn(&Expr) -> Expr,
+    ) -> Result<Self, String> {
+        let Some(compared) = compared(join) else {
+            return Err(format!("a {} join with rows of the requester compares by equality only", join.join_type));
+        };
+        let by_position = |expr: &Expr| {
+            let placed = bare(expr).transform_up(|node| match node {
+                Expr::Column(column) => {
+                    let index = join.right.schema().index_of_column(&column)?;
+                    Ok(Transformed::yes(Expr::Column(Column::from_name(index.to_string()))))
+                }
+                other => Ok(Transformed::no(other)),
+            });
+            placed.map(|placed| placed.data).map_err(|error| error.strip_backtrace())
+        };
+        let pair = |(left, right): &(&Expr, &Expr)| match written(left)? {
+            Expr::Column(column) => Ok((column, by_position(right)?)),
+            other => Err(format!("`{other}` is no column that can be compared with rows of the requester")),
+        };
+        let pairs = compared.pairs.iter().map(pair).collect::<Result<_, String>>()?;
+        let mut made_of = Vec::new();
+        let walked = join.right.apply_with_subqueries(|node| {
+            let expressions = node.expressions().iter().map(&bare).collect();
+            // The text of an operator tells its kind and what is no expression; the columns that it makes are named by each steward.
+            let text = match node {
+                LogicalPlan::Projection(_) => "Projection".to_owned(),
+                LogicalPlan::SubqueryAlias(_) => return Ok(TreeNodeRecursion::Continue),
+                LogicalPlan::Filter(_) => "Filter".to_owned(),
+                LogicalPlan::Values(values) => format!("Values of {}", values.schema.fields().len()),
+                other => other.display().to_string(),
+            };
+            made_of.push((text, expressions));
+            Ok(TreeNodeRecursion::Continue)
+        });
+        walked.map_err(|error| error.strip_backtrace())?;
+        Ok(Self { kind: join.join_type, nulls: compared.nulls, pairs, made_of })
+    }
+
+    /// The columns that are compared.
+    pub(super) fn columns(&self) -> BTreeSet<Column> {
+        self.pairs.iter().map(|(column, _)| column.clone()).collect()
+    }
 }
 
 impl ListJoin {

@@ -45,7 +45,7 @@ pub(super) const ANOTHER_RELATION: &str = "it is about another relation";
 pub type Covered = Result<u32, Vec<String>>;
 
 /// One aggregate that a query asks for, written over the tables' own columns.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Asked {
     /// Function name.
     pub function: String,

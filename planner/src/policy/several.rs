@@ -17,9 +17,10 @@
 //! coarser one. Whose rows they are makes no difference: what is left of a group without the stewards that can be asked alone is
 //! nobody or enough in any case (rule B.4).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use datafusion::common::Column;
+use arrow::datatypes::DataType;
+use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{BinaryExpr, Operator};
 use datafusion::prelude::Expr;
@@ -27,34 +28,62 @@ use dynamos_proto::ids::SiteId;
 
 use super::assemble::Rows;
 use super::denial::{Stop, refuse};
+use super::joining::Filled;
+use super::lists::ListJoin;
 use super::matching::{Asked, is_steward};
 use crate::catalog::TableName;
 use crate::fragment::KeySet;
 use crate::function::IS_REMAINDER;
 
-/// What one release point under a minimum tells.
+/// What one release point under a minimum tells. Compared as expressions, never as texts: a literal can have the text of a
+/// condition.
 pub(super) struct Told {
     tables: BTreeMap<TableName, BTreeSet<SiteId>>,
-    /// Which rows, in words that are the same for the same rows.
-    rows: String,
+    rows: WhichRows,
     /// The values that conditions leave a column, where they name them.
     named: BTreeMap<Column, BTreeSet<String>>,
-    keys: BTreeSet<String>,
+    keys: HashSet<Expr>,
     sets: Vec<KeySet>,
-    /// Values as they are asked for, and the FILTERs of each argument.
-    values: BTreeSet<String>,
-    filters: BTreeMap<String, BTreeSet<String>>,
-    /// The FILTERs under which rows are counted, and, with the argument, those that have one.
-    counted: BTreeSet<(String, Option<String>)>,
+    values: HashSet<Asked>,
+    /// The FILTERs of each argument.
+    filters: Vec<(Option<Expr>, HashSet<Option<Expr>>)>,
+}
+
+/// The tables with what joins and touches them, whosever they are.
+#[derive(PartialEq)]
+struct WhichRows {
+    tables: BTreeSet<TableName>,
+    joins: BTreeSet<(Column, Column)>,
+    filled: Filled,
+    predicates: HashSet<Expr>,
+    lists: Vec<ListJoin>,
+}
+
+impl WhichRows {
+    fn of(rows: &Rows) -> Self {
+        let relation = &rows.relation;
+        // Which stewards are asked is no property of their rows.
+        let of_rows = |predicate: &&Expr| !predicate.column_refs().into_iter().all(is_steward);
+        Self {
+            tables: relation.tables.keys().cloned().collect(),
+            joins: relation.joins.clone(),
+            filled: relation.filled.clone(),
+            predicates: relation.predicates.iter().filter(of_rows).cloned().collect(),
+            lists: rows.lists.clone(),
+        }
+    }
 }
 
 impl Told {
     pub(super) fn of(rows: &Rows, keys: &[Expr], sets: &[KeySet], asked: &[Asked]) -> Self {
-        let mut filters: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let values = asked.iter().filter(|value| value.function != IS_REMAINDER);
-        let bare: Vec<Asked> = values.map(|value| value.bare(&rows.relation)).collect();
-        for value in &bare {
-            filters.entry(format!("{:?}", value.argument)).or_default().insert(format!("{:?}", value.filter));
+        let values: Vec<Asked> = values.map(|value| value.bare(&rows.relation)).collect();
+        let mut filters: Vec<(Option<Expr>, HashSet<Option<Expr>>)> = Vec::new();
+        for Asked { argument, filter, .. } in &values {
+            match filters.iter_mut().find(|(known, _)| known == argument) {
+                Some((_, filters)) => drop(filters.insert(filter.clone())),
+                None => filters.push((argument.clone(), HashSet::from([filter.clone()]))),
+            }
         }
         let mut tables: BTreeMap<TableName, BTreeSet<SiteId>> = BTreeMap::new();
         for scan in &rows.scans {
@@ -62,14 +91,17 @@ impl Told {
         }
         Self {
             tables,
-            rows: text(rows),
+            rows: WhichRows::of(rows),
             named: rows.relation.predicates.iter().filter_map(named).collect(),
-            keys: keys.iter().map(ToString::to_string).collect(),
+            keys: keys.iter().cloned().collect(),
             sets: sets.to_vec(),
-            values: bare.iter().map(|value| format!("{value:?}")).collect(),
+            values: values.into_iter().collect(),
             filters,
-            counted: bare.iter().filter(|value| value.function == "count" && !value.distinct).map(counted).collect(),
         }
+    }
+
+    fn filters(&self, argument: &Option<Expr>) -> Option<&HashSet<Option<Expr>>> {
+        self.filters.iter().find(|(known, _)| known == argument).map(|(_, filters)| filters)
     }
 
     /// Whether some rows can be in both.
@@ -83,11 +115,20 @@ impl Told {
         !self.named.iter().any(apart) && self.tables.iter().any(shared)
     }
 
+    /// Whether rows are counted under a FILTER, or those of them that have a value.
+    fn counts(&self, argument: Option<&Expr>, filter: Option<&Expr>) -> bool {
+        let mut counts = self.values.iter().filter(|value| value.function == "count" && !value.distinct);
+        counts.any(|value| value.argument.as_ref() == argument && value.filter.as_ref() == filter)
+    }
+
     /// Whether it counts rows, and the other those of them that have some value, and neither both.
     fn counts_what_lacks(&self, other: &Self) -> bool {
-        let all = |of: &Self, filter: &str| of.counted.contains(&(filter.to_owned(), None));
-        let some = other.counted.iter().filter(|(_, argument)| argument.is_some());
-        let mut apart = some.filter(|both| all(self, &both.0) && !all(other, &both.0) && !self.counted.contains(*both));
+        let some = other.values.iter().filter(|value| value.argument.is_some());
+        let mut apart = some.filter(|value| {
+            let (argument, filter) = (value.argument.as_ref(), value.filter.as_ref());
+            let both = |of: &Self| of.counts(None, filter) && of.counts(argument, filter);
+            other.counts(argument, filter) && self.counts(None, filter) && !both(self) && !both(other)
+        });
         apart.next().is_some()
     }
 
@@ -100,28 +141,13 @@ impl Told {
     }
 }
 
-fn counted(value: &Asked) -> (String, Option<String>) {
-    (format!("{:?}", value.filter), value.argument.as_ref().map(ToString::to_string))
-}
-
-/// Which rows: the tables with what joins and touches them, whosever they are.
-fn text(rows: &Rows) -> String {
-    let relation = &rows.relation;
-    // Which stewards are asked is no property of their rows.
-    let of_rows = |predicate: &&Expr| !predicate.column_refs().into_iter().all(is_steward);
-    let predicates: BTreeSet<String> = relation.predicates.iter().filter(of_rows).map(ToString::to_string).collect();
-    let lists: BTreeSet<String> = rows.lists.iter().map(|list| format!("{list:?}")).collect();
-    let tables: Vec<&TableName> = relation.tables.keys().collect();
-    format!("{tables:?} {:?} {:?} {predicates:?} {lists:?}", relation.joins, relation.filled)
-}
-
-/// The one column that a condition is about, and which values it may have, if the condition names them. Literals of a
-/// comparison have the column's type, so that different texts are different values.
+/// The one column that a condition is about, and which values it may have, if the condition names them. Only of types whose
+/// different values have different texts.
 fn named(condition: &Expr) -> Option<(Column, BTreeSet<String>)> {
     match condition {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => match (left.as_ref(), right.as_ref()) {
             (Expr::Column(column), Expr::Literal(value, _)) | (Expr::Literal(value, _), Expr::Column(column)) => {
-                Some((column.clone(), [value.to_string()].into()))
+                Some((column.clone(), [text_of(value)?].into()))
             }
             _ => None,
         },
@@ -133,7 +159,7 @@ fn named(condition: &Expr) -> Option<(Column, BTreeSet<String>)> {
         Expr::InList(InList { expr, list, negated: false }) => {
             let Expr::Column(column) = expr.as_ref() else { return None };
             let value = |one: &Expr| match one {
-                Expr::Literal(value, _) => Some(value.to_string()),
+                Expr::Literal(value, _) => text_of(value),
                 _ => None,
             };
             Some((column.clone(), list.iter().map(value).collect::<Option<_>>()?))
@@ -142,16 +168,27 @@ fn named(condition: &Expr) -> Option<(Column, BTreeSet<String>)> {
     }
 }
 
+fn text_of(value: &ScalarValue) -> Option<String> {
+    let kind = value.data_type();
+    let one_text = kind.is_string() || kind.is_integer() || kind == DataType::Boolean;
+    (one_text && !value.is_null()).then(|| value.to_string())
+}
+
 /// Refuses points that could tell together what none of them tells.
 pub(super) fn refuse_apart(points: &[Told]) -> Result<(), Stop> {
-    let arguments: BTreeSet<&String> = points.iter().flat_map(|point| point.filters.keys()).collect();
+    let mut arguments: Vec<&Option<Expr>> = Vec::new();
+    for (argument, _) in points.iter().flat_map(|point| &point.filters) {
+        if !arguments.contains(&argument) {
+            arguments.push(argument);
+        }
+    }
     for argument in arguments {
-        let with: Vec<&Told> = points.iter().filter(|point| point.filters.contains_key(argument)).collect();
+        let with: Vec<&Told> = points.iter().filter(|point| point.filters(argument).is_some()).collect();
         for (at, one) in with.iter().enumerate() {
             let beside: Vec<&Told> = with.iter().copied().filter(|other| one.meets(other)).collect();
             let later = with.iter().skip(at + 1).filter(|other| one.meets(other));
             for other in later {
-                if one.rows != other.rows || one.filters.get(argument) != other.filters.get(argument) {
+                if one.rows != other.rows || one.filters(argument) != other.filters(argument) {
                     return Err(apart("of other rows, or under other FILTERs"));
                 }
             }

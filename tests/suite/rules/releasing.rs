@@ -120,6 +120,13 @@ fn b5_aggregates_side_by_side_tell_nothing_small_together() {
         (format!("{} UNION ALL SELECT sum(wage) FROM a.s.people GROUP BY city", by("sex")), "by other keys"),
         (format!("{} UNION ALL {}", by("ROLLUP (sex)"), by("sex")), "by other keys"),
         (format!("{total} UNION ALL {total} WHERE city = 'x'"), "of other rows"),
+        // The conditions have one text.
+        (
+            format!(
+                "{total} WHERE city <> 'x\") OR s.people.city = Utf8(\"y' UNION ALL {total} WHERE city <> 'x' OR city = 'y'"
+            ),
+            "of other rows",
+        ),
         (format!("{total} WHERE city IN ('x', 'y') UNION ALL {total} WHERE city IN ('y', 'z')"), "of other rows"),
         (format!("{total} UNION ALL SELECT sum(wage) FILTER (WHERE city = 'x') FROM s.people"), "under other FILTERs"),
         (

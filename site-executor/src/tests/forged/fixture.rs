@@ -54,7 +54,8 @@ pub(super) const CLAUSES: &str = "
     RELEASE ROWS (grade, hours) FROM wages.persons JOIN wages.contracts ON persons.id = contracts.person,
     RELEASE count, min, count DISTINCT OF *, bsn, kind BY kind FROM wages.links MINIMUM 2 DISTINCT bsn ELSE DROP,
     SHIP ROWS (hash(bsn), kind) FROM wages.links TO surf,
-    JOIN ON bsn WITH ANY";
+    JOIN ON bsn WITH ANY,
+    JOIN ON id WITH REQUESTER";
 
 /// A steward's configuration with the agreements `a` and `b`, which say the same.
 pub(super) fn steward(federation: &Federation, name: &'static str) -> SiteConfig {

@@ -76,6 +76,35 @@ pub(super) const TOGETHER: &[Case] = &[
         code: SiteRefused,
         because: "compares rows of `uva` and `vu` with other lists",
     },
+    Case {
+        name: "a list of one's own that is computed, for the other steward",
+        forge: |lie| {
+            for (fragment, steward, dropped) in [(2, "uva", 1_i64), (3, "vu", 11)] {
+                let nothing = LogicalPlanBuilder::empty(true).project([lit(dropped).alias("column1")]).unwrap();
+                let some = table(steward, "persons").join_on(
+                    nothing.build().unwrap(),
+                    JoinType::LeftAnti,
+                    [col("id").eq(col("column1"))],
+                );
+                lie.fragment(fragment).plan = columns(some.unwrap(), ["grade", "salary", "id"]);
+            }
+        },
+        code: SiteRefused,
+        because: "compares rows of `uva` and `vu` with other lists",
+    },
+    Case {
+        name: "other columns of one list for the other steward",
+        forge: |lie| {
+            for (fragment, steward, column) in [(2, "uva", "column1"), (3, "vu", "column2")] {
+                let list = LogicalPlanBuilder::values(vec![vec![lit(1_i64), lit(11_i64)]]).unwrap().build().unwrap();
+                let some =
+                    table(steward, "persons").join_on(list, JoinType::LeftAnti, [col("id").eq(col(column))]).unwrap();
+                lie.fragment(fragment).plan = columns(some, ["grade", "salary", "id"]);
+            }
+        },
+        code: SiteRefused,
+        because: "compares rows of `uva` and `vu` with other lists",
+    },
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
