@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -206,31 +207,23 @@ fn try_one(programs: &[TestProgram], name: Option<&str>, rules: &BTreeSet<&Strin
 fn first_failure(command: &mut Command) -> anyhow::Result<Option<String>> {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let mut output = child.stdout.take().context("the tests have an output")?;
-    let reader = std::thread::spawn(move || {
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
         let mut bytes = Vec::new();
-        // What was read until an error is worth as much.
+        // What was read until an error is worth as much, and nobody may be waiting any more.
         let _read = output.read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
+        let _told = tell.send(String::from_utf8_lossy(&bytes).into_owned());
     });
-    let began = Instant::now();
-    let status = loop {
-        match child.try_wait()? {
-            Some(status) => break Some(status),
-            None if began.elapsed() > END_MAX => {
-                child.kill()?;
-                child.wait()?;
-                break None;
-            }
-            None => std::thread::sleep(Duration::from_millis(20)),
-        }
+    let Ok(told) = told.recv_timeout(END_MAX) else {
+        child.kill()?;
+        child.wait()?;
+        return Ok(Some("a test that does not end".to_owned()));
     };
-    let told = reader.join().map_err(|_| anyhow::anyhow!("the tests' output cannot be read"))?;
-    if status.is_some_and(|status| status.success()) {
+    if child.wait()?.success() {
         return Ok(None);
     }
     let failed = told.lines().find_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
-    let otherwise = if status.is_none() { "a test that does not end" } else { "the end of the test program" };
-    Ok(Some(failed.unwrap_or(otherwise).to_owned()))
+    Ok(Some(failed.unwrap_or("the end of the test program").to_owned()))
 }
 
 /// The rules whose numbers a test's name opens with, as `tidy` reads them.
