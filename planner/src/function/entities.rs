@@ -5,7 +5,7 @@
 
 use std::mem::size_of_val;
 
-use arrow::array::{ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::DataType;
 use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::logical_expr::function::AccumulatorArgs;
@@ -13,7 +13,7 @@ use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Sign
 use dynamos_proto::sign::HashKey;
 
 use super::fingerprint::FINGERPRINT;
-use super::share::{EntityHash, HASH_BYTES, Share};
+use super::share::{EntityHash, HASH_BYTES, Share, UNKEYED};
 
 /// Distinct entities are sought again when there are this many, or twice as many as the last time.
 const UNSORTED_MIN: usize = 64;
@@ -51,7 +51,13 @@ impl AggregateUDFImpl for Entities {
     }
 
     fn accumulator(&self, _arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(EntitySet { minimum: self.minimum, key: self.key.clone(), found: Vec::new(), distinct: 0 }))
+        Ok(Box::new(EntitySet {
+            minimum: self.minimum,
+            key: self.key.clone(),
+            found: Vec::new(),
+            distinct: 0,
+            unkeyed: false,
+        }))
     }
 }
 
@@ -62,6 +68,8 @@ struct EntitySet {
     key: HashKey,
     found: Vec<EntityHash>,
     distinct: usize,
+    /// Whether there are rows without a key.
+    unkeyed: bool,
 }
 
 impl EntitySet {
@@ -84,7 +92,9 @@ impl EntitySet {
 impl Accumulator for EntitySet {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let [rows] = values else { return exec_err!("`dynamos_entities` takes one argument") };
-        for entity in rows.as_fixed_size_binary().iter().flatten() {
+        let rows = rows.as_fixed_size_binary();
+        self.unkeyed |= rows.null_count() > 0;
+        for entity in rows.iter().flatten() {
             match EntityHash::try_from(entity) {
                 Ok(entity) => self.add(entity),
                 Err(_) => return exec_err!("a fingerprint has {HASH_BYTES} bytes"),
@@ -96,7 +106,9 @@ impl Accumulator for EntitySet {
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
         let [states] = states else { return exec_err!("`dynamos_entities` has one state") };
         for state in states.as_binary::<i32>().iter().flatten() {
-            for entity in state.as_chunks::<HASH_BYTES>().0 {
+            let (entities, rest) = state.as_chunks::<HASH_BYTES>();
+            self.unkeyed |= !rest.is_empty();
+            for entity in entities {
                 self.add(*entity);
             }
         }
@@ -105,7 +117,8 @@ impl Accumulator for EntitySet {
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
         self.settle();
-        Ok(vec![ScalarValue::Binary(Some(self.found.concat()))])
+        let unkeyed: &[u8] = if self.unkeyed { &[UNKEYED] } else { &[] };
+        Ok(vec![ScalarValue::Binary(Some([self.found.as_flattened(), unkeyed].concat()))])
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
@@ -116,6 +129,7 @@ impl Accumulator for EntitySet {
         } else {
             Share::Many(u64::try_from(self.found.len()).unwrap_or(u64::MAX))
         };
+        let share = if self.unkeyed { share.and_unkeyed() } else { share };
         Ok(ScalarValue::Binary(Some(share.encode())))
     }
 
@@ -177,7 +191,7 @@ impl Accumulator for UnitedShare {
 
     fn size(&self) -> usize {
         let hashes = match &self.share {
-            Share::Few(entities) => entities.capacity() * HASH_BYTES,
+            Share::Few { entities, .. } => entities.capacity() * HASH_BYTES,
             Share::Many(_) => 0,
         };
         size_of_val(self) + hashes
@@ -202,7 +216,7 @@ mod tests {
     use super::*;
 
     fn set(minimum: u32, seed: u8) -> EntitySet {
-        EntitySet { minimum, key: HashKey::from_bytes([seed; 32]), found: Vec::new(), distinct: 0 }
+        EntitySet { minimum, key: HashKey::from_bytes([seed; 32]), found: Vec::new(), distinct: 0, unkeyed: false }
     }
 
     fn rows(values: impl IntoIterator<Item = u16>) -> Vec<ArrayRef> {
@@ -255,6 +269,21 @@ mod tests {
         let states = other.state().unwrap().into_iter().map(|state| state.to_array().unwrap()).collect::<Vec<_>>();
         one.merge_batch(&states).unwrap();
         assert_eq!(Share::decode(&given(&mut one), 3).unwrap(), Share::Many(450));
+    }
+
+    #[test]
+    fn b1_rows_without_a_key_are_not_nobody_s_whoever_counts_them() {
+        let unkeyed: Vec<ArrayRef> = vec![Arc::new(
+            FixedSizeBinaryArray::try_from_sparse_iter_with_size([None::<[u8; 16]>].into_iter(), 16).unwrap(),
+        )];
+        let (mut one, mut other) = (set(3, 1), set(3, 1));
+        one.update_batch(&unkeyed).unwrap();
+        let states = one.state().unwrap().into_iter().map(|state| state.to_array().unwrap()).collect::<Vec<_>>();
+        other.merge_batch(&states).unwrap();
+        for mut set in [one, other] {
+            let share = Share::decode(&given(&mut set), 3).unwrap();
+            assert_eq!((share.count(), share.is_nobody()), (0, false));
+        }
     }
 
     #[test]

@@ -89,6 +89,11 @@ fn count(parts: &[Part]) -> u64 {
     parts.iter().fold(0, |sum, part| sum.saturating_add(part.share.count()))
 }
 
+/// Whether there are no rows, not even of entities without a key.
+fn is_nobody<'a>(parts: impl IntoIterator<Item = &'a Part>) -> bool {
+    parts.into_iter().all(|part| part.share.is_nobody())
+}
+
 fn magnitudes<'a>(parts: impl IntoIterator<Item = &'a Part>) -> impl Iterator<Item = &'a Magnitudes> {
     parts.into_iter().filter_map(|part| part.magnitudes.as_deref())
 }
@@ -159,14 +164,14 @@ impl DecisionRules {
     pub(super) fn release(&self, entities: &Entities) -> bool {
         let mut counters = self.counters.iter().zip(&entities.0);
         counters.all(|(counter, parts)| {
-            (counter.behind == Behind::Difference && count(parts) == 0) || self.is_enough(counter, parts)
+            (counter.behind == Behind::Difference && is_nobody(parts)) || self.is_enough(counter, parts)
         })
     }
 
     /// Whether what is withheld under a coarser group may be: it can be computed, so it is nobody or a group like any other.
     pub(super) fn let_be_computed(&self, withheld: &Entities) -> bool {
         let mut counters = self.counters.iter().zip(&withheld.0);
-        counters.all(|(counter, parts)| count(parts) == 0 || self.is_enough(counter, parts))
+        counters.all(|(counter, parts)| is_nobody(parts) || self.is_enough(counter, parts))
     }
 
     /// Minimum, sites, dominance and rest of one number of entities.
@@ -185,14 +190,15 @@ impl DecisionRules {
     /// left are more entities, and nobody's share is larger, so each of these is looked at by itself.
     fn leaves_enough(&self, counter: &CounterRule, parts: &[Part]) -> bool {
         let stewards = parts.iter().enumerate();
-        let others = stewards.filter(|(at, part)| part.share.count() > 0 && Some(*at) != self.requester);
+        let others = stewards.filter(|(at, part)| !part.share.is_nobody() && Some(*at) != self.requester);
         let others = others.map(|(at, part)| (counter.alone(at, part), part));
         let (unknown, open): (Vec<_>, Vec<_>) =
             others.filter(|(alone, _)| *alone != Alone::Released).partition(|(alone, _)| *alone == Alone::Withheld);
         let enough = |rest: Vec<&Part>| {
             let count = rest.iter().fold(0_u64, |sum, part| sum.saturating_add(part.share.count()));
             let dominated = |rule: &DominanceRule| rule.refuses_entities(rest.iter().copied());
-            count == 0 || (count >= u64::from(counter.minimum) && !counter.dominance.as_ref().is_some_and(dominated))
+            is_nobody(rest.iter().copied())
+                || (count >= u64::from(counter.minimum) && !counter.dominance.as_ref().is_some_and(dominated))
         };
         let unknown: Vec<&Part> = unknown.into_iter().map(|(_, part)| part).collect();
         let mut open = open.into_iter().map(|(_, part)| part);

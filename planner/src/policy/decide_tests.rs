@@ -49,6 +49,24 @@ fn b1_the_smallest_count_over_the_values_decides() {
 }
 
 #[test]
+fn b1_rows_without_a_key_are_somebody_s_though_they_count_for_nobody() {
+    let unkeyed = || Part::of(Share::default().and_unkeyed());
+    let mut rules = rules(1, Outcome::Drop);
+    rules.counters.push(CounterRule { behind: Behind::Difference, minimum: 3, own: vec![3], dominance: None });
+    // Everybody, and what is left without those who fulfil a condition.
+    let mut group = cell(&[], &[5]);
+    group.entities.0.push(vec![Part::default()]);
+    assert_eq!(fates(&[group.clone()], &rules), "r");
+    group.entities.0[1] = vec![unkeyed()];
+    assert_eq!(fates(&[group], &rules), "w");
+    // A group of none but such rows is withheld, and so the others are, or it would be what is left of all.
+    rules.counters.pop();
+    let mut alone = cell(&[1], &[]);
+    alone.entities.0[0] = vec![unkeyed()];
+    assert_eq!(fates(&[cell(&[0], &[5]), alone], &rules), "ww");
+}
+
+#[test]
 fn b5_what_values_of_one_group_leave_of_each_other_is_nobody_or_enough() {
     // Everybody, and those who fulfil a condition: the others follow by subtraction.
     let people = |all: usize, fulfil: usize| {
