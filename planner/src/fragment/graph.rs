@@ -167,6 +167,9 @@ pub struct ReleasedAggregate {
     pub distinct: bool,
     /// The input column that is its argument; none for `count(*)`.
     pub argument: Option<usize>,
+    /// The argument of the first value that is of the same column, whatever number type each of them widens it to: values of one
+    /// column can be subtracted from each other.
+    pub origin: Option<usize>,
     /// The Boolean input column that selects rows for this value.
     pub filter: Option<usize>,
 }

@@ -23,6 +23,7 @@ use crate::fragment::{EntityColumn, ReleaseShape, ReleasedAggregate};
 use crate::wire::{Leaf, LeafTable};
 
 /// Protected rows: scans, joins and predicates, so far.
+#[derive(Clone)]
 pub(super) struct Rows {
     /// The plan as the query has it, to resolve columns in.
     pub(super) plan: LogicalPlan,
@@ -37,6 +38,11 @@ pub(super) struct Rows {
 }
 
 impl Rows {
+    /// Whether released data keep or drop them.
+    pub(super) fn read_released(&self) -> bool {
+        !self.relation.scalars.is_empty() || self.lists.iter().any(ListJoin::is_released)
+    }
+
     /// The scan that a column is of.
     pub(super) fn scan_of(&self, column: &Column) -> Option<&VisibleTable> {
         let table = self.relation.table_of(column)?;
@@ -85,6 +91,15 @@ impl Asked {
     }
 }
 
+/// Of each value, the argument of the first that is of the same column. `bare` are the values without widening.
+pub(super) fn origins(values: &[ReleasedAggregate], bare: &[Asked]) -> Vec<Option<usize>> {
+    let first = |own: &Asked| {
+        let mut values = values.iter().zip(bare);
+        values.find(|(_, other)| other.argument == own.argument).and_then(|(value, _)| value.argument)
+    };
+    bare.iter().map(first).collect()
+}
+
 /// What a release point aggregates: the places of keys, arguments, filters and entities among its input's columns, what
 /// each side gives of them, and, where there are several sides, the input's columns over what these give.
 pub(super) struct Assembled {
@@ -109,15 +124,21 @@ pub(super) fn assemble(
             columns.len() - 1
         })
     };
-    let aggregates = asked
+    let mut aggregates: Vec<ReleasedAggregate> = asked
         .iter()
         .map(|value| ReleasedAggregate {
             function: value.function.clone(),
             distinct: value.distinct,
             argument: value.argument.as_ref().map(&mut place),
+            origin: None,
             filter: value.filter.as_ref().map(&mut place),
         })
         .collect();
+    let bare: Vec<Asked> = asked.iter().map(|value| value.bare(&rows.relation)).collect();
+    let origins = origins(&aggregates, &bare);
+    for (value, origin) in aggregates.iter_mut().zip(origins) {
+        value.origin = origin;
+    }
     let entities = entities
         .iter()
         .map(|key| EntityColumn { name: key.name.clone(), column: place(&Expr::Column(key.clone())) })
@@ -144,8 +165,12 @@ pub(super) fn relation_plan(
     let (filled, whole): (Vec<_>, Vec<_>) = scans.iter().partition(|scan| relation.filled.contains_key(&scan.name));
     let plan = inner_joins(whole, relation, &rows.steward_joins)?;
     let mut plan = left_joins(plan, filled, relation)?;
-    if let Some(predicate) = datafusion::logical_expr::utils::conjunction(relation.predicates.clone()) {
+    let (predicates, compared) = relation.by_brought();
+    if let Some(predicate) = datafusion::logical_expr::utils::conjunction(predicates) {
         plan = plan.filter(predicate)?;
+    }
+    for (numbers, predicates) in compared {
+        plan = relation.compared(plan, &numbers, predicates)?;
     }
     let own = |list: &&ListJoin| {
         list.pairs.iter().all(|(own, _)| own.column_refs().iter().all(|column| relation.table_of(column).is_some()))

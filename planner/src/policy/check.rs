@@ -5,17 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::prelude::Expr;
 use dynamos_proto::ids::{FragmentId, SiteId};
 use thiserror::Error;
 
 use super::flow::{Flow, Protected, Source};
 use super::hashing::{HashListing, hashed_at_home, sharers};
-use super::matching::{Asked, shipped_partials};
-use super::{
-    AgreementSet, Archetype, Clause, ClauseRef, HeldAgreement, MinimumScope, PlaceRef, Purposes, ReleaseClause,
-    ReleaseWhat, Requester, UtcMillis,
-};
+use super::matching::shipped_partials;
+use super::{AgreementSet, Archetype, Clause, HeldAgreement, MinimumScope, PlaceRef, Purposes, Requester, UtcMillis};
 use crate::candidate::place_matches;
 use crate::catalog::TableName;
 use crate::fragment::{Fragment, FragmentGraph, ReleaseInput, ReleasePoint};
@@ -258,7 +254,10 @@ impl Check<'_> {
                 Some(rows) => {
                     Err(Refusal::at(fragment.id, format!("protected rows of `{}` reach the requester", rows.steward)))
                 }
-                None => Ok(flow.sources.iter().map(|source| released(fragment, source, self.basis(source))).collect()),
+                None => {
+                    let sources = flow.sources.union(&flow.kept_by);
+                    Ok(sources.map(|source| released(fragment, source, self.basis(source))).collect())
+                }
             };
         };
         let mut verdicts = Vec::new();
@@ -293,7 +292,10 @@ impl Check<'_> {
             };
             verdicts.push(verdict(fragment, what, vec![clause]));
         }
-        for source in &flow.sources {
+        // Partials tell of a list what their own release does.
+        let (none, of_partials) = (BTreeSet::new(), fragment.partial_of.is_some());
+        let kept_by = if of_partials { &none } else { &flow.kept_by };
+        for source in flow.sources.union(kept_by) {
             let basis = self.released_may_go(source, &reader.place).map_err(|reasons| {
                 Refusal::at(fragment.id, format!("{source} may not be at `{}`: {reasons}", reader.place))
             })?;
@@ -394,160 +396,6 @@ impl Check<'_> {
         let own = input.protected.into_iter().find(|rows| rows.steward == *steward);
         let own = own.ok_or("its rows are not in the release point")?;
         self.rows_may_go(&own, place)
-    }
-
-    /// What a release point aggregates: protected rows, once for each steward.
-    pub(super) fn release_input(&self, point: &ReleasePoint, path: &mut Vec<FragmentId>) -> Result<Flow, Refusal> {
-        let at =
-            self.graph.fragment(point.fragment).ok_or_else(|| Refusal::whole("a release point without a place"))?;
-        let flow = match &point.input {
-            ReleaseInput::Complete(plan) => {
-                let flow = self.derive(plan, at, path)?;
-                // Rows that no steward vouches for would count as people and lift a group over its minimum.
-                if !flow.sources.is_empty() || flow.invented {
-                    return Err(Refusal::at(at.id, "a release point aggregates protected rows only"));
-                }
-                flow
-            }
-            ReleaseInput::Merge(senders) => {
-                let mut flows = Vec::new();
-                for sender in senders {
-                    let sender = self
-                        .graph
-                        .fragment(*sender)
-                        .filter(|sender| sender.partial_of == Some(point.id) && sender.consumer == Some(point.fragment))
-                        .ok_or_else(|| {
-                            Refusal::at(at.id, format!("{sender} does not send partials of {}", point.id))
-                        })?;
-                    flows.push(self.output(sender, path)?);
-                }
-                Flow::together(flows)
-            }
-        };
-        let stewards: BTreeSet<&SiteId> = flow.protected.iter().map(|rows| &rows.steward).collect();
-        if stewards.len() != flow.protected.len() {
-            return Err(Refusal::at(at.id, format!("a steward's rows enter release point {} twice", point.id)));
-        }
-        Ok(flow)
-    }
-
-    /// A release point computes, of each steward's rows, what that steward's clause releases. Gives the JOIN clauses that let
-    /// the rows meet with others.
-    fn release(&self, point: &ReleasePoint, path: &mut Vec<FragmentId>) -> Result<Vec<String>, Refusal> {
-        let at = point.fragment;
-        let input = self.release_input(point, path)?;
-        let all = input.stewards();
-        let mut joins = Vec::new();
-        for rows in input.protected {
-            let held = self.governing(&rows.steward)?;
-            let clause = point.clauses.iter().find(|clause| clause.steward == rows.steward).ok_or_else(|| {
-                Refusal::at(at, format!("release point {} names no clause of `{}`", point.id, rows.steward))
-            })?;
-            if Some(&clause.agreement) != self.graph.governing.get(&rows.steward) {
-                return Err(Refusal::at(at, "the clause is of another agreement than the one that governs"));
-            }
-            self.shape(point, &rows, held, clause.clause).map_err(|reason| Refusal::at(at, reason))?;
-            self.scope(point, &rows, held, clause.clause).map_err(|reason| Refusal::at(at, reason))?;
-            // Those with whom its rows are joined have people of their own.
-            let partners: BTreeSet<&SiteId> = rows.partners.iter().flat_map(|partner| &partner.stewards).collect();
-            let beside: BTreeSet<&SiteId> = all.iter().filter(|steward| !partners.contains(steward)).collect();
-            let together = beside.len() > 1 && point.scope == MinimumScope::Federation;
-            let minimums =
-                self.counted(point, &rows, held, clause.clause, together).map_err(|reason| Refusal::at(at, reason))?;
-            if together && minimums > 0 {
-                self.of_all_stewards(point, &rows, &beside).map_err(|reason| Refusal::at(at, reason))?;
-            }
-            let numbers = rows.relation.joining_clauses(&held.agreement, &rows.partners);
-            joins.extend(numbers.into_iter().map(|number| cite(&rows.steward, held, number)));
-        }
-        Ok(joins)
-    }
-
-    fn shape(&self, point: &ReleasePoint, rows: &Protected, held: &HeldAgreement, clause: u32) -> Result<(), String> {
-        let column = |index: usize| {
-            rows.columns.get(index).cloned().ok_or_else(|| format!("release point {} has no column {index}", point.id))
-        };
-        let keys = (0..point.shape.keys).map(column).collect::<Result<Vec<Expr>, String>>()?;
-        let mut asked = Vec::new();
-        for value in &point.shape.aggregates {
-            let argument = value.argument.map(column).transpose()?;
-            let filter = value.filter.map(column).transpose()?;
-            let one = Asked { function: value.function.clone(), distinct: value.distinct, argument, filter };
-            if point.scope == MinimumScope::PerSite && matches!(point.input, ReleaseInput::Merge(_)) {
-                // What is sent is released: each state must be.
-                asked.extend(one.states().iter().map(|state| state.bare(&rows.relation)));
-            }
-            asked.push(one.bare(&rows.relation));
-        }
-        rows.relation
-            .released_part(&held.agreement, &rows.partners, &keys, &asked, Some(clause), self.input.state)
-            .map_err(|reasons| format!("release point {}: {}", point.id, reasons.join("; ")))?;
-        Ok(())
-    }
-
-    /// Where the steward's clause or the point says that each steward decides by itself, its rows are decided over at home.
-    fn scope(&self, point: &ReleasePoint, rows: &Protected, held: &HeldAgreement, clause: u32) -> Result<(), String> {
-        let clause = held.agreement.clause(&ClauseRef::Number(clause)).map(|clause| &clause.clause);
-        let per_site = matches!(clause, Some(Clause::Release(ReleaseClause { what: ReleaseWhat::Aggregates(released), .. }))
-            if released.scope == MinimumScope::PerSite);
-        let at = self.graph.fragment(point.fragment).map(|fragment| &fragment.place);
-        let at_home = match &point.input {
-            ReleaseInput::Complete(_) => at == Some(&rows.steward) && point.clauses.len() == 1,
-            ReleaseInput::Merge(_) => point.scope == MinimumScope::PerSite,
-        };
-        if (per_site || point.scope == MinimumScope::PerSite) && !at_home {
-            return Err(format!("release point {} is not decided by each steward over its own groups", point.id));
-        }
-        Ok(())
-    }
-
-    /// Every entity key of a release point is that column of each steward's rows, whoever demands the minimum: another
-    /// column could have more values than there are people. Each minimum of the steward's own clause is counted. Gives the number
-    /// of these.
-    fn counted(
-        &self,
-        point: &ReleasePoint,
-        rows: &Protected,
-        held: &HeldAgreement,
-        clause: u32,
-        several: bool,
-    ) -> Result<usize, String> {
-        let minimums = held.agreement.clause(&ClauseRef::Number(clause)).map(|clause| &clause.clause);
-        let minimums = match minimums {
-            Some(Clause::Release(ReleaseClause { what: ReleaseWhat::Aggregates(released), .. })) => &released.minimums,
-            _ => return Err(format!("clause {clause} releases no aggregates")),
-        };
-        for entity in &point.shape.entities {
-            let same_name = match rows.columns.get(entity.column).and_then(|expr| rows.relation.counted_column(expr)) {
-                Some(column) if rows.relation.table_of(&column).is_some() => column.name == entity.name,
-                // People of another steward are that one's to look after.
-                Some(_) => !rows.partners.is_empty(),
-                None => false,
-            };
-            if !same_name {
-                return Err(format!("release point {} counts something else as `{}`", point.id, entity.name));
-            }
-        }
-        for minimum in minimums {
-            let name = &minimum.entity.column;
-            let counted = point.shape.entities.iter().filter(|have| have.name == *name);
-            let mut columns = counted.filter_map(|have| rows.columns.get(have.column));
-            let column = columns.find_map(|column| {
-                let column = rows.relation.counted_column(column)?;
-                rows.relation.is_entity(&column, &minimum.entity).then_some(column)
-            });
-            let Some(column) = column else {
-                return Err(format!("release point {} does not count `{name}`", point.id));
-            };
-            let table = rows.relation.table_of(&column);
-            if several && !table.is_some_and(|table| (self.input.counts_add)(&rows.steward, table, &column.name)) {
-                return Err(format!(
-                    "release point {} counts `{name}`, which may be the same at several stewards",
-                    point.id
-                ));
-            }
-        }
-        Ok(minimums.len())
     }
 
     /// The flow of a plan's inputs.

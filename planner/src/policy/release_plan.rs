@@ -31,7 +31,7 @@ use dynamos_proto::sign::HashKey;
 use super::conditions::{EntityMinimum, ReleaseConditions};
 use super::decide::{CounterRule, DecisionRules, DominanceRule};
 use super::decided::{GroupDecision, REMAINDER};
-use super::seen::{Holds, Seen, differences, rows_seen};
+use super::seen::{Condition, Holds, Seen, differences, rows_seen, undecidable};
 pub use super::states::is_mergeable;
 use super::states::{Columns, Split, holds_exact_sum, like, state_name};
 use super::{Decimal, MinimumScope, Outcome};
@@ -313,7 +313,7 @@ impl ReleasePlan<'_> {
 
     /// What the entities add up to that have a row which enters a value.
     fn magnitudes(&self, counter: &Counter<'_>, columns: &Columns, of_steward: Option<Expr>) -> Result<Expr> {
-        let Some(argument) = counter.seen.argument else { return plan_err!("a sum has an argument") };
+        let Some(argument) = counter.seen.summed else { return plan_err!("a sum has an argument") };
         let entity = fingerprint(self.key).call(vec![columns.at(counter.entity)?]);
         let number = columns.at(argument)?;
         let number = match columns.type_at(argument) {
@@ -338,6 +338,11 @@ impl ReleasePlan<'_> {
     /// The counters of the release point. A minimum whose entity the graph does not name is an error, never skipped.
     fn counters(&self) -> Result<Vec<Counter<'_>>> {
         let mut counters = Vec::new();
+        if !self.conditions.minimums.is_empty()
+            && let Some(text) = undecidable(self.shape)
+        {
+            return Err(DataFusionError::Plan(text));
+        }
         for (name, minimum) in &self.conditions.minimums {
             // Tables of several stewards may call different people by one name; a minimum of that name is one of each.
             let mut entities = self.shape.entities.iter().filter(|entity| entity.name == *name).peekable();
@@ -357,10 +362,11 @@ impl ReleasePlan<'_> {
                 if seen.is_empty() {
                     seen.push(Seen::all());
                 }
-                for seen in seen.into_iter().chain(differences(&counted)?) {
+                let differences = differences(&counted).map_err(DataFusionError::Plan)?;
+                for seen in seen.into_iter().chain(differences) {
                     let counter = Counter { entity: entity.column, minimum, seen };
                     match counters.iter_mut().find(|have: &&mut Counter<'_>| have.sees_the_same_as(&counter)) {
-                        Some(have) => have.seen.summed |= counter.seen.summed,
+                        Some(have) => have.seen.summed = have.seen.summed.or(counter.seen.summed),
                         None => counters.push(counter),
                     }
                 }
@@ -410,7 +416,7 @@ struct Counter<'a> {
 
 impl Counter<'_> {
     fn sees_the_same_as(&self, other: &Self) -> bool {
-        self.entity == other.entity && self.minimum == other.minimum && self.seen.same_rows_as(&other.seen)
+        self.entity == other.entity && self.minimum == other.minimum && self.seen.conditions == other.seen.conditions
     }
 
     fn is_held_to_dominance(&self) -> bool {
@@ -423,23 +429,21 @@ impl Counter<'_> {
         let owners = whose.get(&self.entity);
         let theirs = |steward: &SiteId| owners.is_none_or(|owners| owners.stewards.contains(steward));
         let demanded = self.minimum.dominance.iter().filter(|(steward, _)| theirs(steward));
-        demanded.map(|(_, portion)| portion).min().filter(|_| self.seen.summed)
+        demanded.map(|(_, portion)| portion).min().filter(|_| self.seen.summed.is_some())
     }
 
     /// Which rows enter the values.
     fn entering(&self, columns: &Columns, of_steward: Option<Expr>) -> Result<Option<Expr>> {
-        let condition = |(filter, holds): &(usize, Holds)| {
-            let filter = columns.at(*filter)?;
-            Ok::<_, DataFusionError>(match holds {
-                Holds::True => filter,
-                Holds::NotTrue => filter.is_not_true(),
+        let condition = |(condition, holds): &(Condition, Holds)| {
+            Ok(match (condition, holds) {
+                (Condition::Filter(column), Holds::True) => columns.at(*column)?,
+                (Condition::Filter(column), Holds::NotTrue) => columns.at(*column)?.is_not_true(),
+                (Condition::Present(column), Holds::True) => columns.at(*column)?.is_not_null(),
+                (Condition::Present(column), Holds::NotTrue) => columns.at(*column)?.is_null(),
             })
         };
-        let filters = self.seen.filters.iter().map(condition).collect::<Result<Vec<_>>>()?;
-        let present = self.seen.argument.map(|argument| Ok::<_, DataFusionError>(columns.at(argument)?.is_not_null()));
-        let lacking = self.seen.lacking.map(|column| Ok::<_, DataFusionError>(columns.at(column)?.is_null()));
-        let conditions = filters.into_iter().chain(present.transpose()?).chain(lacking.transpose()?).chain(of_steward);
-        Ok(conditions.reduce(Expr::and))
+        let conditions = self.seen.conditions.iter().map(condition).collect::<Result<Vec<_>>>()?;
+        Ok(conditions.into_iter().chain(of_steward).reduce(Expr::and))
     }
 
     /// What is demanded of sums; in the order of the stewards.

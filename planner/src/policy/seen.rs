@@ -1,28 +1,38 @@
 //! Which rows the values of a release point see, as the minimums count them: those that enter a value, and those that are left
-//! when values with different FILTERs are subtracted from each other.
+//! when values are subtracted from each other.
 //!
 //! ```text
-//!  sum(x), sum(x) FILTER (f), sum(x) FILTER (g)   values:       x | x, f | x, g
-//!                                                 differences:  f, g | f, not g | not f, g | not f, not g
+//!  sum(x), sum(x) FILTER (f), sum(x) FILTER (g)   values:  x | x, f | x, g
+//!                                                 parts:   f, g | f, not g | not f, g | not f, not g
 //! ```
 //!
-//! Values of one argument that have different FILTERs cut the rows of a group into parts by which of the conditions hold.
-//! Whatever is computed from such values by adding and subtracting is made of these parts, each taken some number of times. If
-//! each part has nobody or enough entities, so has all that can be computed.
+//! Values that can be subtracted from each other are those of one column, and all that tell how many rows there are. Each sees
+//! the rows for which its conditions hold: that of its FILTER, and that its column is not NULL. Such values cut the rows of a
+//! group into parts by which of the conditions hold. Whatever is computed from them by adding and subtracting is made of these
+//! parts, each taken some number of times. If each part is nobody or enough, so is all that can be computed.
 //!
-//! Where `count(*)` and the count of a column stand together, their difference is the rows that lack the column's value, and is
-//! nobody or enough as well. Left out: that a sum beside an average tells the count.
+//! How many rows there are is told by a count, by a sum beside an average, and by the variance of a sample beside that of a
+//! population. Values of which each takes equal ones once are not made of parts, and stand alone.
 
 use std::collections::BTreeSet;
 
-use datafusion::common::{Result, plan_err};
-
 use super::decide::Behind;
+use super::matching::{Asked, columns_of};
 use super::release_plan::is_sum;
-use crate::fragment::ReleasedAggregate;
+use crate::fragment::{ReleaseShape, ReleasedAggregate};
 
-/// Values of one argument have at most so many different FILTERs where a minimum holds; each doubles the number of parts.
-pub const FILTERS_MAX: usize = 5;
+/// Values that can be subtracted from each other are under at most so many different conditions where a minimum holds; each
+/// doubles the number of parts.
+pub const CONDITIONS_MAX: usize = 5;
+
+/// A condition on rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Condition {
+    /// That of a FILTER, which is in this column.
+    Filter(usize),
+    /// This column is not NULL.
+    Present(usize),
+}
 
 /// How a condition turns out for a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,95 +47,154 @@ pub(super) enum Holds {
 pub(super) struct Seen {
     /// A value, or what subtracting some leaves.
     pub(super) behind: Behind,
-    /// This column of theirs is not NULL.
-    pub(super) argument: Option<usize>,
-    /// This one is.
-    pub(super) lacking: Option<usize>,
-    /// What these conditions are for them, in order of the columns.
-    pub(super) filters: Vec<(usize, Holds)>,
-    /// Whether they are added up.
-    pub(super) summed: bool,
+    /// What the conditions are for them, in order.
+    pub(super) conditions: Vec<(Condition, Holds)>,
+    /// The column that is added up over them, if one is.
+    pub(super) summed: Option<usize>,
 }
 
 impl Seen {
     /// All rows of a group, where no value is asked for.
     pub(super) fn all() -> Self {
-        Self { behind: Behind::Value, argument: None, lacking: None, filters: Vec::new(), summed: false }
+        Self { behind: Behind::Value, conditions: Vec::new(), summed: None }
     }
+}
 
-    pub(super) fn same_rows_as(&self, other: &Self) -> bool {
-        (self.argument, self.lacking, &self.filters) == (other.argument, other.lacking, &other.filters)
-    }
+/// The conditions of a value.
+fn conditions(filter: Option<usize>, origin: Option<usize>) -> BTreeSet<Condition> {
+    filter.map(Condition::Filter).into_iter().chain(origin.map(Condition::Present)).collect()
 }
 
 /// The rows that enter each value.
 pub(super) fn rows_seen(values: &[&ReleasedAggregate]) -> Vec<Seen> {
     let seen = |value: &&ReleasedAggregate| Seen {
         behind: Behind::Value,
-        argument: value.argument,
-        lacking: None,
-        filters: value.filter.map(|filter| (filter, Holds::True)).into_iter().collect(),
-        summed: is_sum(value),
+        conditions: conditions(value.filter, value.origin).into_iter().map(|one| (one, Holds::True)).collect(),
+        summed: value.origin.filter(|_| is_sum(value)),
     };
     values.iter().map(seen).collect()
 }
 
-/// The parts that values of one argument cut a group into by their FILTERs; none where they all have the same.
-pub(super) fn differences(values: &[&ReleasedAggregate]) -> Result<Vec<Seen>> {
-    let mut arguments: Vec<Option<usize>> = values.iter().map(|value| value.argument).collect();
-    arguments.sort_unstable();
-    arguments.dedup();
+/// The parts that values cut a group into; an error says which values cannot stand side by side.
+pub(super) fn differences(values: &[&ReleasedAggregate]) -> Result<Vec<Seen>, String> {
+    stand_alone(values)?;
     let mut parts = Vec::new();
-    for argument in arguments {
-        let of_this = values.iter().filter(|value| value.argument == argument);
-        let filters = conditions(of_this.clone().map(|value| value.filter));
-        if filters.len() > FILTERS_MAX {
-            return plan_err!("values of one column have more than {FILTERS_MAX} different FILTERs");
-        }
-        let whole = of_this.clone().any(|value| value.filter.is_none());
-        if filters.len() + usize::from(whole) < 2 {
-            continue;
-        }
-        let summed = of_this.clone().any(|value| is_sum(value));
-        // A set bit is a condition that does not hold. Rows for which none holds are seen by a value without FILTER only.
-        let all = 1_usize << filters.len();
-        for unmet in 0..if whole { all } else { all - 1 } {
-            let holds = |bit: usize| if unmet & (1 << bit) == 0 { Holds::True } else { Holds::NotTrue };
-            let filters = filters.iter().enumerate().map(|(bit, filter)| (*filter, holds(bit))).collect();
-            parts.push(Seen { behind: Behind::Difference, argument, lacking: None, filters, summed });
-        }
+    for origin in values.iter().filter_map(|value| value.origin).collect::<BTreeSet<_>>() {
+        let of_this = values.iter().filter(|value| value.origin == Some(origin));
+        let summed = of_this.clone().any(|value| is_sum(value)).then_some(origin);
+        let conditions = of_this.map(|value| conditions(value.filter, value.origin)).collect();
+        parts.extend(cut(&conditions, summed)?);
     }
-    parts.extend(lacking(values));
+    parts.extend(cut(&counted(values), None)?);
     Ok(parts)
 }
 
-/// The rows that are counted, and lack a column which is counted under the same FILTER.
-fn lacking(values: &[&ReleasedAggregate]) -> impl Iterator<Item = Seen> {
-    let told = |filter: Option<usize>, argument: Option<usize>| {
-        let mut counts = values.iter().filter(|value| value.function == "count" && !value.distinct);
-        counts.any(|value| value.filter == filter && value.argument == argument)
-    };
-    let counted: BTreeSet<(Option<usize>, usize)> =
-        values.iter().filter_map(|value| Some((value.filter, value.argument?))).collect();
-    let counted: Vec<(Option<usize>, usize)> = counted
-        .into_iter()
-        .filter(|(filter, argument)| told(*filter, None) && told(*filter, Some(*argument)))
-        .collect();
-    counted.into_iter().map(|(filter, argument)| Seen {
-        behind: Behind::Difference,
-        argument: None,
-        lacking: Some(argument),
-        filters: filter.map(|filter| (filter, Holds::True)).into_iter().collect(),
-        summed: false,
-    })
+/// The parts of rows that are seen under these sets of conditions; none where they are all the same.
+fn cut(seen: &BTreeSet<BTreeSet<Condition>>, summed: Option<usize>) -> Result<Vec<Seen>, String> {
+    let all: BTreeSet<Condition> = seen.iter().flatten().copied().collect();
+    let (common, varying): (Vec<Condition>, Vec<Condition>) =
+        all.into_iter().partition(|condition| seen.iter().all(|one| one.contains(condition)));
+    if varying.is_empty() {
+        return Ok(Vec::new());
+    }
+    if varying.len() > CONDITIONS_MAX {
+        return Err(format!(
+            "values that can be subtracted from each other, those of one column or counts, are under at most {CONDITIONS_MAX} \
+             different conditions in a release under a minimum: their FILTERs, and which columns are not NULL; ask for them as \
+             groups, or in several questions"
+        ));
+    }
+    let mut parts = Vec::new();
+    // A set bit is a condition that does not hold.
+    for unmet in 0..1_usize << varying.len() {
+        let holds = |bit: usize| if unmet & (1 << bit) == 0 { Holds::True } else { Holds::NotTrue };
+        let varying: Vec<(Condition, Holds)> =
+            varying.iter().enumerate().map(|(bit, condition)| (*condition, holds(bit))).collect();
+        let met = |condition: &Condition| !varying.contains(&(*condition, Holds::NotTrue));
+        // Rows that no value sees are in no difference.
+        if !seen.iter().any(|one| one.iter().all(met)) {
+            continue;
+        }
+        let mut conditions: Vec<(Condition, Holds)> =
+            common.iter().map(|condition| (*condition, Holds::True)).chain(varying.iter().copied()).collect();
+        conditions.sort_unstable();
+        parts.push(Seen { behind: Behind::Difference, conditions, summed });
+    }
+    Ok(parts)
 }
 
-/// The different FILTERs of values, in order.
-fn conditions(filters: impl Iterator<Item = Option<usize>>) -> Vec<usize> {
-    let mut filters: Vec<usize> = filters.flatten().collect();
-    filters.sort_unstable();
-    filters.dedup();
-    filters
+/// The conditions under which rows are counted.
+fn counted(values: &[&ReleasedAggregate]) -> BTreeSet<BTreeSet<Condition>> {
+    let under: BTreeSet<(Option<usize>, Option<usize>)> =
+        values.iter().map(|value| (value.filter, value.origin)).collect();
+    let told = under.into_iter().filter(|(filter, origin)| {
+        let of_these = values.iter().filter(|value| value.filter == *filter && value.origin == *origin);
+        tell_count(of_these.filter(|value| !value.distinct).map(|value| value.function.as_str()))
+    });
+    told.map(|(filter, origin)| conditions(filter, origin)).collect()
+}
+
+/// Whether these functions of one column tell together how many rows have a value of it.
+pub(super) fn tell_count<'a>(functions: impl Iterator<Item = &'a str>) -> bool {
+    let functions: BTreeSet<&str> = functions.collect();
+    let any = |names: &[&str]| names.iter().any(|name| functions.contains(name));
+    any(&["count"]) || (any(&["sum"]) && any(&["avg"])) || (any(&["var", "stddev"]) && any(&["var_pop", "stddev_pop"]))
+}
+
+/// Whether a function takes equal values once and is not the same with all of them.
+pub(super) fn takes_once(function: &str, distinct: bool) -> bool {
+    distinct && !matches!(function, "min" | "max")
+}
+
+/// A function that takes equal values once is, of two parts together, not what it is of the one and of the other. Its values stand
+/// beside no others of their column, but for extremes.
+fn stand_alone(values: &[&ReleasedAggregate]) -> Result<(), String> {
+    for value in values.iter().filter(|value| takes_once(&value.function, value.distinct)) {
+        let alike = |other: &ReleasedAggregate| {
+            let extreme = matches!(other.function.as_str(), "min" | "max");
+            extreme || (other.filter, other.distinct) == (value.filter, value.distinct)
+        };
+        if values.iter().any(|other| other.origin == value.origin && !alike(other)) {
+            return Err(format!(
+                "`{} DISTINCT` under a minimum stands beside no other value of its column with another FILTER or without \
+                 DISTINCT: what one has and the other has not could be few people; ask for them in several questions",
+                value.function
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Why the values of a release point cannot be decided side by side; none if they can.
+pub(super) fn undecidable(shape: &ReleaseShape) -> Option<String> {
+    let values: Vec<&ReleasedAggregate> = shape.aggregates.iter().collect();
+    if shape.sets.len() > 1
+        && let Some(value) = values.iter().find(|value| takes_once(&value.function, value.distinct))
+    {
+        return Some(format!(
+            "`{} DISTINCT` by several grouping sets under a minimum could tell of few people, who are in several groups; ask \
+             for each set by itself",
+            value.function
+        ));
+    }
+    differences(&values).err()
+}
+
+/// Why values of one column, each written in its own way, cannot stand side by side under different FILTERs: what is left of one
+/// without the other is not looked at. None if they can. The values are without widening.
+pub(super) fn filtered_apart(values: &[Asked]) -> Option<String> {
+    let columns = |value: &Asked| value.argument.iter().flat_map(columns_of).collect::<BTreeSet<_>>();
+    let apart = |one: &Asked, other: &Asked| {
+        one.filter != other.filter && one.argument != other.argument && !columns(one).is_disjoint(&columns(other))
+    };
+    let found = values.iter().find_map(|one| Some((one, values.iter().find(|other| apart(one, other))?)));
+    found.and_then(|(one, other)| {
+        let (one, other) = (one.argument.as_ref()?, other.argument.as_ref()?);
+        Some(format!(
+            "values of `{one}` and of `{other}` have a column in common and stand under different FILTERs, which is not decided \
+             together; ask for them under the same, or in several questions"
+        ))
+    })
 }
 
 #[cfg(test)]
@@ -133,16 +202,20 @@ mod tests {
     use super::*;
 
     fn value(function: &str, argument: Option<usize>, filter: Option<usize>) -> ReleasedAggregate {
-        ReleasedAggregate { function: function.into(), distinct: false, argument, filter }
+        ReleasedAggregate { function: function.into(), distinct: false, argument, origin: argument, filter }
     }
 
-    /// The parts as the conditions that hold and, behind a bar, that do not.
+    /// The parts as the conditions that hold and, behind a bar, that do not; `xN` is that column N is not NULL.
     fn parts(values: &[ReleasedAggregate]) -> Vec<String> {
         let values: Vec<&ReleasedAggregate> = values.iter().collect();
         let text = |part: Seen| {
             let with = |wanted| {
-                let filters = part.filters.iter().filter(move |(_, holds)| *holds == wanted);
-                filters.map(|(filter, _)| filter.to_string()).collect::<Vec<_>>().join(",")
+                let conditions = part.conditions.iter().filter(move |(_, holds)| *holds == wanted);
+                let conditions = conditions.map(|(condition, _)| match condition {
+                    Condition::Filter(column) => column.to_string(),
+                    Condition::Present(column) => format!("x{column}"),
+                });
+                conditions.collect::<Vec<_>>().join(",")
             };
             format!("{}|{}", with(Holds::True), with(Holds::NotTrue))
         };
@@ -150,38 +223,63 @@ mod tests {
     }
 
     #[test]
-    fn b5_values_of_one_argument_are_cut_by_their_filters() {
+    fn b5_values_of_one_column_are_cut_by_their_filters() {
         let (sum, part, other) =
-            (value("sum", Some(2), None), value("avg", Some(2), Some(5)), value("sum", Some(2), Some(7)));
+            (value("sum", Some(2), None), value("sum", Some(2), Some(5)), value("max", Some(2), Some(7)));
         assert_eq!(parts(std::slice::from_ref(&sum)), Vec::<String>::new());
         assert_eq!(parts(std::slice::from_ref(&part)), Vec::<String>::new());
-        assert_eq!(parts(&[sum.clone(), part.clone()]), ["5|", "|5"]);
-        assert_eq!(parts(&[sum, part.clone(), other.clone()]), ["5,7|", "7|5", "5|7", "|5,7"]);
+        assert_eq!(parts(&[sum.clone(), part.clone()]), ["5,x2|", "x2|5"]);
+        assert_eq!(parts(&[sum, part.clone(), other.clone()]), ["5,7,x2|", "7,x2|5", "5,x2|7", "x2|5,7"]);
         // Rows that no value sees are in no difference.
-        assert_eq!(parts(&[part.clone(), other]), ["5,7|", "7|5", "5|7"]);
+        assert_eq!(parts(&[part.clone(), other]), ["5,7,x2|", "7,x2|5", "5,x2|7"]);
         // Sums of different columns cannot be subtracted.
         assert_eq!(parts(&[part, value("sum", Some(3), None)]), Vec::<String>::new());
     }
 
     #[test]
-    fn b5_rows_that_lack_a_counted_value_are_counted() {
+    fn b5_counts_are_cut_by_what_they_count() {
         let all = value("count", None, None);
-        let lacking = |values: &[ReleasedAggregate]| {
-            let parts = differences(&values.iter().collect::<Vec<_>>()).unwrap();
-            parts.into_iter().map(|part| (part.lacking, part.filters)).collect::<Vec<_>>()
-        };
-        assert_eq!(lacking(&[all.clone(), value("count", Some(2), None)]), [(Some(2), vec![])]);
-        assert_eq!(lacking(&[all.clone(), value("avg", Some(2), None)]), []);
-        assert_eq!(lacking(&[value("count", Some(2), None), value("count", Some(3), None)]), []);
-        let under = [value("count", None, Some(5)), value("count", Some(2), Some(5))];
-        assert_eq!(lacking(&under), [(Some(2), vec![(5, Holds::True)])]);
-        assert_eq!(lacking(&[all, value("count", Some(2), Some(5))]), []);
+        assert_eq!(parts(&[all.clone(), value("count", Some(2), None)]), ["x2|", "|x2"]);
+        assert_eq!(parts(&[all.clone(), value("avg", Some(2), None)]), Vec::<String>::new());
+        // Whoever has one of them may have the other, or not.
+        let both = [value("count", Some(2), None), value("count", Some(3), None)];
+        assert_eq!(parts(&both), ["x2,x3|", "x3|x2", "x2|x3"]);
+        // Under another FILTER, too: that nobody lacks the value may be known.
+        assert_eq!(parts(&[all.clone(), value("count", Some(2), Some(5))]), ["5,x2|", "x2|5", "5|x2", "|5,x2"]);
+        let under = [all.clone(), value("count", None, Some(5)), value("count", Some(2), None)];
+        assert!(parts(&under).contains(&"|5,x2".to_owned()));
+        assert_eq!(
+            parts(&[all.clone(), value("var", Some(2), None), value("stddev", Some(2), None)]),
+            Vec::<String>::new()
+        );
+        let told = [all, value("var_pop", Some(2), None), value("stddev", Some(2), None)];
+        assert_eq!(parts(&told), ["x2|", "|x2"]);
     }
 
     #[test]
-    fn too_many_filters_are_an_error() {
+    fn b5_a_widened_column_is_the_column() {
+        // The engine averages another column than it sums: the one widened to a double.
+        let (all, sum) = (value("count", None, None), value("sum", Some(2), None));
+        let average = ReleasedAggregate { origin: Some(2), ..value("avg", Some(3), None) };
+        assert_eq!(parts(&[all.clone(), sum.clone(), average.clone()]), ["x2|", "|x2"]);
+        assert_eq!(parts(&[all, sum, value("avg", Some(3), None)]), Vec::<String>::new());
+        assert_eq!(parts(&[value("sum", Some(2), Some(5)), average]), ["5,x2|", "x2|5"]);
+    }
+
+    #[test]
+    fn b5_what_takes_equal_values_once_stands_alone() {
+        let once = |function, filter| ReleasedAggregate { distinct: true, ..value(function, Some(2), filter) };
+        let decided = |values: &[ReleasedAggregate]| differences(&values.iter().collect::<Vec<_>>()).is_ok();
+        assert!(decided(&[once("count", None), value("count", None, None), value("sum", Some(3), Some(5))]));
+        assert!(decided(&[once("count", None), once("sum", None), value("max", Some(2), None), once("min", Some(5))]));
+        assert!(!decided(&[once("count", None), once("count", Some(5))]));
+        assert!(!decided(&[once("sum", None), value("sum", Some(2), None)]));
+    }
+
+    #[test]
+    fn too_many_conditions_are_an_error() {
         let values: Vec<ReleasedAggregate> =
-            (0..=FILTERS_MAX).map(|filter| value("count", None, Some(filter))).collect();
+            (0..=CONDITIONS_MAX).map(|filter| value("count", None, Some(filter))).collect();
         assert!(differences(&values.iter().collect::<Vec<_>>()).is_err());
     }
 }

@@ -11,7 +11,12 @@
 //!   withholds under any coarser group is nobody or enough, so the rows fall into blocks: each of its released groups, and what
 //!   is left of a coarser group without them. Each block is enough, and whatever can be computed is made of whole blocks.
 //!
-//! How many rows lack a value is told by `count(*)` and the count of that value, which must stand in one of the points.
+//! How many rows there are, of all or of those with a value, is told by counts and by what tells one (see [`mod@super::seen`]).
+//! These are looked at as if they were values of one more argument, under FILTERs and under what they count. The finer point may
+//! tell more of them than the coarser one: its groups are made of the parts that they cut its rows into.
+//!
+//! A function that takes equal values once tells of two groups what it does not tell of their parts, so its argument is in one
+//! point only.
 //!
 //! With three sets, a middle group that is withheld for others' sake could be pieced together from the finer ones, less the
 //! coarser one. Whose rows they are makes no difference: what is left of a group without the stewards that can be asked alone is
@@ -30,7 +35,8 @@ use super::assemble::Rows;
 use super::denial::{Stop, refuse};
 use super::joining::Filled;
 use super::lists::ListJoin;
-use super::matching::{Asked, is_steward};
+use super::matching::Asked;
+use super::seen::{takes_once, tell_count};
 use crate::catalog::TableName;
 use crate::fragment::KeySet;
 use crate::function::IS_REMAINDER;
@@ -63,7 +69,7 @@ impl WhichRows {
     fn of(rows: &Rows) -> Self {
         let relation = &rows.relation;
         // Which stewards are asked is no property of their rows.
-        let of_rows = |predicate: &&Expr| !predicate.column_refs().into_iter().all(is_steward);
+        let of_rows = |predicate: &&Expr| !predicate.column_refs().into_iter().all(|name| relation.names_steward(name));
         Self {
             tables: relation.tables.keys().cloned().collect(),
             joins: relation.joins.clone(),
@@ -115,21 +121,25 @@ impl Told {
         !self.named.iter().any(apart) && self.tables.iter().any(shared)
     }
 
-    /// Whether rows are counted under a FILTER, or those of them that have a value.
-    fn counts(&self, argument: Option<&Expr>, filter: Option<&Expr>) -> bool {
-        let mut counts = self.values.iter().filter(|value| value.function == "count" && !value.distinct);
-        counts.any(|value| value.argument.as_ref() == argument && value.filter.as_ref() == filter)
+    /// What it tells of an argument under a FILTER.
+    fn functions(&self, argument: Option<&Expr>, filter: Option<&Expr>) -> impl Iterator<Item = &str> {
+        let of = move |value: &&Asked| value.argument.as_ref() == argument && value.filter.as_ref() == filter;
+        self.values.iter().filter(move |value| !value.distinct && of(value)).map(|value| value.function.as_str())
     }
 
-    /// Whether it counts rows, and the other those of them that have some value, and neither both.
-    fn counts_what_lacks(&self, other: &Self) -> bool {
-        let some = other.values.iter().filter(|value| value.argument.is_some());
-        let mut apart = some.filter(|value| {
-            let (argument, filter) = (value.argument.as_ref(), value.filter.as_ref());
-            let both = |of: &Self| of.counts(None, filter) && of.counts(argument, filter);
-            other.counts(argument, filter) && self.counts(None, filter) && !both(self) && !both(other)
-        });
-        apart.next().is_some()
+    /// Which rows it helps to count beside these points: by their argument and FILTER.
+    fn counted<'a>(&'a self, beside: &[&Self]) -> HashSet<(Option<&'a Expr>, Option<&'a Expr>)> {
+        let values = self.values.iter().map(|value| (value.argument.as_ref(), value.filter.as_ref()));
+        let told = |(argument, filter): &(Option<&Expr>, Option<&Expr>)| {
+            tell_count(beside.iter().flat_map(|point| point.functions(*argument, *filter)))
+        };
+        values.filter(told).collect()
+    }
+
+    /// Whether it has a value of an argument that takes equal ones once.
+    fn takes_once(&self, argument: &Option<Expr>) -> bool {
+        let of_this = self.values.iter().filter(|value| value.argument == *argument);
+        of_this.into_iter().any(|value| takes_once(&value.function, value.distinct))
     }
 
     fn groups_like(&self, other: &Self) -> bool {
@@ -178,18 +188,19 @@ fn text_of(value: &ScalarValue) -> Option<String> {
 pub(super) fn refuse_apart(points: &[Told]) -> Result<(), Stop> {
     let mut arguments: Vec<&Option<Expr>> = Vec::new();
     for (argument, _) in points.iter().flat_map(|point| &point.filters) {
-        if !arguments.contains(&argument) {
+        if argument.is_some() && !arguments.contains(&argument) {
             arguments.push(argument);
         }
     }
     for argument in arguments {
         let with: Vec<&Told> = points.iter().filter(|point| point.filters(argument).is_some()).collect();
-        for (at, one) in with.iter().enumerate() {
-            let beside: Vec<&Told> = with.iter().copied().filter(|other| one.meets(other)).collect();
-            let later = with.iter().skip(at + 1).filter(|other| one.meets(other));
-            for other in later {
+        for (one, beside) in meeting(&with) {
+            for other in &beside {
                 if one.rows != other.rows || one.filters(argument) != other.filters(argument) {
                     return Err(apart("of other rows, or under other FILTERs"));
+                }
+                if !one.is_the_same_as(other) && (one.takes_once(argument) || other.takes_once(argument)) {
+                    return Err(apart("each once"));
                 }
             }
             if !decided_once(&beside) {
@@ -197,13 +208,55 @@ pub(super) fn refuse_apart(points: &[Told]) -> Result<(), Stop> {
             }
         }
     }
-    refuse_lacking(points)
+    refuse_counts(points)
 }
 
-/// Refuses points of which one counts rows and another those of them that have a value.
-fn refuse_lacking(points: &[Told]) -> Result<(), Stop> {
-    let lacking = |one: &Told| points.iter().any(|other| one.meets(other) && one.counts_what_lacks(other));
-    if points.iter().any(lacking) { Err(apart("counted with and without it")) } else { Ok(()) }
+/// Each of these points, and those that it can have rows in common with, itself among them.
+fn meeting<'a>(points: &[&'a Told]) -> Vec<(&'a Told, Vec<&'a Told>)> {
+    let beside = |one: &Told| points.iter().copied().filter(|other| one.meets(other)).collect();
+    points.iter().map(|one| (*one, beside(one))).collect()
+}
+
+/// Refuses points that tell together how many rows there are of a kind that none of them decides about.
+fn refuse_counts(points: &[Told]) -> Result<(), Stop> {
+    let all: Vec<&Told> = points.iter().collect();
+    for (one, beside) in meeting(&all) {
+        let counting: Vec<&Told> = beside.iter().copied().filter(|point| !point.counted(&beside).is_empty()).collect();
+        if counting.iter().all(|point| point.is_the_same_as(one)) || one.counted(&beside).is_empty() {
+            continue;
+        }
+        if counting.iter().any(|point| point.rows != one.rows) {
+            return Err(apart("of other rows, or under other FILTERs"));
+        }
+        if !counted_by_one(&counting, &beside) {
+            return Err(apart("counted with and without it, or under other FILTERs"));
+        }
+        if !decided_once(&counting) {
+            return Err(apart("by other keys"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the finest of these points counts all that they count, so that its groups are decided by all of that; or only the rows
+/// for which all conditions hold that the others count by, and each of these decides about them, too: the rest is one part more.
+fn counted_by_one(counting: &[&Told], beside: &[&Told]) -> bool {
+    let size = |point: &&&Told| (point.keys.len(), point.counted(&[*point]).len());
+    let Some(most) = counting.iter().max_by_key(size) else { return true };
+    // What it takes several points to tell, none of them decides about.
+    let alone = most.counted(&[*most]);
+    if counting.iter().all(|point| point.counted(beside).is_subset(&alone)) {
+        return true;
+    }
+    let mut kinds = alone.iter();
+    let (Some((argument, filter)), None) = (kinds.next(), kinds.next()) else { return false };
+    counting.iter().filter(|point| !point.groups_like(most)).all(|point| {
+        let told = point.counted(&[*point]);
+        let wider = |(of, under): &(Option<&Expr>, Option<&Expr>)| {
+            (of.is_none() || of == argument) && (under.is_none() || under == filter)
+        };
+        told.contains(&(*argument, *filter)) && told.iter().all(wider) && point.counted(beside) == told
+    }) && counting.iter().filter(|point| point.groups_like(most)).all(|point| point.counted(beside) == alone)
 }
 
 /// Whether the sets of keys of these points are one, or two of which one is within the other and decided only once.
@@ -217,6 +270,8 @@ fn decided_once(points: &[&Told]) -> bool {
             once && others.iter().all(|other| other.groups_like(first))
                 && first.keys.is_subset(&finest.keys)
                 && points.iter().all(|point| point.sets.is_empty())
+                // A steward's groups beside the total of all tell of the others' parts of them.
+                && points.iter().all(|point| point.tables == finest.tables)
         }
     }
 }

@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, ScalarValue};
 use datafusion::prelude::{Expr, lit};
 use dynamos_proto::ids::SiteId;
 
@@ -44,6 +44,13 @@ impl Check<'_> {
                     names(&all)
                 ));
             }
+        }
+        if rows.lists.iter().any(|list| list.sent) || !rows.relation.scalars.is_empty() {
+            return Err(format!(
+                "release point {} decides together about rows of several stewards that released data keep or drop, which each \
+                 of them is sent by itself; each decides by itself about those (PER SITE)",
+                point.id
+            ));
         }
         let shapes = Check { shapes: true, ..self.clone() };
         let input = shapes.release_input(point, &mut Vec::new()).map_err(|refusal| refusal.reason)?;
@@ -88,7 +95,8 @@ struct Conditions<'a> {
 
 fn conditions<'a>(point: &ReleasePoint, rows: &'a Protected) -> Conditions<'a> {
     // What is about the steward's name alone and holds for this one keeps none of its rows out.
-    let keeps_out = |condition: &&Expr| fulfils(&rows.steward, condition, &is_steward) != Some(true);
+    let is_name = |column: &Column| rows.relation.names_steward(column);
+    let keeps_out = |condition: &&Expr| fulfils(&rows.steward, condition, &is_name) != Some(true);
     let column = |index: usize| rows.columns.get(index).filter(keeps_out).map(bare);
     let arguments = point.shape.aggregates.iter().filter_map(|value| value.argument);
     let given = (0..point.shape.keys).chain(arguments).chain(point.shape.entities.iter().map(|entity| entity.column));

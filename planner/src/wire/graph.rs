@@ -70,6 +70,7 @@ fn encode_release(point: &ReleasePoint, state: &SessionState) -> Result<v1::Rele
             distinct: value.distinct,
             argument: value.argument.map(index).transpose()?,
             filter: value.filter.map(index).transpose()?,
+            origin: value.origin.map(index).transpose()?,
         })
     });
     let entities =
@@ -171,6 +172,7 @@ fn decode_release(point: &v1::Release, state: &SessionState) -> Result<ReleasePo
                     function: value.function.clone(),
                     distinct: value.distinct,
                     argument: value.argument.map(column),
+                    origin: value.origin.map(column),
                     filter: value.filter.map(column),
                 })
                 .collect(),

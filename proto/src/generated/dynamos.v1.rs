@@ -128,6 +128,9 @@ pub struct Aggregate {
     /// Boolean input column that selects the rows which count.
     #[prost(uint32, optional, tag = "4")]
     pub filter: ::core::option::Option<u32>,
+    /// The argument of the first aggregate that is of the same column, whatever number type it is widened to.
+    #[prost(uint32, optional, tag = "5")]
+    pub origin: ::core::option::Option<u32>,
 }
 /// An entity key column of the input.
 #[allow(clippy::all)]

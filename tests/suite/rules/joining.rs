@@ -17,6 +17,25 @@ fn bench(a: &str, b: &str, c: &str) -> Bench {
 }
 
 #[test]
+fn b7_a_condition_of_another_s_value_is_no_condition_of_the_rows() {
+    let people =
+        "RELEASE sum, count OF wage, * FROM s.people WHERE city = 'x' MINIMUM 5 DISTINCT id, JOIN ON bsn WITH c";
+    let cases = "RELEASE count OF illness, * FROM t.cases MINIMUM 5 DISTINCT bsn, JOIN ON bsn WITH a,
+                 SHIP ROWS (bsn, illness) FROM t.cases TO a";
+    let bench = |people: &str| Bench::none().with("a", "g", people).with("c", "g", cases);
+    let from = "FROM a.s.people x JOIN c.t.cases y ON x.bsn = y.bsn";
+    bench(people).allows(&format!("SELECT sum(x.wage), count(y.illness) {from} WHERE x.city = 'x'"));
+    let of_one = format!("SELECT sum(x.wage), count(y.illness) FILTER (WHERE x.city = 'x') {from}");
+    bench(people).refuses(&of_one, "it needs the condition");
+    let filter = format!("{people}, FILTER ON city COMPARE WITH LITERALS");
+    bench(&filter).refuses(&of_one, "it needs the condition");
+    // Where the clause wants none, the condition is one that FILTER allows or not.
+    let any = people.replace("WHERE city = 'x' ", "");
+    bench(&any).refuses(&of_one, "no FILTER clause allows the condition");
+    bench(&format!("{any}, FILTER ON city COMPARE WITH LITERALS")).allows(&of_one);
+}
+
+#[test]
 fn b7_each_steward_judges_the_join_by_itself() {
     let (people, cases) = ("JOIN ON bsn WITH c", "JOIN ON bsn WITH ANY");
     let agreed = bench(people, people, cases);

@@ -82,7 +82,7 @@ fn b5_one_clause_covers_all_grouping_sets_of_a_query() {
 
 #[test]
 fn b5_aggregates_side_by_side_tell_nothing_small_together() {
-    let bench = Bench::both(&format!("{BY_TWO}, FILTER ON city COMPARE WITH LITERALS"));
+    let bench = Bench::both(&format!("{}, FILTER ON city COMPARE WITH LITERALS", BY_TWO.replace("sum,", "sum, avg,")));
     let by = |keys: &str| format!("SELECT sum(wage) AS s FROM s.people GROUP BY {keys}");
     let total = "SELECT sum(wage) AS s FROM s.people";
     for sql in [
@@ -133,6 +133,29 @@ fn b5_aggregates_side_by_side_tell_nothing_small_together() {
             "SELECT sex, count(wage) FROM s.people GROUP BY sex UNION ALL SELECT '', count(*) FROM s.people".into(),
             "with and without it",
         ),
+        // A steward's total beside groups of all of them.
+        (format!("{} UNION ALL SELECT sum(wage) FROM a.s.people", by("city")), "by other keys"),
+        // Counts under other FILTERs, and of other columns: that all have a wage may be known.
+        (
+            "SELECT count(*) FROM s.people UNION ALL SELECT count(wage) FILTER (WHERE city = 'x') FROM s.people".into(),
+            "under other FILTERs",
+        ),
+        (
+            "SELECT count(*) FROM s.people UNION ALL SELECT count(wage) FROM s.people WHERE city = 'x'".into(),
+            "of other rows",
+        ),
+        // The sum and the average tell the count.
+        (
+            "SELECT count(*) + sum(wage) FROM s.people UNION ALL SELECT avg(wage) FROM s.people".into(),
+            "with and without it",
+        ),
+        // What the third tells alone is no help where the first two tell it by sex.
+        (
+            "SELECT count(*) FROM s.people GROUP BY sex UNION ALL SELECT count(wage) FROM s.people GROUP BY sex
+             UNION ALL SELECT count(*) + count(wage) FROM s.people"
+                .into(),
+            "with and without it",
+        ),
         // The finer groups would be decided twice.
         (
             format!("{} UNION ALL SELECT sum(wage) + count(*) FROM s.people GROUP BY sex UNION ALL {total}", by("sex")),
@@ -147,6 +170,58 @@ fn b5_aggregates_side_by_side_tell_nothing_small_together() {
         by("sex"),
         by("city")
     ));
+}
+
+#[test]
+fn b5_what_a_left_join_fills_up_is_told_by_the_steward_s_name() {
+    let bench = Bench::both(
+        "RELEASE sum OF wage FROM s.people LEFT JOIN s.visits ON id MINIMUM 5 DISTINCT people.id,
+         FILTER ON visits.id COMPARE WITH LITERALS, SHIP PARTIALS OF 1 TO p",
+    );
+    let all = "SELECT sum(wage) FROM s.people x LEFT JOIN s.visits y ON x.id = y.id";
+    bench.allows(&format!("{all} WHERE y.steward IS NOT NULL"));
+    bench.refuses(&format!("{all} UNION ALL {all} WHERE y.steward IS NOT NULL"), "of other rows");
+}
+
+#[test]
+fn b5_what_takes_equal_values_once_stands_alone() {
+    let bench = Bench::none().with(
+        "a",
+        "g",
+        "RELEASE sum, sum DISTINCT, count, count DISTINCT OF wage, id, * BY sex FROM s.people MINIMUM 5 DISTINCT id,
+         FILTER ON city COMPARE WITH LITERALS",
+    );
+    for sql in [
+        "SELECT count(DISTINCT id), count(*), sum(wage) FROM a.s.people",
+        "SELECT sex, count(DISTINCT id) FROM a.s.people WHERE city = 'x' GROUP BY sex",
+    ] {
+        bench.allows(sql);
+    }
+    for (sql, reason) in [
+        ("SELECT sum(DISTINCT wage), sum(DISTINCT wage) FILTER (WHERE city = 'x') FROM a.s.people", "no other value"),
+        ("SELECT sum(DISTINCT wage), sum(wage) FROM a.s.people", "no other value"),
+        ("SELECT count(DISTINCT id) FROM a.s.people GROUP BY ROLLUP (sex)", "by several grouping sets"),
+        (
+            "SELECT count(DISTINCT id) FROM a.s.people GROUP BY sex UNION ALL SELECT count(DISTINCT id) FROM a.s.people",
+            "each once",
+        ),
+    ] {
+        bench.refuses(sql, reason);
+    }
+}
+
+#[test]
+fn b5_values_written_over_one_column_are_not_filtered_apart() {
+    let bench = Bench::none().with(
+        "a",
+        "g",
+        "RELEASE sum OF wage, wage * 2 FROM s.people MINIMUM 5 DISTINCT id, FILTER ON city COMPARE WITH LITERALS",
+    );
+    bench.allows("SELECT sum(wage), sum(wage * 2) FROM a.s.people");
+    bench.refuses(
+        "SELECT sum(wage * 2), sum(wage) FILTER (WHERE city = 'x') FROM a.s.people",
+        "have a column in common and stand under different FILTERs",
+    );
 }
 
 #[test]

@@ -234,7 +234,13 @@ impl Base {
             Self::Join | Self::JoinedRows => (vec![clause("uva", 5)], "count", None, 1),
             Self::LeftJoin => (vec![clause("uva", 11)], "count", None, 1),
         };
-        let aggregates = vec![ReleasedAggregate { function: function.into(), distinct: false, argument, filter: None }];
+        let aggregates = vec![ReleasedAggregate {
+            function: function.into(),
+            distinct: false,
+            argument,
+            origin: argument,
+            filter: None,
+        }];
         let entities = match self {
             Self::Hashes => [1, 2].map(|column| EntityColumn { name: "bsn".into(), column }).to_vec(),
             _ => vec![EntityColumn { name: "id".into(), column: entity }],

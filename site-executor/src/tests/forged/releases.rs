@@ -34,11 +34,28 @@ pub(super) const PARTIALS: &[Case] = &[
     Case {
         name: "a function that goes with `*` only as count",
         forge: |lie| {
-            let all = ReleasedAggregate { function: "sum".into(), distinct: false, argument: None, filter: None };
+            let all = ReleasedAggregate {
+                function: "sum".into(),
+                distinct: false,
+                argument: None,
+                origin: None,
+                filter: None,
+            };
             lie.release().shape.aggregates.push(all);
         },
         code: SiteRefused,
         because: "it does not list `sum` of `*`",
+    },
+    Case {
+        name: "a sum and an average that tell how many rows lack a value, said to be of two columns",
+        forge: |lie| {
+            lie.plan(input([col("grade"), col("salary"), col("id"), cast(col("salary"), DataType::Float64)]));
+            let values = &mut lie.release().shape.aggregates;
+            values.push(ReleasedAggregate { argument: Some(3), origin: Some(3), ..values[0].clone() });
+            values[0].function = "sum".into();
+        },
+        code: SiteRefused,
+        because: "release point r0 does not say which of its values are of one column",
     },
     Case {
         name: "another column",

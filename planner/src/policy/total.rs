@@ -1,0 +1,217 @@
+//! Expressions that have a value for every row. What a clause lists runs over protected rows before anything is decided about
+//! them, so an expression that fails on a value would tell by its error that some row has it, however few there are.
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, UnaryOperator, Value,
+};
+
+/// Functions that give a value, or NULL, for whatever they are given.
+const TOTAL: [&str; 31] = [
+    "upper",
+    "lower",
+    "initcap",
+    "reverse",
+    "trim",
+    "btrim",
+    "ltrim",
+    "rtrim",
+    "concat",
+    "coalesce",
+    "nullif",
+    "length",
+    "char_length",
+    "character_length",
+    "octet_length",
+    "bit_length",
+    "starts_with",
+    "ends_with",
+    "contains",
+    "strpos",
+    "md5",
+    "sqrt",
+    "ln",
+    "log2",
+    "log10",
+    "floor",
+    "ceil",
+    "round",
+    "year",
+    "isnan",
+    "signum",
+];
+
+/// Whether an expression has a value for every row; if not, the part that may have none. Arithmetic wraps around.
+pub(super) fn check_defined(expr: &Expr) -> Result<(), String> {
+    match expr {
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_) | Expr::TypedString(_) => Ok(()),
+        Expr::Nested(inner)
+        | Expr::IsNull(inner)
+        | Expr::IsNotNull(inner)
+        | Expr::IsTrue(inner)
+        | Expr::IsNotTrue(inner)
+        | Expr::IsFalse(inner)
+        | Expr::IsNotFalse(inner)
+        | Expr::UnaryOp { op: UnaryOperator::Not | UnaryOperator::Minus | UnaryOperator::Plus, expr: inner }
+        | Expr::Extract { expr: inner, .. }
+        | Expr::Ceil { expr: inner, .. }
+        | Expr::Floor { expr: inner, .. }
+        | Expr::Trim { expr: inner, trim_what: None, trim_characters: None, .. } => check_defined(inner),
+        Expr::BinaryOp { left, op: BinaryOperator::Divide | BinaryOperator::Modulo, right } => {
+            if is_never_zero(right) { all([left, right]) } else { Err(expr.to_string()) }
+        }
+        Expr::BinaryOp { left, op, right } if is_defined(op) => all([left, right]),
+        Expr::Between { expr, low, high, .. } => all([expr, low, high]),
+        Expr::InList { expr, list, .. } => check_defined(expr).and_then(|()| list.iter().try_for_each(check_defined)),
+        Expr::Like { expr: text, pattern, escape_char: None, any: false, .. }
+        | Expr::ILike { expr: text, pattern, escape_char: None, any: false, .. }
+            if is_text(pattern) =>
+        {
+            check_defined(text)
+        }
+        Expr::Case { operand, conditions, else_result, .. } => {
+            operand.iter().chain(else_result).try_for_each(|one| check_defined(one))?;
+            conditions.iter().try_for_each(|when| all([&when.condition, &when.result]))
+        }
+        Expr::Substring { expr: inner, substring_from, substring_for, .. } => {
+            let literal = |bound: &Option<Box<Expr>>| bound.as_ref().is_none_or(|bound| is_number(bound));
+            if literal(substring_from) && literal(substring_for) {
+                check_defined(inner)
+            } else {
+                Err(expr.to_string())
+            }
+        }
+        Expr::Cast { kind: datafusion::sql::sqlparser::ast::CastKind::TryCast, expr: inner, .. } => {
+            check_defined(inner)
+        }
+        Expr::Function(function) => {
+            let plain = function.filter.is_none() && function.over.is_none() && function.null_treatment.is_none();
+            match positional(&function.args).filter(|_| plain) {
+                Some(arguments) => check_function(&function.name.to_string(), &arguments, expr),
+                None => Err(expr.to_string()),
+            }
+        }
+        _ => Err(expr.to_string()),
+    }
+}
+
+fn all<'a>(exprs: impl IntoIterator<Item = &'a Expr>) -> Result<(), String> {
+    exprs.into_iter().try_for_each(check_defined)
+}
+
+fn check_function(name: &str, arguments: &[&Expr], call: &Expr) -> Result<(), String> {
+    match (name, arguments) {
+        ("date_trunc" | "date_part", [unit, value]) if is_text(unit) => check_defined(value),
+        ("left" | "right", [value, length]) if is_number(length) => check_defined(value),
+        ("substr" | "substring", [value, bounds @ ..]) if bounds.iter().all(|bound| is_number(bound)) => {
+            check_defined(value)
+        }
+        (name, [_, ..]) if TOTAL.contains(&name) => all(arguments.iter().copied()),
+        _ => Err(call.to_string()),
+    }
+}
+
+/// A number other than zero, or what is NULL where it would be zero.
+fn is_never_zero(expr: &Expr) -> bool {
+    match expr {
+        Expr::Nested(inner) => is_never_zero(inner),
+        Expr::Value(value) => match &value.value {
+            Value::Number(number, _) => number.to_string().parse::<f64>().is_ok_and(|number| number != 0.0),
+            _ => false,
+        },
+        Expr::Function(function) if function.name.to_string() == "nullif" => {
+            let zero = |expr: &Expr| matches!(expr, Expr::Value(value) if value.to_string() == "0");
+            positional(&function.args).is_some_and(|arguments| matches!(arguments[..], [_, last] if zero(last)))
+        }
+        _ => false,
+    }
+}
+
+fn is_defined(op: &BinaryOperator) -> bool {
+    matches!(
+        op,
+        BinaryOperator::Eq
+            | BinaryOperator::NotEq
+            | BinaryOperator::Lt
+            | BinaryOperator::LtEq
+            | BinaryOperator::Gt
+            | BinaryOperator::GtEq
+            | BinaryOperator::And
+            | BinaryOperator::Or
+            | BinaryOperator::Plus
+            | BinaryOperator::Minus
+            | BinaryOperator::Multiply
+            | BinaryOperator::StringConcat
+    )
+}
+
+/// The arguments of a call, if all are plain expressions.
+pub(super) fn positional(arguments: &FunctionArguments) -> Option<Vec<&Expr>> {
+    let FunctionArguments::List(list) = arguments else { return None };
+    if list.duplicate_treatment.is_some() || !list.clauses.is_empty() {
+        return None;
+    }
+    let expr = |argument| match argument {
+        &FunctionArg::Unnamed(FunctionArgExpr::Expr(ref expr)) => Some(expr),
+        _ => None,
+    };
+    list.args.iter().map(expr).collect()
+}
+
+fn is_number(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(value) if matches!(value.value, Value::Number(..)))
+}
+
+fn is_text(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(value) if matches!(value.value, Value::SingleQuotedString(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::sql::sqlparser::dialect::GenericDialect;
+    use datafusion::sql::sqlparser::parser::Parser;
+
+    use super::*;
+
+    fn defined(text: &str) -> Result<(), String> {
+        let expr = Parser::new(&GenericDialect {}).try_with_sql(text).unwrap().parse_expr().unwrap();
+        check_defined(&expr)
+    }
+
+    #[test]
+    fn b2_what_fails_on_a_value_is_told_from_what_never_does() {
+        for text in [
+            "a",
+            "t.a + 1",
+            "price * (1 - discount)",
+            "a / 100",
+            "a / nullif(b, 0)",
+            "a % 7",
+            "upper(left(a, 3)) || 'x'",
+            "a LIKE 'x%'",
+            "year(born) IN (1990, 1991)",
+            "EXTRACT(YEAR FROM born)",
+            "date_trunc('month', born)",
+            "CASE WHEN a > 1 THEN sqrt(b) ELSE -b END",
+            "TRY_CAST(zip AS INT)",
+            "coalesce(a, 0) BETWEEN b AND c",
+        ] {
+            assert_eq!(defined(text), Ok(()), "{text}");
+        }
+        for (text, part) in [
+            ("100 / hours", "100 / hours"),
+            ("a / 0", "a / 0"),
+            ("a / nullif(b, 1)", "a / nullif(b, 1)"),
+            ("coalesce(a % b, 1)", "a % b"),
+            ("CAST(zip AS INT)", "CAST(zip AS INT)"),
+            ("zip::int + 1", "zip::INT"),
+            ("to_date(a)", "to_date(a)"),
+            ("repeat(a, b)", "repeat(a, b)"),
+            ("abs(a)", "abs(a)"),
+            ("a LIKE b", "a LIKE b"),
+            ("CASE WHEN a > 1 THEN chr(a) END", "chr(a)"),
+            ("random()", "random()"),
+        ] {
+            assert_eq!(defined(text), Err(part.to_owned()), "{text}");
+        }
+    }
+}
