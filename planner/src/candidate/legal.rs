@@ -9,6 +9,7 @@ use datafusion::logical_expr::TableScan;
 use dynamos_proto::ids::SiteId;
 
 use super::placed::{Placement, ReleaseHow};
+use crate::bind::VisibleTable;
 use crate::catalog::{Availability, Catalog, SiteKind, TableName};
 use crate::function::KeyDomain;
 use crate::policy::matching::shipped_partials;
@@ -50,7 +51,7 @@ pub fn place_matches(
 }
 
 /// Whether a steward's ARCHETYPES let rows go to other places, as SHIP says.
-fn rows_may_leave(agreement: &Agreement) -> bool {
+pub(super) fn rows_may_leave(agreement: &Agreement) -> bool {
     agreement.clauses.iter().all(|clause| match &clause.clause {
         Clause::Archetypes(allowed) => allowed.contains(&Archetype::DataToCompute),
         _ => true,
@@ -68,7 +69,7 @@ impl Legal<'_> {
         self.catalog.sites.get(place).is_some_and(|site| site.kind == SiteKind::Provider)
     }
 
-    fn names(&self, targets: &[PlaceRef], place: &SiteId) -> bool {
+    pub(super) fn names(&self, targets: &[PlaceRef], place: &SiteId) -> bool {
         let Some(site) = self.catalog.sites.get(place) else { return false };
         place_matches(targets, place, &site.roles, &site.regions)
     }
@@ -77,32 +78,44 @@ impl Legal<'_> {
     pub fn rows(&self, scan: &TableScan) -> BTreeSet<SiteId> {
         let mut places = BTreeSet::from([SiteId::coordinator()]);
         let Some(table) = LeafTable::bound_to(scan) else { return places };
-        let reference = TableReference::partial(table.name.schema.clone(), table.name.table.clone());
-        let Ok(schema) = DFSchema::try_from_qualified_schema(reference, &table.schema) else { return places };
-        let whole =
-            RelationShape { tables: BTreeMap::from([(table.name.clone(), schema)]), ..RelationShape::default() };
-        let fields = scan.projected_schema.fields();
-        for place in self.candidates() {
-            let everywhere = table.stewards.iter().all(|steward| {
-                let Some(held) = self.governing.get(steward) else { return false };
-                let at = |targets: &[PlaceRef]| self.names(targets, place);
-                let relation = match table.within.get(steward) {
-                    None => Some(whole.clone()),
-                    Some(clause) => within(&held.agreement, *clause, &table.name, &table.schema, self.state),
-                };
-                let shipped = |relation: RelationShape| {
-                    let columns = within_columns(&relation, fields.iter().map(|field| field.name()));
-                    columns.is_some_and(|columns| {
-                        relation.shipped_rows(&held.agreement, &columns, &at, HashListing::Hash, self.state).is_ok()
-                    })
-                };
-                steward == place || (rows_may_leave(&held.agreement) && relation.is_some_and(shipped))
-            });
-            if everywhere {
-                places.insert(place.clone());
-            }
-        }
+        let may =
+            |place: &&SiteId| table.stewards.iter().all(|steward| self.rows_at(scan, &table, steward, place).is_ok());
+        places.extend(self.candidates().filter(may).cloned());
         places
+    }
+
+    /// Whether a steward's released rows of a table may be at a place; if not, why.
+    pub(super) fn rows_at(
+        &self,
+        scan: &TableScan,
+        table: &VisibleTable,
+        steward: &SiteId,
+        place: &SiteId,
+    ) -> Result<(), Vec<String>> {
+        let Some(held) = self.governing.get(steward) else {
+            return Err(vec!["no agreement allows you this table".to_owned()]);
+        };
+        if steward == place {
+            return Ok(());
+        }
+        if !rows_may_leave(&held.agreement) {
+            return Err(vec![format!("agreement `{}`: ARCHETYPES lets no rows leave", held.agreement.name)]);
+        }
+        let unknown = || vec![format!("`{}` is not the table of its clause", table.name)];
+        let reference = TableReference::partial(table.name.schema.clone(), table.name.table.clone());
+        let relation = match table.within.get(steward) {
+            None => {
+                let schema = DFSchema::try_from_qualified_schema(reference, &table.schema).map_err(|_| unknown())?;
+                RelationShape { tables: BTreeMap::from([(table.name.clone(), schema)]), ..RelationShape::default() }
+            }
+            Some(clause) => {
+                within(&held.agreement, *clause, &table.name, &table.schema, self.state).ok_or_else(unknown)?
+            }
+        };
+        let names = scan.projected_schema.fields().iter().map(|field| field.name());
+        let columns = within_columns(&relation, names).ok_or_else(unknown)?;
+        let at = |targets: &[PlaceRef]| self.names(targets, place);
+        relation.shipped_rows(&held.agreement, &columns, &at, HashListing::Hash, self.state).map(drop)
     }
 
     /// The ways to compute a release point: how, where, and where the released groups may go from there.
@@ -145,7 +158,7 @@ impl Legal<'_> {
         places
     }
 
-    fn partials_at(&self, part: &ProtectedPart, steward: &SiteId, place: &SiteId) -> bool {
+    pub(super) fn partials_at(&self, part: &ProtectedPart, steward: &SiteId, place: &SiteId) -> bool {
         if steward == place || (part.scope == MinimumScope::PerSite && place.is_coordinator()) {
             return true;
         }
@@ -185,6 +198,18 @@ impl Legal<'_> {
         choices.into_iter().find(|hashed| self.may_ship_rows(part, place, hashed))
     }
 
+    /// Whether one steward's rows of a part may be at a place, with whatever keys hashed.
+    pub(super) fn shipped_of(&self, part: &ProtectedPart, steward: &SiteId, place: &SiteId) -> bool {
+        let mut classes = part.hashable();
+        classes.retain(|class| self.one_domain(part, class));
+        classes.truncate(HASHED_MAX);
+        (0..1_u32 << classes.len()).any(|choice| {
+            let chosen = classes.iter().enumerate().filter(|(index, _)| choice >> index & 1 == 1);
+            let hashed = chosen.flat_map(|(_, class)| class.iter().copied()).collect();
+            self.ships_rows(part, steward, place, &hashed)
+        })
+    }
+
     /// The domains of what a steward hashes of its rows where they are shipped to a place, by position among its side's
     /// outputs.
     pub fn hashed_at(&self, part: &ProtectedPart, place: &SiteId, steward: &SiteId) -> BTreeMap<usize, KeyDomain> {
@@ -215,17 +240,19 @@ impl Legal<'_> {
     /// Rows may go to a place if each steward's SHIP ROWS covers every column that the part gives or touches, some of them
     /// hashed, and its ARCHETYPES allow rows to leave.
     fn may_ship_rows(&self, part: &ProtectedPart, place: &SiteId, hashed: &SideColumns) -> bool {
-        part.stewards.iter().all(|steward| {
-            if steward == place {
-                return true;
-            }
-            let (Some(held), Some(side)) = (self.governing.get(steward), part.side_of(steward)) else { return false };
-            let Some(domains) = self.domains(part, steward, hashed) else { return false };
-            let at = |targets: &[PlaceRef]| self.names(targets, place);
-            let (outputs, listing) = (side.outputs_hashed(&domains), HashListing::Hash);
-            rows_may_leave(&held.agreement)
-                && side.relation.shipped_rows(&held.agreement, &outputs, &at, listing, self.state).is_ok()
-        })
+        part.stewards.iter().all(|steward| self.ships_rows(part, steward, place, hashed))
+    }
+
+    fn ships_rows(&self, part: &ProtectedPart, steward: &SiteId, place: &SiteId, hashed: &SideColumns) -> bool {
+        if steward == place {
+            return true;
+        }
+        let (Some(held), Some(side)) = (self.governing.get(steward), part.side_of(steward)) else { return false };
+        let Some(domains) = self.domains(part, steward, hashed) else { return false };
+        let at = |targets: &[PlaceRef]| self.names(targets, place);
+        let (outputs, listing) = (side.outputs_hashed(&domains), HashListing::Hash);
+        rows_may_leave(&held.agreement)
+            && side.relation.shipped_rows(&held.agreement, &outputs, &at, listing, self.state).is_ok()
     }
 
     /// Whether a way of computing a release point belongs to a family of placements.
