@@ -25,8 +25,8 @@ use crate::fragment::{FragmentGraph, cut};
 use crate::knowledge::Knowledge;
 use crate::permit::{PermittedQuery, QueryPath, permit};
 use crate::policy::{
-    AgreementSet, ClauseChoice, CompliantPlan, Denial, Governing, Policy, ProtectedPart, Purposes, Reason, Requester,
-    Stop, UtcMillis, comply, conditions, releases_under_condition,
+    AgreementSet, BroughtPlan, ClauseChoice, CompliantPlan, Denial, Governing, Policy, ProtectedPart, Purposes, Reason,
+    Requester, Stop, UtcMillis, comply, conditions, releases_under_condition,
 };
 use crate::wire::WireError;
 
@@ -276,10 +276,19 @@ impl Attempt<'_> {
             let rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> =
                 vec![Arc::new(PushDownFilter::new()), Arc::new(OptimizeProjections::new())];
             let pushed = bind::optimize(normal.clone(), rules, self.state)?;
-            let planned = self.plan_form(&bound, &pushed, &tables)?;
+            // What is pushed through a join can also stand in the way of a clause over it. Rows that are released as rows are
+            // released lowest.
+            let points = |form: &LogicalPlan| -> Result<usize, PlanError> {
+                let compliant = self.comply(&bound, form, &ClauseChoice::new())?;
+                Ok(compliant.map_or(usize::MAX, |compliant| compliant.parts().len()))
+            };
+            let (first, second) =
+                if points(&normal)? < points(&pushed)? { (&normal, &pushed) } else { (&pushed, &normal) };
+            let planned = self.plan_form(&bound, first, &tables)?;
             if matches!(planned, Planned::Permitted(_)) {
                 return Ok(planned);
             }
+            return self.plan_form(&bound, second, &tables);
         }
         self.plan_form(&bound, &normal, &tables)
     }
@@ -347,10 +356,17 @@ impl Attempt<'_> {
         tables: &VisibleTables,
     ) -> Result<Planned, PlanError> {
         let optimized = bind::optimize(compliant.plan().clone(), self.state.optimizers().to_vec(), self.state)?;
+        let brought = compliant.brought().iter();
+        let optimize = |one: &BroughtPlan| {
+            let plan = bind::optimize(one.plan.clone(), self.state.optimizers().to_vec(), self.state)?;
+            Ok::<_, DataFusionError>(BroughtPlan { plan, reader: one.reader })
+        };
+        let brought = brought.map(optimize).collect::<Result<Vec<_>, _>>()?;
         let legal = Legal { catalog: self.input.catalog, governing: self.governing, state: self.state };
         let families = [Placement::Auto, Placement::ComputeToData, Placement::DataToCompute].into_iter();
         let candidates = debug_span!("enumerate").in_scope(|| {
-            let each = families.map(|family| enumerate(&compliant, &optimized, family, &legal, self.input.knowledge));
+            let each = families
+                .map(|family| enumerate(&compliant, &optimized, &brought, family, &legal, self.input.knowledge));
             each.collect::<Result<Vec<_>, _>>()
         })?;
         let path = QueryPath { bound: bound.clone(), normal: normal.clone(), compliant, optimized };
@@ -371,7 +387,9 @@ impl Attempt<'_> {
                 Placement::Auto => "no place may do this: the agreements release the answer, but let neither rows nor partials of it go where they could be brought together".to_owned(),
                 forced => format!("placement `{}` has no legal plan", forced.as_str()),
             };
-            return Ok(Planned::Denied(Denial { reasons: vec![Reason { steward: None, text }] }));
+            let mut reasons = vec![Reason { steward: None, text }];
+            reasons.extend(legal.why_nowhere(compliant, self.input.placement));
+            return Ok(Planned::Denied(Denial { reasons }));
         };
         let _span = debug_span!("fragment").entered();
         let parts = compliant.parts();

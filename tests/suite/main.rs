@@ -14,6 +14,7 @@ mod agreement_writes;
 mod agreements_page;
 mod archive;
 mod attack;
+mod brought;
 mod budgets;
 mod change;
 mod configuration_page;

@@ -15,13 +15,13 @@ use dynamos_proto::ids::SiteId;
 use super::alternative::{Alternative, Alternatives};
 use super::estimate::{self, Columns, Estimates};
 use super::legal::Legal;
-use super::placed::{Distribution, Placed, PlacedOp, Placement, ReleaseHow};
+use super::placed::{Brought, Distribution, Placed, PlacedOp, Placement, ReleaseHow};
 use super::split;
 use crate::bind::{Origin, unalias, unpadded_origin};
 use crate::catalog::STEWARD;
 use crate::cost::{self, Cost};
 use crate::knowledge::Knowledge;
-use crate::policy::{CompliantPlan, ProtectedPart};
+use crate::policy::{BroughtPlan, CompliantPlan, ProtectedPart, Reader, brought_in};
 use crate::wire::{Leaf, LeafTable};
 
 /// The cheapest legal candidate of one family, or why there is none.
@@ -37,6 +37,7 @@ pub struct Candidates {
 pub fn enumerate(
     plan: &CompliantPlan,
     optimized: &LogicalPlan,
+    brought: &[BroughtPlan],
     family: Placement,
     legal: &Legal<'_>,
     knowledge: &Knowledge,
@@ -47,6 +48,7 @@ pub fn enumerate(
         knowledge,
         family,
         parts: plan.parts(),
+        brought,
         estimates: Estimates { catalog: legal.catalog },
         state: legal.state,
         stewards,
@@ -68,9 +70,19 @@ pub(super) struct Enumeration<'a> {
     pub(super) knowledge: &'a Knowledge,
     pub(super) family: Placement,
     parts: &'a [ProtectedPart],
+    /// The released data that parts read.
+    brought: &'a [BroughtPlan],
     estimates: Estimates<'a>,
     pub(super) state: &'a SessionState,
     stewards: BTreeSet<SiteId>,
+}
+
+/// Released data at the stewards that read them below a release point.
+struct Bringing {
+    brought: Brought,
+    cost: Cost,
+    /// Where all of them may be; none if there are none.
+    places: Option<BTreeSet<SiteId>>,
 }
 
 impl Enumeration<'_> {
@@ -169,10 +181,16 @@ impl Enumeration<'_> {
             Some(only) if part.stewards.len() == 1 => Distribution::At(only.clone()),
             _ => Distribution::Spread(part.stewards.clone()),
         };
+        let Some(Bringing { brought, cost: bringing, places: readable }) = self.brought_to(part)? else {
+            return Ok(ways);
+        };
+        let brought = Arc::new(brought);
         let input_width = estimate::width(part.input.schema());
         let work = Cost::work(cost::scan_ms(rows * 6.0, &spread, self.knowledge));
         for (how, place, _) in releases {
-            if !self.legal.in_family(how, &place, self.family) {
+            // Rows that are sent tell of what kept them.
+            let kept_there = how != ReleaseHow::Rows || readable.as_ref().is_none_or(|places| places.contains(&place));
+            if !self.legal.in_family(how, &place, self.family) || !kept_there {
                 continue;
             }
             let at = Distribution::At(place);
@@ -184,10 +202,42 @@ impl Enumeration<'_> {
                 }
                 ReleaseHow::Rows => cost::exchange(rows, input_width, &spread, &at, self.knowledge),
             };
-            let placed = Placed { op: PlacedOp::Release { part: index, how }, at, rows: groups, width: ways.width };
-            ways.offer(Alternative { placed: Arc::new(placed), cost: work + moved });
+            let op = PlacedOp::Release { part: index, how, brought: Arc::clone(&brought) };
+            let placed = Placed { op, at, rows: groups, width: ways.width };
+            ways.offer(Alternative { placed: Arc::new(placed), cost: work + moved + bringing });
         }
         Ok(ways)
+    }
+
+    /// The released data that a part reads, brought to each steward that reads them; none if they may not be there.
+    fn brought_to(&self, part: &ProtectedPart) -> Result<Option<Bringing>> {
+        let mut all = Bringing { brought: Brought::new(), cost: Cost::work(0.0), places: None };
+        for side in &part.sides {
+            for number in brought_in(&side.input) {
+                let Some(BroughtPlan { plan, reader }) = self.brought.get(number) else {
+                    return Err(DataFusionError::Internal(format!("no released data {number}")));
+                };
+                let ways = self.inner(plan)?;
+                for steward in &side.stewards {
+                    let here = Distribution::At(steward.clone());
+                    let way = match reader {
+                        Reader::OfAll => ways.to(&here, self.knowledge),
+                        Reader::OfItsOwn if side.stewards.len() == 1 => ways.by_distribution.get(&here).cloned(),
+                        Reader::OfItsOwn => {
+                            ways.by_distribution.get(&Distribution::Spread(side.stewards.clone())).cloned()
+                        }
+                    };
+                    let Some(way) = way else { return Ok(None) };
+                    all.cost = all.cost + way.cost;
+                    all.brought.insert((number, steward.clone()), way.placed);
+                }
+                all.places = Some(match all.places {
+                    None => ways.places,
+                    Some(places) => common([&places, &ways.places]),
+                });
+            }
+        }
+        Ok(Some(all))
     }
 
     fn part_rows(&self, part: &ProtectedPart) -> f64 {

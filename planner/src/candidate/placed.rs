@@ -1,6 +1,6 @@
 //! A plan in which every operator has a place.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -94,6 +94,8 @@ pub enum PlacedOp {
         part: usize,
         /// How it is computed.
         how: ReleaseHow,
+        /// The released data that its protected part reads, each at every steward that reads it.
+        brought: Arc<Brought>,
     },
     /// An operator over placed inputs; the inputs inside `plan` stand only for their columns.
     Node {
@@ -105,6 +107,9 @@ pub enum PlacedOp {
     /// Rows moved from where the input has them.
     Exchange(Arc<Placed>),
 }
+
+/// Released data by the number that stands for them in a protected part, and by the steward where they are read.
+pub type Brought = BTreeMap<(usize, SiteId), Arc<Placed>>;
 
 /// How a release point is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema, DFSchemaRef, DataFusionError, Result, plan_err};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, Result, plan_err};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{
@@ -21,10 +21,10 @@ use dynamos_proto::sign::HashKey;
 
 use super::{Fragment, ReleaseInput, ReleasePoint};
 use crate::bind::{VisibleTable, VisibleTables, optimize};
-use crate::candidate::{Placed, PlacedOp, ReleaseHow};
+use crate::candidate::{Brought, Placed, PlacedOp, ReleaseHow};
 use crate::catalog::STEWARD;
 use crate::function::KeyDomain;
-use crate::policy::{ProtectedPart, ReleaseConditions, ReleasePlan};
+use crate::policy::{ProtectedPart, ReleaseConditions, ReleasePlan, brought_by, brought_in};
 use crate::wire::{Leaf, LeafTable, joined_column};
 
 /// The fragments and release points of one placed plan.
@@ -60,7 +60,8 @@ pub fn cut(
         key: HashKey::from_bytes([0; 32]),
         fragments: BTreeMap::new(),
         next_fragment: 1,
-        releases: Vec::new(),
+        next_release: 0,
+        releases: BTreeMap::new(),
     };
     let here = Here { fragment: FragmentId(0), place: SiteId::coordinator() };
     let plan = cutter.build(root, &here)?;
@@ -72,7 +73,7 @@ pub fn cut(
         here.fragment,
         Fragment { id: here.fragment, place: here.place, consumer: None, plan, partial_of: None },
     );
-    Ok(Cut { fragments: cutter.fragments.into_values().collect(), releases: cutter.releases })
+    Ok(Cut { fragments: cutter.fragments.into_values().collect(), releases: cutter.releases.into_values().collect() })
 }
 
 /// The fragment that is being written.
@@ -92,7 +93,8 @@ struct Cutter<'a> {
     key: HashKey,
     fragments: BTreeMap<FragmentId, Fragment>,
     next_fragment: u32,
-    releases: Vec<ReleasePoint>,
+    next_release: u32,
+    releases: BTreeMap<ReleaseId, ReleasePoint>,
 }
 
 impl Cutter<'_> {
@@ -106,7 +108,7 @@ impl Cutter<'_> {
                 rebuild(plan, inputs)
             }
             PlacedOp::Exchange(input) => self.exchange(input, here),
-            PlacedOp::Release { part, how } => self.release(*part, *how, here),
+            PlacedOp::Release { part, how, brought } => self.release(*part, *how, brought, here),
         }
     }
 
@@ -171,22 +173,22 @@ impl Cutter<'_> {
         united(received)
     }
 
-    fn release(&mut self, index: usize, how: ReleaseHow, here: &Here) -> Result<LogicalPlan> {
+    fn release(&mut self, index: usize, how: ReleaseHow, brought: &Brought, here: &Here) -> Result<LogicalPlan> {
         let (Some(part), Some(conditions)) = (self.parts.get(index), self.conditions.get(index)) else {
             return plan_err!("no protected part {index}");
         };
-        let id = ReleaseId(u32::try_from(self.releases.len()).map_err(|_| overflow())?);
+        let id = self.new_release();
         let input = match how {
-            ReleaseHow::Beside => ReleaseInput::Complete(self.protected(part, &here.place, &BTreeMap::new())?),
-            ReleaseHow::Rows => ReleaseInput::Complete(self.shipped_rows(part, here)?),
+            ReleaseHow::Beside => ReleaseInput::Complete(self.protected(part, &BTreeMap::new(), brought, here)?),
+            ReleaseHow::Rows => ReleaseInput::Complete(self.shipped_rows(part, brought, here)?),
             ReleaseHow::Merge => {
                 let mut senders = Vec::new();
                 for steward in &part.stewards {
-                    let plan = self.protected(part, steward, &BTreeMap::new())?;
+                    let there = Here { fragment: self.new_fragment(), place: steward.clone() };
+                    let plan = self.protected(part, &BTreeMap::new(), brought, &there)?;
                     // Proves here, before anything is sent, that the stewards can build it.
                     let own = ReleaseConditions { stewards: [steward.clone()].into(), ..conditions.clone() };
                     self.plan_of(part, &own).sent(plan.clone(), part.scope)?;
-                    let there = Here { fragment: self.new_fragment(), place: steward.clone() };
                     senders.push(there.fragment);
                     self.add(there, here, plan, Some(id));
                 }
@@ -194,14 +196,15 @@ impl Cutter<'_> {
             }
         };
         let offered = self.offered(part)?;
-        self.releases.push(ReleasePoint {
+        let point = ReleasePoint {
             id,
             fragment: here.fragment,
             clauses: part.clauses.clone(),
             shape: part.shape.clone(),
             input,
             scope: part.scope,
-        });
+        };
+        self.releases.insert(id, point);
         let source = provider_as_source(LeafTable::new(offered));
         let scan = TableScanBuilder::new(Leaf::Release(id).to_reference(), source).build()?;
         // The enclosing plan knows it by the number that the part has.
@@ -228,17 +231,18 @@ impl Cutter<'_> {
     }
 
     /// Rows of every steward of a protected part, sent here; those of different sides are joined here.
-    fn shipped_rows(&mut self, part: &ProtectedPart, here: &Here) -> Result<LogicalPlan> {
+    fn shipped_rows(&mut self, part: &ProtectedPart, brought: &Brought, here: &Here) -> Result<LogicalPlan> {
         let mut sides = Vec::new();
         for side in &part.sides {
             let mut received = Vec::new();
             for steward in &side.stewards {
-                let plan = self.protected(part, steward, &(self.hashed)(part, &here.place, steward))?;
+                let hashed = (self.hashed)(part, &here.place, steward);
                 if *steward == here.place {
-                    received.push(plan);
+                    received.push(self.protected(part, &hashed, brought, here)?);
                     continue;
                 }
                 let there = Here { fragment: self.new_fragment(), place: steward.clone() };
+                let plan = self.protected(part, &hashed, brought, &there)?;
                 let leaf = exchange_leaf(there.fragment, &plan_columns(&plan))?;
                 let columns = leaf.schema().columns().into_iter().map(|column| {
                     let name = column.name.clone();
@@ -252,21 +256,44 @@ impl Cutter<'_> {
         part.over(sides)
     }
 
-    /// What a protected part takes of one steward's own tables, in normal form with unused columns pruned and some keys hashed.
+    /// What a protected part takes of one steward's own tables, at that steward, in normal form with unused columns pruned and
+    /// some keys hashed. Released data that it reads are sent there.
     fn protected(
-        &self,
+        &mut self,
         part: &ProtectedPart,
-        steward: &SiteId,
         hashed: &BTreeMap<usize, KeyDomain>,
+        brought: &Brought,
+        here: &Here,
     ) -> Result<LogicalPlan> {
+        let steward = &here.place;
         let Some(side) = part.side_of(steward) else { return plan_err!("no rows of `{steward}` are in the part") };
-        let plan = side.input_hashed(hashed)?.transform_up(|node| match node {
-            LogicalPlan::TableScan(scan) => Ok(Transformed::yes(self.scan(&scan, steward)?)),
+        let input = side.input_hashed(hashed)?;
+        let mut received = BTreeMap::new();
+        for number in brought_in(&input) {
+            let Some(placed) = brought.get(&(number, steward.clone())) else {
+                return plan_err!("nothing brings released data {number} to `{steward}`");
+            };
+            received.insert(number, self.build(placed, here)?);
+        }
+        let plan = input.transform_up(|node| match node {
+            LogicalPlan::TableScan(scan) => Ok(Transformed::yes(match brought_by(&scan) {
+                Some(number) => match received.get(&number) {
+                    Some(plan) => under_names(plan.clone(), &scan.projected_schema)?,
+                    None => return plan_err!("released data {number} were not sent"),
+                },
+                None => self.scan(&scan, steward)?,
+            })),
             other => Ok(Transformed::no(other)),
         })?;
         let plan = plan.data.recompute_schema()?;
         let rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![Arc::new(OptimizeProjections::new())];
         optimize(plan, rules, self.state)
+    }
+
+    fn new_release(&mut self) -> ReleaseId {
+        let id = ReleaseId(self.next_release);
+        self.next_release += 1;
+        id
     }
 
     fn new_fragment(&mut self) -> FragmentId {
@@ -346,8 +373,4 @@ fn exchange_leaf(id: FragmentId, columns: &[(String, DataType)]) -> Result<Logic
     let source = provider_as_source(LeafTable::new(Arc::new(Schema::new(fields))));
     let scan = TableScanBuilder::new(Leaf::Exchange(id).to_reference(), source).build()?;
     Ok(LogicalPlan::TableScan(scan))
-}
-
-fn overflow() -> DataFusionError {
-    DataFusionError::Plan("too many release points".into())
 }

@@ -18,6 +18,7 @@ pub struct CompliantPlan {
     pub(super) plan: LogicalPlan,
     pub(super) output: DFSchemaRef,
     pub(super) parts: Vec<ProtectedPart>,
+    pub(super) brought: Vec<BroughtPlan>,
     pub(super) governing: BTreeMap<SiteId, AgreementRef>,
 }
 
@@ -64,10 +65,33 @@ impl CompliantPlan {
         &self.parts
     }
 
+    /// Released data that protected parts read, by the number that stands for them there.
+    pub fn brought(&self) -> &[BroughtPlan] {
+        &self.brought
+    }
+
     /// The agreement that governs the query at each steward whose data it needs.
     pub fn governing(&self) -> &BTreeMap<SiteId, AgreementRef> {
         &self.governing
     }
+}
+
+/// Released data that a protected part reads.
+#[derive(Clone, Debug)]
+pub struct BroughtPlan {
+    /// What is read.
+    pub plan: LogicalPlan,
+    /// Which of it each steward reads.
+    pub reader: Reader,
+}
+
+/// Which of some released data a steward reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// All of them.
+    OfAll,
+    /// What is its own: rows are compared with those of the same steward only.
+    OfItsOwn,
 }
 
 /// What lies below one release point.

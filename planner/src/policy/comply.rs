@@ -15,12 +15,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, DFSchema, DFSchemaRef, JoinType, NullEquality, TableReference};
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::{Aggregate, Join, LogicalPlan, TableScan};
+use datafusion::logical_expr::{Aggregate, Join, LogicalPlan, LogicalPlanBuilder, TableScan};
 use datafusion::prelude::Expr;
 use dynamos_proto::ids::{ReleaseId, SiteId};
 
 use super::assemble::{Assembled, Rows, asked, assemble, release_leaf};
-use super::compliant::{ClauseChoice, CompliantPlan, ProtectedPart};
+use super::brought::{is_beside_one_row, named_leaf};
+use super::compliant::{BroughtPlan, ClauseChoice, CompliantPlan, ProtectedPart, Reader};
 use super::denial::{Reason, Stop, denied, refuse};
 use super::govern::Governing;
 use super::grouping::Grouping;
@@ -29,12 +30,13 @@ use super::left_join::{at_home, filled_up};
 use super::lists::{ListJoin, is_list_kind};
 use super::matching::{Asked, is_steward, ordered, split};
 use super::point_rules::{PointRules, refuse_other_remainders};
+use super::seen::{filtered_apart, undecidable};
 use super::several::{Told, refuse_apart};
 use super::sides::{SideShape, joined, sides_of};
 use super::within::released_within;
 use super::{MinimumScope, RelationShape};
-use crate::bind::canonical;
-use crate::catalog::{FederatedTable, TableName};
+use crate::bind::{Origin, canonical, unalias, unpadded_origin};
+use crate::catalog::{FederatedTable, STEWARD, TableName};
 use crate::fragment::{AgreementRef, ReleaseClauseRef};
 use crate::wire::LeafTable;
 
@@ -54,6 +56,7 @@ pub fn comply(
         choice,
         parts: Vec::new(),
         told: Vec::new(),
+        brought: Vec::new(),
         used: BTreeSet::new(),
         protecting: false,
     };
@@ -72,7 +75,7 @@ pub fn comply(
             Some((steward.clone(), agreement))
         })
         .collect();
-    Ok(CompliantPlan { plan, output, parts: walk.parts, governing })
+    Ok(CompliantPlan { plan, output, parts: walk.parts, brought: walk.brought, governing })
 }
 
 /// A relation on the way up.
@@ -89,6 +92,8 @@ struct Walk<'a> {
     parts: Vec<ProtectedPart>,
     /// What those of the parts tell that are under a minimum.
     told: Vec<Told>,
+    /// Released data that stand below release points.
+    brought: Vec<BroughtPlan>,
     used: BTreeSet<SiteId>,
     /// Whether rows that are released count as protected ones, to be released with others by an aggregate.
     protecting: bool,
@@ -101,11 +106,22 @@ impl Walk<'_> {
         }
         let mut released = Vec::new();
         let mut protected = Vec::new();
-        for input in plan.inputs() {
-            match self.visit(input.clone())? {
-                Relation::Released(plan) => released.push(plan),
-                Relation::Protected(rows) => protected.push(rows),
+        let mut denied = Vec::new();
+        let mut first_protected = false;
+        for (at, input) in plan.inputs().into_iter().enumerate() {
+            match self.visit(input.clone()) {
+                Ok(Relation::Released(plan)) => released.push(plan),
+                Ok(Relation::Protected(rows)) => {
+                    first_protected |= at == 0;
+                    protected.push(rows);
+                }
+                // What else stands in the way of the question is told as well.
+                Err(Stop::Denied(denial)) => denied.extend(denial.reasons),
+                Err(failed) => return Err(failed),
             }
+        }
+        if !denied.is_empty() {
+            return Err(super::denial::denied(denied));
         }
         if protected.is_empty() {
             return Ok(Relation::Released(plan.with_new_exprs(plan.expressions(), released)?));
@@ -118,9 +134,13 @@ impl Walk<'_> {
                 let rows = self.join(&plan, join, *left, *right)?;
                 self.perhaps_released(rows)
             }
-            (LogicalPlan::Join(join), [_], false) if is_list_kind(join.join_type) => {
+            (LogicalPlan::Join(join), [_], false) if first_protected && is_list_kind(join.join_type) => {
                 let rows = *protected.remove(0);
-                self.listed(&plan, join, rows)
+                self.listed(&plan, join, rows, released.remove(0))
+            }
+            (LogicalPlan::Join(join), [_], false) if first_protected && is_beside_one_row(join) => {
+                let rows = *protected.remove(0);
+                self.beside_one_row(&plan, join, rows, released.remove(0))
             }
             // A clause may release the join as a whole: then the released side stands below its release point, too.
             (LogicalPlan::Join(join), [_], _) if combines(join.join_type) && !self.protecting && plain(join)? => {
@@ -139,14 +159,17 @@ impl Walk<'_> {
             (LogicalPlan::Filter(filter), [rows], _) => {
                 let predicate = canonical(&rows.plan, &filter.predicate)?;
                 rows.relation.predicates.extend(split(&predicate));
-                rows.plan = plan.clone();
+                rows.plan = over(&plan, vec![rows.plan.clone()])?;
                 self.perhaps_released(*protected.remove(0))
             }
             (LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_), [rows], _) => {
-                rows.plan = plan.clone();
+                rows.plan = over(&plan, vec![rows.plan.clone()])?;
                 self.perhaps_released(*protected.remove(0))
             }
-            (LogicalPlan::Aggregate(aggregate), [_], _) => self.release(aggregate, *protected.remove(0)),
+            (LogicalPlan::Aggregate(aggregate), [rows], _) => match self.released_for(aggregate, rows)? {
+                Some(released) => Ok(Relation::Released(plan.with_new_exprs(plan.expressions(), vec![released])?)),
+                None => self.release(aggregate, *protected.remove(0)),
+            },
             (other, _, _) => {
                 let mut why = Vec::new();
                 for rows in protected {
@@ -159,14 +182,32 @@ impl Walk<'_> {
 
     /// Rows of a join, or under a condition, that a RELEASE ROWS clause of every steward has are released.
     fn perhaps_released(&self, rows: Rows) -> Result<Relation, Stop> {
-        if self.protecting {
-            return Ok(Relation::Protected(Box::new(rows)));
+        let released = self.released(&rows)?;
+        Ok(released.map_or_else(|| Relation::Protected(Box::new(rows)), Relation::Released))
+    }
+
+    fn released(&self, rows: &Rows) -> Result<Option<LogicalPlan>, Stop> {
+        if self.protecting || rows.read_released() {
+            return Ok(None);
         }
         let released = match rows.scans.len() {
-            1 => released_within(&rows, self.governing, self.state)?,
-            _ => released_join(&rows, self.governing, self.state)?,
+            1 => released_within(rows, self.governing, self.state)?,
+            _ => released_join(rows, self.governing, self.state)?,
         };
-        Ok(released.map_or_else(|| Relation::Protected(Box::new(rows)), Relation::Released))
+        Ok(released)
+    }
+
+    /// The same where an aggregate reads fewer columns of them than they have: no projection stands between the two.
+    fn released_for(&self, aggregate: &Aggregate, rows: &Rows) -> Result<Option<LogicalPlan>, Stop> {
+        let exprs = aggregate.group_expr.iter().chain(&aggregate.aggr_expr);
+        let read: BTreeSet<&Column> = exprs.flat_map(Expr::column_refs).collect();
+        let all = aggregate.input.schema().columns();
+        let kept: Vec<Expr> = all.iter().filter(|column| read.contains(column)).cloned().map(Expr::Column).collect();
+        if kept.len() == all.len() {
+            return Ok(None);
+        }
+        let plan = LogicalPlanBuilder::from(rows.plan.clone()).project(kept)?.build()?;
+        self.released(&Rows { plan, ..rows.clone() })
     }
 
     /// Rows of a table are released at once if every steward's governing agreement has a RELEASE ROWS that covers them.
@@ -249,6 +290,7 @@ impl Walk<'_> {
             return Err(refuse(text, why));
         }
         let mut rows = left;
+        let joined = over(plan, vec![rows.plan.clone(), right.plan.clone()])?;
         for (one, other) in &join.on {
             let (one, other) = (canonical(&rows.plan, one)?, canonical(&right.plan, other)?);
             if [(&one, &rows), (&other, &right)]
@@ -272,7 +314,7 @@ impl Walk<'_> {
         rows.lists.extend(right.lists);
         rows.steward_joins.extend(right.steward_joins);
         rows.scans.extend(right.scans);
-        rows.plan = plan.clone();
+        rows.plan = joined;
         rows.why = why;
         if let Some(filter) = &join.filter {
             rows.relation.predicates.extend(split(&canonical(&rows.plan, filter)?));
@@ -280,12 +322,28 @@ impl Walk<'_> {
         Ok(rows)
     }
 
-    /// Protected rows that a list of the requester keeps or drops.
-    fn listed(&self, plan: &LogicalPlan, join: &Join, mut rows: Rows) -> Result<Relation, Stop> {
-        let Some(list) = ListJoin::of(join, |expr| canonical(&rows.plan, expr)) else {
-            let text =
-                "protected rows are compared with VALUES of the query only, by equality, in IN, NOT IN or EXISTS";
+    /// Protected rows that a list of the requester, or of released rows, keeps or drops.
+    fn listed(
+        &mut self,
+        plan: &LogicalPlan,
+        join: &Join,
+        mut rows: Rows,
+        released: LogicalPlan,
+    ) -> Result<Relation, Stop> {
+        let Some(mut list) = ListJoin::of(join, |expr| canonical(&rows.plan, expr)) else {
+            let text = "protected rows are compared with a list by equality only, in IN, NOT IN or EXISTS";
             return Err(refuse(text, rows.why));
+        };
+        let theirs = |expr: &Expr| match unalias(expr) {
+            Expr::Column(column) => {
+                unpadded_origin(&join.right, column).is_some_and(|Origin { column, .. }| column == STEWARD)
+            }
+            _ => false,
+        };
+        let reader = if rows.relation.filled.is_empty() && list.take_stewards(theirs) {
+            Reader::OfItsOwn
+        } else {
+            Reader::OfAll
         };
         let columns: Result<BTreeSet<Column>, Stop> = list
             .pairs
@@ -299,8 +357,32 @@ impl Walk<'_> {
             })
             .collect();
         rows.relation.lists.insert(columns?);
+        if list.is_released() {
+            let plan;
+            (list, plan) = list.released(self.brought.len(), released)?;
+            self.brought.push(BroughtPlan { plan, reader });
+        }
         rows.lists.push(list);
-        rows.plan = plan.clone();
+        rows.plan = over(plan, vec![rows.plan, join.right.as_ref().clone()])?;
+        Ok(Relation::Protected(Box::new(rows)))
+    }
+
+    /// Protected rows, each beside the one row of a released aggregate, which conditions above compare it with.
+    fn beside_one_row(
+        &mut self,
+        plan: &LogicalPlan,
+        join: &Join,
+        mut rows: Rows,
+        released: LogicalPlan,
+    ) -> Result<Relation, Stop> {
+        let number = self.brought.len();
+        let values = named_leaf(number, released.schema())?;
+        rows.relation.bring(number, released.schema().fields().iter().map(|field| field.data_type().clone()));
+        self.brought.push(BroughtPlan { plan: released, reader: Reader::OfAll });
+        rows.plan = over(plan, vec![rows.plan, values])?;
+        if let Some(filter) = join.filter.as_ref().filter(|_| join.join_type == JoinType::Inner) {
+            rows.relation.predicates.extend(split(&canonical(&rows.plan, filter)?));
+        }
         Ok(Relation::Protected(Box::new(rows)))
     }
 
@@ -350,7 +432,8 @@ impl Walk<'_> {
         }
         let rules =
             PointRules { governing: self.governing, federated: self.federated, clauses: &clauses, state: self.state };
-        let scope = rules.scope(&rows.scans, rows.relation.predicates.iter().chain(filters(&asked)));
+        let conditions = rows.relation.predicates.iter().chain(filters(&asked));
+        let scope = rules.scope(&rows.scans, conditions, rows.read_released());
         if scope == MinimumScope::PerSite && sides.len() > 1 {
             return Err(refuse(rules.joined_per_site(), rows.why));
         }
@@ -366,10 +449,13 @@ impl Walk<'_> {
         let entities = entities(&rules, &sides, scope)?;
         let id = ReleaseId(u32::try_from(self.parts.len()).unwrap_or(u32::MAX));
         let Assembled { mut shape, sides, output } = assemble(&keys, &asked, &entities, &rows, &sides)?;
-        if rules.released().any(|released| !released.minimums.is_empty()) {
-            self.told.push(Told::of(&rows, &keys, &sets, &asked));
-        }
         shape.sets = sets;
+        if rules.released().any(|released| !released.minimums.is_empty()) {
+            if let Some(text) = undecidable(&shape).or_else(|| filtered_apart(&matched)) {
+                return Err(refuse(&text, rows.why));
+            }
+            self.told.push(Told::of(&rows, &keys, &shape.sets, &asked));
+        }
         let released = release_leaf(id, aggregate, shape.group_columns())?;
         let input = joined(&sides, sides.iter().map(|side| side.input.clone()).collect(), &output)?;
         self.parts.push(ProtectedPart { id, clauses, others, shape, input, sides, output, stewards, scope });
@@ -415,6 +501,11 @@ fn entities(rules: &PointRules<'_>, sides: &[SideShape], scope: MinimumScope) ->
         entities.extend(of_side);
     }
     Ok(entities)
+}
+
+/// An operator over other inputs with the same columns.
+fn over(plan: &LogicalPlan, inputs: Vec<LogicalPlan>) -> datafusion::common::Result<LogicalPlan> {
+    plan.with_new_exprs(plan.expressions(), inputs)
 }
 
 /// Whether rows of both sides of a join stand side by side in its own, and a clause can list it.

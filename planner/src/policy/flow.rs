@@ -31,6 +31,8 @@ pub(super) struct Flow {
     pub(super) protected: Vec<Protected>,
     /// Released data in it.
     pub(super) sources: BTreeSet<Source>,
+    /// Released data that kept or dropped rows of it, and of which it has no column.
+    pub(super) kept_by: BTreeSet<Source>,
     /// Stewards for whom the checking place does not decide and whose rows it holds.
     pub(super) foreign: BTreeSet<SiteId>,
     /// The tables that its rows are made of, of whichever steward.
@@ -45,6 +47,13 @@ impl Flow {
         let (free, bound) = self.protected.into_iter().partition(|rows| rows.is_free());
         self.protected = bound;
         self.sources.extend(free.into_iter().flat_map(|rows: Protected| rows.free));
+        self
+    }
+
+    /// The same rows, kept or dropped by a list that holds nothing which is protected here.
+    pub(super) fn kept_by(mut self, list: Self) -> Self {
+        let list = list.settled();
+        self.kept_by.extend(list.sources.into_iter().chain(list.kept_by));
         self
     }
 
@@ -68,6 +77,7 @@ impl Flow {
         for input in inputs {
             all.protected.extend(input.protected);
             all.sources.extend(input.sources);
+            all.kept_by.extend(input.kept_by);
             all.foreign.extend(input.foreign);
             all.tables.extend(input.tables);
             all.invented |= input.invented;
@@ -185,6 +195,9 @@ impl Protected {
     pub(super) fn written(&self, expr: &Expr, schema: &DFSchema) -> Result<Expr, String> {
         let mut parts = 0;
         let written = unalias(expr).clone().transform_up(|node| match node {
+            Expr::Column(column) if self.relation.scalars.contains_key(&column) => {
+                Ok(Transformed::no(Expr::Column(column)))
+            }
             Expr::Column(column) => {
                 let index = schema.index_of_column(&column)?;
                 match self.columns.get(index) {
@@ -245,14 +258,12 @@ impl Check<'_> {
                 "hashed keys are joined with one another or counted, and nothing else",
             ));
         }
-        // A list of the requester keeps or drops rows; none of its own go on.
+        // A list keeps or drops rows; none of its own go on.
         if let LogicalPlan::Join(join) = plan
             && is_list_kind(join.join_type)
             && let [rows, list] = inputs.as_slice()
-            && list.stewards().is_empty()
-            && list.sources.is_empty()
         {
-            return Ok(rows.clone().settled());
+            return Ok(rows.clone().settled().kept_by(list.clone()));
         }
         // Released rows, and those of others, for whom others decide.
         let invented = !inputs.iter().any(Flow::is_of_stewards);
@@ -375,7 +386,9 @@ fn foreign_shape(scan: &TableScan, steward: SiteId, name: TableName) -> Result<F
 /// What an operator makes of protected rows.
 fn operator(plan: &LogicalPlan, mut inputs: Vec<Flow>, fragment: &Fragment) -> Result<Flow, Refusal> {
     let refuse = |reason: String| Refusal::at(fragment.id, reason);
-    if inputs.iter().any(|input| !input.sources.is_empty()) {
+    // A list may be of released data; see there.
+    let list = matches!(plan, LogicalPlan::Join(join) if is_list_kind(join.join_type));
+    if inputs.iter().take(if list { 1 } else { usize::MAX }).any(|input| !input.sources.is_empty()) {
         return Err(refuse("protected rows meet released data".into()));
     }
     match plan {

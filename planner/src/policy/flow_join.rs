@@ -8,6 +8,7 @@ use datafusion::logical_expr::Join;
 use datafusion::prelude::Expr;
 
 use super::RelationShape;
+use super::brought::{compare, compares_values};
 use super::check::Refusal;
 use super::flow::{Flow, Protected};
 use super::joining::is_null_of_null;
@@ -25,9 +26,15 @@ pub(super) fn joined(join: &Join, mut inputs: Vec<Flow>, fragment: &Fragment) ->
     let (Some(mut right_side), Some(mut left_side), true) = (inputs.pop(), inputs.pop(), inputs.is_empty()) else {
         return Err(refuse("a join has two inputs"));
     };
-    // Rows of nobody's tables are the requester's.
-    if is_list_kind(join.join_type) && right_side.stewards().is_empty() && right_side.sources.is_empty() {
+    // Rows that are released, and those of nobody's tables, keep or drop others. Whether another steward's are released is for
+    // that one to say.
+    let list = right_side.clone().settled();
+    if is_list_kind(join.join_type) && list.protected.is_empty() {
         for rows in &mut left_side.protected {
+            if compares_values(join) && !ComparedList::is_of(join) {
+                compare(join, rows).map_err(|reason| Refusal::at(fragment.id, reason))?;
+                continue;
+            }
             let list = ComparedList::of(join, |expr| rows.written(expr, join.left.schema()), bare);
             let list = list.map_err(|reason| Refusal::at(fragment.id, reason))?;
             let columns = list.columns();
@@ -37,7 +44,7 @@ pub(super) fn joined(join: &Join, mut inputs: Vec<Flow>, fragment: &Fragment) ->
             rows.relation.lists.insert(columns);
             rows.lists.push(list);
         }
-        return Ok(left_side);
+        return Ok(left_side.kept_by(list));
     }
     if !matches!(join.join_type, JoinType::Inner | JoinType::Left | JoinType::Right) {
         return Err(Refusal::at(fragment.id, format!("a {} join works on protected rows", join.join_type)));

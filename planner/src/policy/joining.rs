@@ -29,12 +29,13 @@ impl RelationShape {
 
     /// Takes in what is done to other tables, which stand beside these in each row from here on.
     pub(super) fn add(&mut self, other: Self) {
-        let Self { tables, joins, filled, predicates, lists } = other;
+        let Self { tables, joins, filled, predicates, lists, scalars } = other;
         self.tables.extend(tables);
         self.joins.extend(joins);
         self.filled.extend(filled);
         self.predicates.extend(predicates);
         self.lists.extend(lists);
+        self.scalars.extend(scalars);
     }
 
     /// The one table with this name that the shape has.

@@ -25,6 +25,7 @@ pub(super) fn filled_up(plan: &LogicalPlan, join: &Join, left: Rows, right: Rows
     let at_home = at_home(join, &left, &right)?;
     let on_left = join.on.iter().map(|(one, _)| canonical(&left.plan, one)).collect::<Result<Vec<_>, _>>()?;
     let on_right = join.on.iter().map(|(_, other)| canonical(&right.plan, other)).collect::<Result<Vec<_>, _>>()?;
+    let joined = plan.with_new_exprs(plan.expressions(), vec![left.plan.clone(), right.plan.clone()])?;
     let (mut rows, filled, kept, own) = match join.join_type {
         JoinType::Right => (right, left, on_right, on_left),
         _ => (left, right, on_left, on_right),
@@ -65,7 +66,7 @@ pub(super) fn filled_up(plan: &LogicalPlan, join: &Join, left: Rows, right: Rows
     rows.relation.filled.insert(table.name.clone(), keys);
     rows.relation.tables.extend(filled.relation.tables);
     rows.scans.extend(filled.scans);
-    rows.plan = plan.clone();
+    rows.plan = joined;
     rows.why = why;
     Ok(rows)
 }

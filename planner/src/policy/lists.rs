@@ -1,6 +1,6 @@
-//! Lists that the requester brings, below a release point: a protected row passes a semi or anti join with such a list once
-//! or not at all, and no column of the list goes on (rule A.5). The agreement must let its rows be joined WITH REQUESTER on
-//! the columns that are compared.
+//! Lists below a release point, which the requester brings or which are released: a protected row passes a semi or anti join
+//! with such a list once or not at all, and no column of the list goes on (rule A.5). The agreement must let its rows be joined
+//! WITH REQUESTER on the columns that are compared.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,8 @@ use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Join, JoinConstraint, LogicalPlan, LogicalPlanBuilder, Operator};
 use datafusion::prelude::Expr;
 
-use super::matching::RelationShape;
+use super::brought;
+use super::matching::{RelationShape, is_steward};
 use super::{Agreement, Clause, JoinPartner};
 use crate::bind::unalias;
 
@@ -89,9 +90,16 @@ pub(super) struct ComparedList {
     pairs: Vec<(Column, Expr)>,
     /// What the list is made of: its operators from the outermost, each with its expressions.
     made_of: Vec<(String, Vec<Expr>)>,
+    /// Whether it is sent, so that what it is made of does not say which rows it has.
+    pub(super) sent: bool,
 }
 
 impl ComparedList {
+    /// Whether a join compares rows with a list, by equality.
+    pub(super) fn is_of(join: &Join) -> bool {
+        compared(join).is_some()
+    }
+
     /// What a join with a list compares; `written` gives an expression of the left side over the tables' columns, and `bare` one
     /// without what differs where stewards have columns of different types.
     pub(super) fn of(
@@ -132,7 +140,7 @@ impl ComparedList {
             Ok(TreeNodeRecursion::Continue)
         });
         walked.map_err(|error| error.strip_backtrace())?;
-        Ok(Self { kind: join.join_type, nulls: compared.nulls, pairs, made_of })
+        Ok(Self { kind: join.join_type, nulls: compared.nulls, pairs, made_of, sent: !is_list(&join.right) })
     }
 
     /// The columns that are compared.
@@ -142,11 +150,8 @@ impl ComparedList {
 }
 
 impl ListJoin {
-    /// A join with a list that the query itself holds; none if it is another join.
+    /// A join with a list; none if it is another join. `written` gives an expression of the rows over the tables' columns.
     pub(super) fn of(join: &Join, written: impl Fn(&Expr) -> datafusion::common::Result<Expr>) -> Option<Self> {
-        if !is_list(&join.right) {
-            return None;
-        }
         let compared = compared(join)?;
         let pairs = compared.pairs.iter().map(|(left, right)| Ok((written(left)?, (*right).clone())));
         let pairs: datafusion::common::Result<Vec<_>> = pairs.collect();
@@ -156,6 +161,35 @@ impl ListJoin {
             kind: join.join_type,
             nulls: compared.nulls,
         })
+    }
+
+    /// Takes out that rows are compared with those of the same steward, which is so where each steward compares its own; whether
+    /// there is such a comparison.
+    pub(super) fn take_stewards(&mut self, theirs: impl Fn(&Expr) -> bool) -> bool {
+        let own = |expr: &Expr| matches!(expr, Expr::Column(column) if is_steward(column));
+        let before = self.pairs.len();
+        self.pairs.retain(|(left, right)| !(own(left) && theirs(right)));
+        self.pairs.len() < before
+    }
+
+    /// The same with a list that the query itself does not hold: what is compared of `released`, which is a plan of the list, and
+    /// from here on the released data with this number.
+    pub(super) fn released(
+        self,
+        number: usize,
+        released: LogicalPlan,
+    ) -> datafusion::common::Result<(Self, LogicalPlan)> {
+        let columns = self.pairs.iter().enumerate().map(|(index, (_, right))| right.clone().alias(format!("c{index}")));
+        let released = LogicalPlanBuilder::from(released).project(columns.collect::<Vec<_>>())?.build()?;
+        let list = brought::leaf(number, brought::types(released.schema()))?;
+        let names = list.schema().columns();
+        let pairs = self.pairs.into_iter().zip(names).map(|((own, _), name)| (own, Expr::Column(name))).collect();
+        Ok((Self { pairs, list, ..self }, released))
+    }
+
+    /// Whether it is of released data.
+    pub(super) fn is_released(&self) -> bool {
+        !is_list(&self.list)
     }
 
     /// The rows that pass. `number` tells this list from the others of the plan.
@@ -192,7 +226,7 @@ impl ListJoin {
 }
 
 /// Whether a plan is made of what stands in the query alone, and gives the same rows wherever it runs.
-fn is_list(plan: &LogicalPlan) -> bool {
+pub(super) fn is_list(plan: &LogicalPlan) -> bool {
     let mut own = true;
     let visited = plan.apply_with_subqueries(|node| {
         own &= match node {
@@ -225,10 +259,7 @@ impl RelationShape {
     pub(super) fn listing_clause(&self, agreement: &Agreement, columns: &BTreeSet<Column>) -> Option<u32> {
         let used: BTreeSet<Column> = columns.iter().cloned().map(|column| self.first_equal(column)).collect();
         let clause = agreement.clauses.iter().find(|clause| match &clause.clause {
-            Clause::Join(join) => {
-                matches!(join.with, JoinPartner::Requester | JoinPartner::Any)
-                    && self.join_keys(join).as_ref() == Some(&used)
-            }
+            Clause::Join(join) => join.with == JoinPartner::Requester && self.join_keys(join).as_ref() == Some(&used),
             _ => false,
         });
         clause.map(|clause| clause.number)

@@ -36,7 +36,12 @@ pub struct RelationShape {
     pub predicates: Vec<Expr>,
     /// Columns that are compared with lists of the requester, by list.
     pub lists: BTreeSet<BTreeSet<Column>>,
+    /// Released values, which predicates compare with columns like literals, as columns of no table; with their types.
+    pub scalars: BTreeMap<Column, DataType>,
 }
+
+/// An average has four digits more than its values, and a decimal has 38 at most: of longer ones it can overflow.
+const AVERAGED_DIGITS_MAX: u8 = 34;
 
 /// Of a clause whose tables, or whose joins of them, are not those of the query.
 pub(super) const ANOTHER_RELATION: &str = "it is about another relation";
@@ -76,6 +81,12 @@ impl RelationShape {
         refused.chain(self.refused_lists(agreement)).collect()
     }
 
+    /// Conditions of single values that no FILTER clause allows.
+    pub(super) fn refused_beside(&self, agreement: &Agreement, beside: &[Expr], state: &SessionState) -> Vec<String> {
+        let refused = beside.iter().filter(|condition| !self.filter_allows(agreement, condition, state));
+        refused.map(|condition| format!("no FILTER clause allows the condition `{condition}`")).collect()
+    }
+
     fn filter_allows(&self, agreement: &Agreement, predicate: &Expr, state: &SessionState) -> bool {
         let listed = |with: &[Comparison]| -> Vec<Expr> {
             let filters = agreement.clauses.iter().filter_map(|clause| match &clause.clause {
@@ -98,6 +109,7 @@ impl RelationShape {
             // Functions of columns are compared with literals only, as they are written.
             as_written: &|expr| !matches!(expr, Expr::Literal(..) | Expr::Column(_)) && literals.contains(expr),
             kind_of: &|column| self.column_type(column),
+            released: &|expr| self.scalar_type(expr),
         };
         rules.covers(predicate)
     }
@@ -274,7 +286,14 @@ impl RelationShape {
         });
         let filter = asked.filter.iter().flat_map(split).all(|part| self.filter_allows(agreement, &part, state));
         let what = asked.argument.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string);
-        if !function || !argument {
+        let digits = asked.argument.as_ref().and_then(Expr::try_as_col).and_then(|column| self.column_type(column));
+        let fails = asked.function == "avg"
+            && matches!(digits, Some(DataType::Decimal128(digits, _)) if digits > AVERAGED_DIGITS_MAX);
+        if fails {
+            Some(format!(
+                "the average of a DECIMAL of more than {AVERAGED_DIGITS_MAX} digits can fail on a value, which the error would tell"
+            ))
+        } else if !function || !argument {
             Some(format!("it does not list `{}` of `{what}`", asked.function))
         } else if !filter {
             Some(format!("no FILTER clause allows the condition of `{}`", asked.function))
@@ -327,6 +346,7 @@ impl RelationShape {
             with_column: &|_| true,
             as_written: &|_| false,
             kind_of: &|column| self.column_type(column),
+            released: &|expr| self.scalar_type(expr),
         };
         let leaking = self.predicates.iter().filter(|predicate| !own.contains(predicate) && !rules.covers(predicate));
         let leaking: Vec<String> =
@@ -382,7 +402,8 @@ impl RelationShape {
     /// The columns of these predicates, but for stewards' names.
     fn touched_by<'a>(&self, predicates: impl IntoIterator<Item = &'a Expr>) -> Vec<Column> {
         let columns: BTreeSet<&Column> = predicates.into_iter().flat_map(Expr::column_refs).collect();
-        columns.into_iter().filter(|column| !self.names_steward(column)).cloned().collect()
+        let own = |column: &&&Column| !self.names_steward(column) && !self.scalars.contains_key(**column);
+        columns.iter().filter(own).map(|column| (*column).clone()).collect()
     }
 }
 
@@ -462,6 +483,8 @@ struct LeakProof<'a> {
     as_written: &'a dyn Fn(&Expr) -> bool,
     /// A column's type.
     kind_of: &'a dyn Fn(&Column) -> Option<DataType>,
+    /// The type of a released value, which is as good as a literal; none of anything else.
+    released: &'a dyn Fn(&Expr) -> Option<DataType>,
 }
 
 impl LeakProof<'_> {
@@ -483,7 +506,7 @@ impl LeakProof<'_> {
             Expr::IsNull(expr) | Expr::IsNotNull(expr) => {
                 (self.as_written)(expr) || matches!(expr.as_ref(), Expr::Column(column) if (self.with_literal)(column))
             }
-            Expr::Not(expr) => self.covers(expr),
+            Expr::Not(expr) | Expr::IsTrue(expr) => self.covers(expr),
             Expr::Column(one) => (self.with_literal)(one),
             Expr::Literal(..) => true,
             _ => false,
@@ -492,6 +515,7 @@ impl LeakProof<'_> {
 
     fn comparable(&self, left: &Expr, right: &Expr) -> bool {
         match (left, right) {
+            (value, other) | (other, value) if (self.released)(value).is_some() => self.with_literal(other, value),
             (Expr::Column(one), Expr::Column(other)) => {
                 let kinds = (self.kind_of)(one).zip((self.kind_of)(other));
                 let alike = kinds.is_some_and(|(one, other)| compares_without_errors(&one, &other));
@@ -507,10 +531,25 @@ impl LeakProof<'_> {
         if matches!(literal, Expr::Literal(..)) && (self.as_written)(column) {
             return true;
         }
+        if let Some(kind) = (self.released)(literal) {
+            return self.with_value(column, &kind);
+        }
         let (Expr::Column(column), Expr::Literal(value, _)) = (column, literal) else { return false };
         let alike = is_steward(column)
             || (self.kind_of)(column).is_some_and(|kind| compares_without_errors(&kind, &value.data_type()));
         (self.with_literal)(column) && (value.is_null() || alike)
+    }
+
+    /// A column, which the engine may have widened for the comparison, and a released value of this type.
+    fn with_value(&self, column: &Expr, kind: &DataType) -> bool {
+        let (column, widened) = match column {
+            Expr::Cast(cast) => (cast.expr.as_ref(), Some(cast.field.data_type())),
+            other => (other, None),
+        };
+        let Expr::Column(column) = column else { return (self.released)(column).is_some() };
+        let Some(own) = (self.kind_of)(column) else { return is_steward(column) && (self.with_literal)(column) };
+        let safe = widened.is_none_or(|wider| widens(&own, wider));
+        (self.with_literal)(column) && safe && compares_without_errors(widened.unwrap_or(&own), kind)
     }
 }
 
@@ -529,7 +568,8 @@ fn widens(from: &DataType, to: &DataType) -> bool {
     match (from, to) {
         (DataType::Decimal128(precision, scale), DataType::Decimal128(wider, finer)) => {
             let whole = |precision: u8, scale: i8| i16::from(precision) - i16::from(scale);
-            finer >= scale && whole(*wider, *finer) >= whole(*precision, *scale)
+            // The engine does not ask for more digits than it can average; a question that does wants the average to fail.
+            finer >= scale && whole(*wider, *finer) >= whole(*precision, *scale) && *wider <= AVERAGED_DIGITS_MAX
         }
         (DataType::Float32, DataType::Float64) => true,
         // The engine itself averages 64-bit integers as doubles; it rounds and never fails.

@@ -3,9 +3,11 @@
 
 pub mod agreement;
 mod assemble;
+mod brought;
 pub mod budget;
 pub mod change;
 pub mod check;
+mod check_release;
 pub mod clause;
 pub mod compliant;
 pub mod comply;
@@ -50,6 +52,7 @@ mod whole;
 mod within;
 
 pub use agreement::{Agreement, Grantee, NotApplicable, NumberedClause};
+pub(crate) use brought::{brought_by, brought_in};
 pub use budget::release_points;
 pub use change::{reads_the_same, under_version};
 pub use check::{CheckInput, EdgeVerdict, PlaceFacts, Refusal, Viewpoint, check_graph};
@@ -57,7 +60,7 @@ pub use clause::{
     Archetype, BudgetClause, BudgetLimit, Clause, ClauseRef, Comparison, FilterClause, JoinClause, JoinPartner,
     MaskClause, Obligation, ObligeClause, Period, RowsClause, ShipClause, ShipWhat, TimeUnit,
 };
-pub use compliant::{ClauseChoice, CompliantPlan, ProtectedPart};
+pub use compliant::{BroughtPlan, ClauseChoice, CompliantPlan, ProtectedPart, Reader};
 pub use comply::comply;
 pub use conditions::{EntityMinimum, ReleaseConditions, conditions, largest_minimum};
 pub use decide::{

@@ -29,9 +29,11 @@ pub struct Partner {
 
 /// What a query asks of one steward's own part.
 struct Question {
-    relation: RelationShape,
     keys: Vec<Expr>,
     asked: Vec<Asked>,
+    /// Conditions on own rows under which they enter values of others. They keep no row out of own values, so that they are no
+    /// condition that a clause wants stated.
+    beside: Vec<Expr>,
 }
 
 /// Whose columns an expression has.
@@ -51,6 +53,7 @@ impl RelationShape {
         let tables = self.tables.iter().filter(|(name, _)| own.contains(*name));
         let mut part =
             Self { tables: tables.map(|(name, schema)| (name.clone(), schema.clone())).collect(), ..Self::default() };
+        part.scalars = self.scalars.clone();
         let ours = |column: &Column| part.table_of(column).is_some();
         let joins = self.joins.iter().filter(|(one, other)| ours(one) && ours(other)).cloned().collect();
         let mut predicates = Vec::new();
@@ -98,8 +101,9 @@ impl RelationShape {
             Ok(question) => question,
             Err(reason) => return Err(reasons.into_iter().chain([reason]).collect()),
         };
-        let Question { relation, keys, asked } = question;
-        match relation.released_aggregates(agreement, &keys, &asked, only, state) {
+        let Question { keys, asked, beside } = question;
+        reasons.extend(self.refused_beside(agreement, &beside, state));
+        match self.released_aggregates(agreement, &keys, &asked, only, state) {
             Ok(clause) if reasons.is_empty() => Ok(clause),
             Ok(_) => Err(reasons),
             Err(more) => {
@@ -178,7 +182,7 @@ impl RelationShape {
     /// since it still tells how many rows there are.
     fn own_question(&self, keys: &[Expr], asked: &[Asked]) -> Result<Question, String> {
         let mixed = |expr: &Expr| format!("`{expr}` is made of columns of several stewards");
-        let mut question = Question { relation: self.clone(), keys: Vec::new(), asked: Vec::new() };
+        let mut question = Question { keys: Vec::new(), asked: Vec::new(), beside: Vec::new() };
         for key in keys {
             match self.whose(key) {
                 Whose::Own => question.keys.push(key.clone()),
@@ -200,7 +204,7 @@ impl RelationShape {
             match value.argument.as_ref().map(|argument| (argument, self.whose(argument))) {
                 None | Some((_, Whose::Own)) => question.asked.push(Asked { filter: own_filter, ..value.clone() }),
                 // Which own rows enter another's value is a condition on them.
-                Some((_, Whose::Others)) => question.relation.predicates.extend(own_filter.iter().flat_map(split)),
+                Some((_, Whose::Others)) => question.beside.extend(own_filter.iter().flat_map(split)),
                 Some((argument, Whose::Mixed)) => return Err(mixed(argument)),
             }
         }
@@ -215,7 +219,8 @@ impl RelationShape {
     }
 
     fn whose(&self, expr: &Expr) -> Whose {
-        let columns = columns_of(expr);
+        let mut columns = columns_of(expr);
+        columns.retain(|column| !self.scalars.contains_key(column));
         let own = columns.iter().filter(|column| self.table_of(column).is_some()).count();
         match own {
             own if own == columns.len() => Whose::Own,

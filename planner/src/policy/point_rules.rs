@@ -13,7 +13,6 @@ use super::denial::{Reason, Stop, refuse};
 use super::govern::Governing;
 use super::matching::{Asked, is_steward};
 use super::release_plan::is_mergeable;
-use super::seen::FILTERS_MAX;
 use super::{
     Clause, ClauseRef, KEYS_MAX, MinimumScope, Outcome, RelationShape, ReleaseClause, ReleaseWhat, ReleasedAggregates,
 };
@@ -50,11 +49,13 @@ impl PointRules<'_> {
 
     /// Each steward decides over its own groups if a clause says so, or if a query under a minimum is about some of a
     /// federated table's stewards, or about more rows of some than of others: what these have together could be subtracted
-    /// from what all have. `conditions` are those that rows or single values are under.
+    /// from what all have. `conditions` are those that rows or single values are under. Released data that keep or drop rows are
+    /// sent to each steward, and none of them can see that the others were sent the same.
     pub(super) fn scope<'e>(
         &self,
         scans: &[VisibleTable],
         conditions: impl IntoIterator<Item = &'e Expr>,
+        read_released: bool,
     ) -> MinimumScope {
         let several = scans.iter().filter(|scan| scan.site.is_none() && scan.stewards.len() > 1);
         let stewards: BTreeSet<&SiteId> = several.flat_map(|scan| &scan.stewards).collect();
@@ -64,7 +65,10 @@ impl PointRules<'_> {
             scan.site.is_none() && scan.stewards.len() > 1 && scan.stewards.len() < all
         });
         let minimum = self.released().any(|released| !released.minimums.is_empty());
-        if ((some || apart) && minimum) || self.released().any(|released| released.scope == MinimumScope::PerSite) {
+        let sent = read_released && !stewards.is_empty();
+        if ((some || apart || sent) && minimum)
+            || self.released().any(|released| released.scope == MinimumScope::PerSite)
+        {
             MinimumScope::PerSite
         } else {
             MinimumScope::Federation
@@ -87,15 +91,6 @@ impl PointRules<'_> {
     pub(super) fn undecidable(&self, keys: &[Expr], asked: &[Asked]) -> Option<String> {
         if keys.len() > KEYS_MAX && self.released().any(|released| !released.minimums.is_empty()) {
             return Some(format!("a release under a minimum has at most {KEYS_MAX} grouping keys"));
-        }
-        if self.released().any(|released| !released.minimums.is_empty())
-            && let Some(value) = asked.iter().find(|value| filters_beside(value, asked) > FILTERS_MAX)
-        {
-            return Some(format!(
-                "the values of one column have at most {FILTERS_MAX} different FILTERs in a release under a minimum, and those \
-                 beside {} have more; ask for them as groups, or in several questions",
-                name(value)
-            ));
         }
         let different = asked.iter().find(|value| value.distinct && matches!(value.function.as_str(), "sum" | "avg"));
         let dominance = self.released().any(|released| released.dominance.is_some());
@@ -130,19 +125,6 @@ impl PointRules<'_> {
         }
         why
     }
-}
-
-/// The different FILTERs of the values that have the same argument as this one.
-fn filters_beside(value: &Asked, asked: &[Asked]) -> usize {
-    let mut different: Vec<&Expr> = Vec::new();
-    for filter in
-        asked.iter().filter(|other| other.argument == value.argument).filter_map(|other| other.filter.as_ref())
-    {
-        if !different.contains(&filter) {
-            different.push(filter);
-        }
-    }
-    different.len()
 }
 
 /// Whether a condition does not mean the same for the rows of all these stewards.
@@ -216,7 +198,7 @@ mod tests {
             within: BTreeMap::new(),
             joined: Vec::new(),
         };
-        rules.scope(&[scan], conditions)
+        rules.scope(&[scan], conditions, false)
     }
 
     #[test]

@@ -82,6 +82,12 @@ impl Labels<'_> {
                 let plan = LogicalPlanBuilder::from(joined).project(own.collect::<Vec<_>>())?.build()?;
                 Ok(Labelled { plan, columns: left.columns.into_iter().chain(right.columns).collect(), labels })
             }
+            // A list keeps or drops rows, and none of its own go on.
+            LogicalPlan::Join(join) if is_list(join.join_type) => {
+                let left = self.label(&join.left)?;
+                let inputs = vec![left.plan, join.right.as_ref().clone()];
+                Ok(Labelled { plan: plan.with_new_exprs(plan.expressions(), inputs)?, ..left })
+            }
             other => plan_err!("`{}` mixes rows of several stewards", other.display()),
         }
     }
@@ -163,13 +169,28 @@ fn stewards_of(plan: &LogicalPlan, graph: &FragmentGraph) -> Result<BTreeSet<Sit
     Ok(stewards)
 }
 
+/// The leaves of what rows are made of; those of lists, which only keep or drop rows, are none of them.
 fn leaves(plan: &LogicalPlan) -> Result<Vec<TableReference>> {
     let mut found = Vec::new();
-    plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::TableScan(scan) = node {
-            found.push(scan.table_name.clone());
-        }
+    gather(plan, &mut found)?;
+    Ok(found)
+}
+
+fn gather(plan: &LogicalPlan, found: &mut Vec<TableReference>) -> Result<()> {
+    if let LogicalPlan::TableScan(scan) = plan {
+        found.push(scan.table_name.clone());
+    }
+    plan.apply_subqueries(|subquery| {
+        gather(subquery, found)?;
         Ok(TreeNodeRecursion::Continue)
     })?;
-    Ok(found)
+    match plan {
+        LogicalPlan::Join(join) if is_list(join.join_type) => gather(&join.left, found),
+        other => other.inputs().into_iter().try_for_each(|input| gather(input, found)),
+    }
+}
+
+/// Whether a join keeps or drops rows of its left side and gives none of its right side.
+fn is_list(kind: JoinType) -> bool {
+    matches!(kind, JoinType::LeftSemi | JoinType::LeftAnti)
 }

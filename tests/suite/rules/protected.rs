@@ -1,5 +1,7 @@
 //! What may stand below a release point, where the release is, and what a clause matches (rules A.1 to A.6).
 
+use dynamos_planner::policy::MinimumScope;
+
 use super::bench::{Bench, places};
 
 const CLAUSES: &str = "RELEASE sum, count OF wage, * BY sex, city FROM s.people MINIMUM 5 DISTINCT id,
@@ -76,6 +78,91 @@ fn a5_a_list_needs_a_clause_and_gives_no_column() {
         "joined with released rows",
     );
     bench.refuses("SELECT count(*) FROM a.s.people WHERE wage IN (VALUES (1))", "no JOIN clause lets `wage`");
+}
+
+#[test]
+fn a5_released_rows_keep_or_drop_protected_ones_where_they_may_be() {
+    let sql = "SELECT count(*) FROM a.s.people WHERE bsn IN (SELECT bsn FROM c.t.cases WHERE illness = 'flu')";
+    let people = "RELEASE count OF * FROM s.people MINIMUM 5 DISTINCT id, JOIN ON bsn WITH REQUESTER";
+    let cases = "RELEASE ROWS (bsn, illness) FROM t.cases, SHIP ROWS (bsn, illness) FROM t.cases TO a";
+    let bench = |people: &str, cases: &str| Bench::none().with("a", "g", people).with("c", "g", cases);
+    let both = bench(people, cases);
+    let query = both.allows(sql);
+    assert_eq!(query.graph().releases.len(), 1);
+    for steward in ["a", "c"] {
+        both.judged_by(steward, &query).unwrap();
+    }
+    both.allows(&sql.replace("IN", "NOT IN"));
+    both.allows("SELECT count(*) FROM a.s.people x WHERE EXISTS (SELECT 1 FROM c.t.cases y WHERE y.bsn = x.bsn)");
+    // A steward holds the others to its own agreement.
+    let closed = people.replace("JOIN ON bsn", "JOIN ON id");
+    bench(&closed, cases).refuses(sql, "no JOIN clause lets `bsn` be compared");
+    assert!(bench(&closed, cases).judged_by("a", &query).unwrap_err().contains("no JOIN clause"));
+    let elsewhere = cases.replace("TO a", "TO p");
+    bench(people, &elsewhere)
+        .refuses(sql, "c: released rows of `t.cases` would keep or drop rows of `a` there, and may not go to it");
+    assert!(bench(people, &elsewhere).judged_by("c", &query).unwrap_err().contains("names another place"));
+    // Rows that are not released are no list, wherever they may be.
+    let protected = cases.replace("RELEASE ROWS (bsn, illness)", "RELEASE count OF *");
+    bench(people, &protected).refuses(sql, "a LeftSemi join may not work on protected rows");
+    assert!(bench(people, &protected).judged_by("c", &query).is_err());
+    // Nor does a column of theirs go on.
+    both.refuses(
+        "SELECT illness, count(*) FROM a.s.people x JOIN c.t.cases y ON x.bsn = y.bsn GROUP BY illness",
+        "has no JOIN clause",
+    );
+}
+
+#[test]
+fn a5_a_released_value_is_compared_as_a_literal_is() {
+    let people = "RELEASE sum, count OF wage, * BY sex FROM s.people MINIMUM 5 DISTINCT id,
+                  FILTER ON wage COMPARE WITH LITERALS";
+    let jobs =
+        "RELEASE avg, count, min OF pay, * BY sector FROM t.jobs MINIMUM 5 DISTINCT bsn, SHIP PARTIALS OF 1 TO a";
+    let bench = |people: &str, jobs: &str| Bench::none().with("a", "g", people).with("d", "g", jobs);
+    let both = bench(people, jobs);
+    let sql = "SELECT sex, count(*) FROM a.s.people WHERE wage > (SELECT avg(pay) FROM d.t.jobs) GROUP BY sex";
+    let query = both.allows(sql);
+    let at = |release: usize| query.graph().fragment(query.graph().releases[release].fragment).unwrap().place.clone();
+    assert_eq!((at(0).as_str(), at(1).as_str()), ("a", "d"), "each is decided beside its data");
+    for steward in ["a", "d"] {
+        both.judged_by(steward, &query).unwrap();
+    }
+    for condition in [
+        "wage = (SELECT min(pay) FROM d.t.jobs)",
+        "NOT wage <= (SELECT min(pay) FROM d.t.jobs)",
+        "wage BETWEEN (SELECT min(pay) FROM d.t.jobs) AND (SELECT count(*) FROM d.t.jobs)",
+        "wage > 3 AND wage < (SELECT avg(pay) FROM d.t.jobs)",
+    ] {
+        let query = both.allows(&format!("SELECT sum(wage) FROM a.s.people WHERE {condition}"));
+        both.judged_by("a", &query).unwrap();
+    }
+    let unfiltered = people.replace("FILTER ON wage", "FILTER ON city");
+    bench(&unfiltered, jobs).refuses(sql, "no FILTER clause allows the predicate");
+    assert!(bench(&unfiltered, jobs).judged_by("a", &query).unwrap_err().contains("no FILTER clause allows"));
+    let elsewhere = jobs.replace("TO a", "TO p");
+    bench(people, &elsewhere).refuses(sql, "d: what clause 1 releases would keep or drop rows of `a` there");
+    assert!(bench(people, &elsewhere).judged_by("d", &query).unwrap_err().contains("names another place"));
+    for (sql, reason) in [
+        ("SELECT count(*) FROM a.s.people WHERE city > (SELECT avg(pay) FROM d.t.jobs)", "no FILTER clause allows"),
+        ("SELECT sum(wage - (SELECT avg(pay) FROM d.t.jobs)) FROM a.s.people", "does not list `sum`"),
+        (
+            "SELECT count(*) FROM a.s.people GROUP BY wage > (SELECT avg(pay) FROM d.t.jobs)",
+            "does not list the grouping",
+        ),
+        ("SELECT count(*) FROM a.s.people WHERE 9 / wage > (SELECT avg(pay) FROM d.t.jobs)", "no FILTER clause allows"),
+    ] {
+        both.refuses(sql, reason);
+    }
+    // What decides is that each steward is sent the value by itself: none of them sees what the others are sent.
+    let both = format!("{people}, SHIP PARTIALS OF 1 TO p");
+    let federated = Bench::none()
+        .with("a", "g", &both)
+        .with("b", "g", &both)
+        .with("d", "g", &jobs.replace("TO a", "TO a, b"))
+        .allows("SELECT sex, sum(wage) FROM s.people WHERE wage > (SELECT avg(pay) FROM d.t.jobs) GROUP BY sex");
+    let scopes: Vec<_> = federated.graph().releases.iter().map(|point| (point.clauses.len(), point.scope)).collect();
+    assert!(scopes.contains(&(2, MinimumScope::PerSite)), "{scopes:?}");
 }
 
 #[test]
