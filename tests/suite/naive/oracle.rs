@@ -102,26 +102,52 @@ pub(super) fn ways(world: &World) -> Vec<Way> {
             continue;
         }
         let Some((keys, values)) = &asked.groups else { continue };
-        // Joins with what is released do not stand below a release point.
-        let Some(source) = asked.from.relation() else { continue };
+        // Of people with a visit the visits are a list, which has to be released; joins with what is released do not stand below a
+        // release point.
+        let source = match asked.from {
+            From::Semi if rows_released(&governing, Table::Visits, &asked) => Source::One(Table::People),
+            From::Semi => continue,
+            _ => asked.from.relation().unwrap(),
+        };
+        let by_list = asked.from == From::Semi;
         let covering = |steward: &'static str| -> Vec<usize> {
             let held = governing[steward];
-            (0..held.clauses.len()).filter(|index| covers(held, *index, source, &asked.conds, keys, values)).collect()
+            let listed = !by_list || list_allowed(held, Col(Table::People, "id"), source);
+            let indexes = (0..held.clauses.len()).filter(|_| listed);
+            indexes.filter(|index| covers(held, *index, source, &asked.conds, keys, values)).collect()
         };
         for clauses in choices(&stewards, &covering) {
+            // None of several stewards sees what the others' rows are compared with, so each decides by itself.
+            let per_site = by_list && stewards.len() > 1 && !entities(&governing, &clauses).is_empty();
+            if per_site && !stewards.iter().all(|steward| states_listed(governing[steward], clauses[steward], values)) {
+                continue;
+            }
             for place in PLACES.into_iter().chain([COORDINATOR]) {
+                // Rows tell of the list that kept them.
+                let list_there = !by_list
+                    || place == COORDINATOR
+                    || stewards.iter().all(|steward| {
+                        let held = governing[steward];
+                        let id = [Col(Table::Visits, "id")];
+                        *steward == place
+                            || (rows_leave(held)
+                                && may_be(world, steward, held.name, Source::One(Table::Visits), &id, place))
+                    });
                 for how in [How::Beside, How::Merge, How::Rows] {
                     let legal = match how {
                         How::Beside => stewards == [place],
                         How::Merge => {
                             values.iter().all(mergeable)
                                 && stewards.iter().all(|steward| {
-                                    *steward == place || partials_may(governing[steward], clauses[steward], place)
+                                    *steward == place
+                                        || (per_site && place == COORDINATOR)
+                                        || partials_may(governing[steward], clauses[steward], place)
                                 })
                         }
+                        How::Rows if per_site || !list_there => false,
                         How::Rows => {
                             let counted = entities(&governing, &clauses);
-                            let needs = Needs { source, conds: &asked.conds, keys, values, counted: &counted };
+                            let needs = Needs { source, conds: &asked.conds, keys, values, counted: &counted, by_list };
                             // A steward that hashes keys gets no hashes of others.
                             let hashed = needs.hash_choices().into_iter();
                             hashed.filter(|hashed| hashed.is_empty() || !stewards.contains(&place)).any(|hashed| {
@@ -176,7 +202,11 @@ fn applicable<'a>(world: &'a World, steward: &str) -> Vec<&'a Agreement> {
 /// all these clauses have, and that the question states, need not be listed.
 fn rows_released(governing: &BTreeMap<&'static str, &Agreement>, table: Table, asked: &Asked) -> bool {
     // A condition of the question is applied to the rows before they are joined only if the join lets it.
-    let stated: Vec<Cond> = asked.conds.iter().copied().filter(|cond| asked.from.filters_first(*cond)).collect();
+    let mut stated: Vec<Cond> = asked.conds.iter().copied().filter(|cond| asked.from.filters_first(*cond)).collect();
+    // One on a key holds for the key that an inner join makes equal to it.
+    if asked.from == From::Join {
+        stated.extend(asked.conds.iter().filter_map(|cond| cond.of_other_key()));
+    }
     let stewards: Vec<&'static str> = governing.keys().copied().collect();
     let options = |steward: &'static str| -> Vec<(&Vec<Col>, Option<Cond>)> {
         let clauses = governing[steward].clauses.iter().filter_map(|clause| match clause {
@@ -271,7 +301,7 @@ fn list_allowed(agreement: &Agreement, column: Col, source: Source) -> bool {
     agreement.clauses.iter().any(|clause| match clause {
         Clause::Join { on, with } => {
             let key = source == Source::Both && on.1 == "id" && column.1 == "id";
-            matches!(with, Partner::Requester | Partner::Any) && (*on == column || key)
+            *with == Partner::Requester && (*on == column || key)
         }
         _ => false,
     })
@@ -302,6 +332,22 @@ fn partials_may(agreement: &Agreement, clause: usize, place: &str) -> bool {
     })
 }
 
+/// Whether a clause releases what several stewards would have to release by themselves of these values: sums and counts, and of
+/// an average both.
+fn states_listed(agreement: &Agreement, clause: usize, values: &[Value]) -> bool {
+    let Clause::Release { functions, .. } = &agreement.clauses[clause] else { return false };
+    let listed = |name: &'static str| functions.contains(&Function { name, distinct: false });
+    let average = |value: &Value| value.function.name != "avg" || (listed("sum") && listed("count"));
+    values.iter().all(|value| mergeable(value) && average(value))
+}
+
+fn rows_leave(agreement: &Agreement) -> bool {
+    agreement.clauses.iter().all(|clause| match clause {
+        Clause::Archetypes { data, .. } => *data,
+        _ => true,
+    })
+}
+
 /// What is done with rows that are sent.
 struct Needs<'a> {
     source: Source,
@@ -309,6 +355,8 @@ struct Needs<'a> {
     keys: &'a [Col],
     values: &'a [Value],
     counted: &'a [Col],
+    /// Whether a list keeps rows by the key of their people.
+    by_list: bool,
 }
 
 impl Needs<'_> {
@@ -329,12 +377,8 @@ impl Needs<'_> {
 }
 
 fn rows_may(agreement: &Agreement, needs: &Needs<'_>, hashed: &[Col], place: &str) -> bool {
-    let Needs { source, conds, keys, values, counted } = *needs;
-    let rows_leave = agreement.clauses.iter().all(|clause| match clause {
-        Clause::Archetypes { data, .. } => *data,
-        _ => true,
-    });
-    rows_leave
+    let Needs { source, conds, keys, values, counted, by_list } = *needs;
+    rows_leave(agreement)
         && agreement.clauses.iter().any(|clause| {
             let Clause::ShipRows { columns, hashes, from, cond, to } = clause else { return false };
             let mut needed: Vec<Col> = keys.iter().chain(counted).copied().collect();
@@ -343,6 +387,7 @@ fn rows_may(agreement: &Agreement, needs: &Needs<'_>, hashed: &[Col], place: &st
             // What the clause's own condition touches need not be listed.
             let others = conds.iter().filter(|one| Some(**one) != *cond);
             needed.extend(others.clone().flat_map(|one| one.columns()));
+            needed.extend(by_list.then_some(Col(Table::People, "id")));
             // A condition of a single value goes as a column of its own, and is listed nowhere.
             let filtered = values.iter().any(|value| value.filter.is_some());
             // Beside a condition of the clause only what cannot fail may run.

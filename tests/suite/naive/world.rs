@@ -115,6 +115,23 @@ impl Cond {
     }
 }
 
+impl Cond {
+    /// The same condition on the key of the other table.
+    pub(super) fn of_other_key(self) -> Option<Self> {
+        let other = |column: Col| match column {
+            Col(Table::People, "id") => Some(Col(Table::Visits, "id")),
+            Col(Table::Visits, "id") => Some(Col(Table::People, "id")),
+            _ => None,
+        };
+        match self {
+            Self::Literal(column) => other(column).map(Self::Literal),
+            Self::Present(column) => other(column).map(Self::Present),
+            Self::Function(column) => other(column).map(Self::Function),
+            Self::Columns(..) | Self::Listed(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Cond {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

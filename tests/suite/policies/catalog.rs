@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dynamos_planner::catalog::{
     Availability, Catalog, Entity, EntityScope, FederatedTable, Site, SiteKind, Table, TableName, TableStatistics,
 };
-use dynamos_planner::policy::{AgreementSet, HeldAgreement};
+use dynamos_planner::policy::{AgreementSet, Clause, HeldAgreement, ShipWhat};
 use dynamos_planner::sql::parse_agreement;
 use dynamos_proto::ids::SiteId;
 use dynamos_tests::tpch::TableRows;
@@ -78,6 +78,20 @@ pub(super) fn agreements(sets: &[PolicySet]) -> AgreementSet {
                 all.insert(HeldAgreement::new(1, agreement));
             }
         }
+    }
+    all
+}
+
+/// The same agreements without their SHIP PARTIALS clauses.
+pub(super) fn unsplit(sets: &[PolicySet]) -> AgreementSet {
+    let mut all = AgreementSet::default();
+    for held in agreements(sets).all() {
+        let mut agreement = held.agreement.clone();
+        agreement.clauses.retain(|numbered| match &numbered.clause {
+            Clause::Ship(ship) => !matches!(ship.what, ShipWhat::Partials { .. }),
+            _ => true,
+        });
+        all.insert(HeldAgreement::new(1, agreement));
     }
     all
 }

@@ -6,12 +6,12 @@ use std::fmt::Write;
 use datafusion::prelude::SessionContext;
 use dynamos_cli::federation::{Person, query};
 use dynamos_planner::knowledge::Knowledge;
-use dynamos_planner::policy::{Purposes, Requester, UtcMillis};
+use dynamos_planner::policy::{AgreementSet, Purposes, Requester, UtcMillis};
 use dynamos_planner::{PermittedQuery, Placement, Planned, PlanningInput, explain, plan_query};
 use dynamos_proto::ids::QueryId;
 use dynamos_tests::tpch::{QUERIES, Split, compare, design, generate, sql, truth};
 
-use super::catalog::{agreements, catalog};
+use super::catalog::{agreements, catalog, unsplit};
 use super::reading::{allows, columns_read};
 use super::set::{PolicySet, sets};
 use crate::federation::TestFederation;
@@ -24,17 +24,29 @@ const SETS_MIN: usize = 30;
 /// The planner over all policies.
 struct Planner<'a> {
     catalog: &'a dynamos_planner::catalog::Catalog,
-    agreements: &'a dynamos_planner::policy::AgreementSet,
+    agreements: &'a AgreementSet,
+    /// The same agreements without SHIP PARTIALS.
+    unsplit: &'a AgreementSet,
 }
 
 impl Planner<'_> {
     /// The plan of a query under a policy, or why there is none, in one line.
     fn plan(&self, set: &PolicySet, sql: &str, placement: Placement) -> Result<Box<PermittedQuery>, String> {
+        self.plan_under(self.agreements, set, sql, placement)
+    }
+
+    fn plan_under(
+        &self,
+        agreements: &AgreementSet,
+        set: &PolicySet,
+        sql: &str,
+        placement: Placement,
+    ) -> Result<Box<PermittedQuery>, String> {
         let requester =
             Requester { user: format!("{}@a", set.name), organisation: "a".into(), roles: vec![set.name.clone()] };
         let input = PlanningInput {
             catalog: self.catalog,
-            agreements: self.agreements,
+            agreements,
             purposes: &Purposes::default(),
             requester: &requester,
             purpose: Some("statistics"),
@@ -56,11 +68,14 @@ impl Planner<'_> {
     }
 
     /// Whether a planner that only chooses places for the operators of the one optimised plan would answer: some placement
-    /// has no partial aggregate of protected rows, and no join that only sends keys ahead.
+    /// has no partial aggregate of protected rows. A planner that makes none has no use for SHIP PARTIALS, so this one is asked
+    /// without.
     fn without_rewrites(&self, set: &PolicySet, sql: &str) -> bool {
         [Placement::Auto, Placement::ComputeToData, Placement::DataToCompute].into_iter().any(|placement| {
-            self.plan(set, sql, placement)
-                .is_ok_and(|query| query.graph().fragments.iter().all(|fragment| fragment.partial_of.is_none()))
+            [self.agreements, self.unsplit].into_iter().any(|agreements| {
+                let planned = self.plan_under(agreements, set, sql, placement);
+                planned.is_ok_and(|query| query.graph().fragments.iter().all(|fragment| fragment.partial_of.is_none()))
+            })
         })
     }
 }
@@ -78,7 +93,8 @@ async fn every_policy_answers_rightly_or_refuses_rightly() {
     assert!(sets.len() >= SETS_MIN, "{} policies", sets.len());
     let texts: BTreeMap<i32, String> = QUERIES.map(|number| (number, sql(number, FACTOR).unwrap())).collect();
     let (catalog, agreements) = (catalog(&rows), agreements(&sets));
-    let planner = Planner { catalog: &catalog, agreements: &agreements };
+    let unsplit = unsplit(&sets);
+    let planner = Planner { catalog: &catalog, agreements: &agreements, unsplit: &unsplit };
     let plain = truth(&rows, 2).unwrap();
     let mut reads = BTreeMap::new();
     for (number, text) in &texts {
