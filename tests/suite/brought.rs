@@ -153,6 +153,6 @@ async fn a5_released_data_keep_or_drop_protected_rows_wherever_they_are_computed
     assert!(refused.contains("values of one column of other rows"), "{refused}");
     let nobody =
         error(&mut ann, "SELECT count(*) FROM clinic.care.cases WHERE bsn IN (SELECT bsn FROM north.work.jobs)");
-    assert!(nobody.await.to_string().contains("may not work on protected rows"));
+    assert!(nobody.await.to_string().contains("protected rows cannot be joined with released rows"));
     federation.stop().await;
 }

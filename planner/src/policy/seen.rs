@@ -147,17 +147,19 @@ pub(super) fn takes_once(function: &str, distinct: bool) -> bool {
 }
 
 /// A function that takes equal values once is, of two parts together, not what it is of the one and of the other. Its values stand
-/// beside no others of their column, but for extremes.
+/// beside none of their column that can be subtracted from them, be they of other rows or of all values.
 fn stand_alone(values: &[&ReleasedAggregate]) -> Result<(), String> {
     for value in values.iter().filter(|value| takes_once(&value.function, value.distinct)) {
-        let alike = |other: &ReleasedAggregate| {
-            let extreme = matches!(other.function.as_str(), "min" | "max");
-            extreme || (other.filter, other.distinct) == (value.filter, value.distinct)
+        let apart = |other: &ReleasedAggregate| {
+            other.origin == value.origin
+                && is_sum(other) == is_sum(value)
+                && !matches!(other.function.as_str(), "min" | "max")
+                && (other.filter, other.distinct) != (value.filter, value.distinct)
         };
-        if values.iter().any(|other| other.origin == value.origin && !alike(other)) {
+        if values.iter().any(|other| apart(other)) {
             return Err(format!(
-                "`{} DISTINCT` under a minimum stands beside no other value of its column with another FILTER or without \
-                 DISTINCT: what one has and the other has not could be few people; ask for them in several questions",
+                "`{} DISTINCT` under a minimum stands beside no value of its column with another FILTER or without DISTINCT: \
+                 what one has and the other has not could be few people; ask for them in several questions",
                 value.function
             ));
         }
@@ -272,8 +274,9 @@ mod tests {
         let decided = |values: &[ReleasedAggregate]| differences(&values.iter().collect::<Vec<_>>()).is_ok();
         assert!(decided(&[once("count", None), value("count", None, None), value("sum", Some(3), Some(5))]));
         assert!(decided(&[once("count", None), once("sum", None), value("max", Some(2), None), once("min", Some(5))]));
+        assert!(decided(&[once("count", None), value("avg", Some(2), Some(5))]));
         assert!(!decided(&[once("count", None), once("count", Some(5))]));
-        assert!(!decided(&[once("sum", None), value("sum", Some(2), None)]));
+        assert!(!decided(&[once("sum", None), value("avg", Some(2), None)]));
     }
 
     #[test]

@@ -117,6 +117,9 @@ pub(super) fn ways(world: &World) -> Vec<Way> {
             indexes.filter(|index| covers(held, *index, source, &asked.conds, keys, values)).collect()
         };
         for clauses in choices(&stewards, &covering) {
+            if !entities(&governing, &clauses).is_empty() && !stand_alone(values) {
+                continue;
+            }
             // None of several stewards sees what the others' rows are compared with, so each decides by itself.
             let per_site = by_list && stewards.len() > 1 && !entities(&governing, &clauses).is_empty();
             if per_site && !stewards.iter().all(|steward| states_listed(governing[steward], clauses[steward], values)) {
@@ -330,6 +333,22 @@ fn partials_may(agreement: &Agreement, clause: usize, place: &str) -> bool {
         Clause::Partials { of, to } => *of == clause && to.iter().any(|target| target.is(place)),
         _ => false,
     })
+}
+
+/// Whether no value of different ones stands beside a value that can be subtracted from it: of the same column, a count beside a
+/// count or a sum beside a sum, under another condition or of all values.
+fn stand_alone(values: &[Value]) -> bool {
+    let sum = |value: &Value| matches!(value.function.name, "sum" | "avg");
+    let extreme = |value: &Value| matches!(value.function.name, "min" | "max");
+    let apart = |one: &Value, other: &Value| {
+        one.function.distinct
+            && !extreme(one)
+            && !extreme(other)
+            && one.argument == other.argument
+            && sum(one) == sum(other)
+            && (one.filter, one.function.distinct) != (other.filter, other.function.distinct)
+    };
+    !values.iter().any(|one| values.iter().any(|other| apart(one, other)))
 }
 
 /// Whether a clause releases what several stewards would have to release by themselves of these values: sums and counts, and of

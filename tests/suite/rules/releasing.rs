@@ -198,8 +198,11 @@ fn b5_what_takes_equal_values_once_stands_alone() {
         bench.allows(sql);
     }
     for (sql, reason) in [
-        ("SELECT sum(DISTINCT wage), sum(DISTINCT wage) FILTER (WHERE city = 'x') FROM a.s.people", "no other value"),
-        ("SELECT sum(DISTINCT wage), sum(wage) FROM a.s.people", "no other value"),
+        (
+            "SELECT sum(DISTINCT wage), sum(DISTINCT wage) FILTER (WHERE city = 'x') FROM a.s.people",
+            "stands beside no value",
+        ),
+        ("SELECT sum(DISTINCT wage), sum(wage) FROM a.s.people", "stands beside no value"),
         ("SELECT count(DISTINCT id) FROM a.s.people GROUP BY ROLLUP (sex)", "by several grouping sets"),
         (
             "SELECT count(DISTINCT id) FROM a.s.people GROUP BY sex UNION ALL SELECT count(DISTINCT id) FROM a.s.people",
