@@ -1,5 +1,6 @@
-//! What a change of an agreement does to the queries that run under it. Their steward decides for each whether it may go on;
-//! what may not is halted here at once and recalled from every other place. A change is acknowledged only when that is done.
+//! A change of an agreement, and what it does to the queries that run under it. Their steward decides for each whether it may
+//! go on; what may not is halted here at once and recalled from every other place. A change is acknowledged only when that is
+//! done, and is on record.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +14,98 @@ use tokio::time::{Instant, timeout};
 
 use crate::admission::PermitContext;
 use crate::lease::LEASE;
+use crate::ledger::{AgreementChange, Recording};
 use crate::place::Place;
 use crate::query::{Query, Term, ended};
+
+/// A change that is in force.
+pub(crate) struct Changed {
+    pub(crate) signed: SignedAgreement,
+    /// The queries that were halted.
+    pub(crate) halted: Vec<Arc<Query>>,
+    /// Whether it is on record.
+    pub(crate) recorded: Result<(), ServiceError>,
+}
+
+/// Carries out CREATE, ALTER or REVOKE of one of this steward's own agreements and records it, or that it was refused. It
+/// blocks the thread.
+///
+/// # Errors
+///
+/// Why it was refused.
+pub(crate) fn change_own(place: &Place, statement: &str, token: &str) -> Result<Changed, ServiceError> {
+    let now_ms = place.clock.now_ms();
+    let mut record = AgreementChange::asked(statement, UtcMillis(now_ms));
+    let refused = |record: AgreementChange, error: ServiceError| {
+        place.ledger.refused_change(record.refused(&error));
+        error
+    };
+    let claims = match place.admission.claims(token, now_ms) {
+        Ok(claims) => claims,
+        Err(error) => return Err(refused(record, error)),
+    };
+    record = record.by(&claims);
+    let mut book = place.book();
+    match book.change(statement, &claims) {
+        Ok(signed) => {
+            // As long as the book is held nothing is admitted under the new version, so its record comes first.
+            let recording = place.ledger.changed(record.made(&signed));
+            drop(book);
+            Ok(in_force(place, signed, recording))
+        }
+        Err(error) => {
+            drop(book);
+            Err(refused(record, error))
+        }
+    }
+}
+
+/// Takes in a signed revocation that somebody brought; none if it is not new. One of this steward's own agreements is
+/// recorded, or that it was refused. It blocks the thread.
+///
+/// # Errors
+///
+/// Why it was refused.
+pub(crate) fn revoke(place: &Place, revocation: SignedAgreement) -> Result<Option<Changed>, ServiceError> {
+    let mut book = place.book();
+    let taken = book.revoke(&revocation);
+    if revocation.steward != place.name.as_str() {
+        drop(book);
+        let halted = |taken: bool| taken.then(|| halt_changed(place, &revocation));
+        return Ok(taken.map(halted)?.map(|halted| Changed { signed: revocation, halted, recorded: Ok(()) }));
+    }
+    let record = AgreementChange::brought(&revocation, UtcMillis(place.clock.now_ms()));
+    match taken {
+        Ok(true) => {
+            let record = record.made(&revocation);
+            let signer = book.public_key();
+            let recording = place.ledger.changed(match &signer {
+                Some(key) => record.signed_by(key),
+                None => record,
+            });
+            drop(book);
+            Ok(Some(in_force(place, revocation, recording)))
+        }
+        Ok(false) => Ok(None),
+        Err(error) => {
+            drop(book);
+            place.ledger.refused_change(record.refused(&error));
+            Err(error)
+        }
+    }
+}
+
+/// Halts what may not go on, then waits for the record.
+fn in_force(place: &Place, signed: SignedAgreement, recording: Recording) -> Changed {
+    let halted = halt_changed(place, &signed);
+    place.agreements_changed.notify_one();
+    let recorded = place.ledger.written(recording).map_err(|error| {
+        let (name, epoch) = (&signed.name, signed.epoch);
+        let done = if signed.revoked { "is revoked" } else { "is in force" };
+        ServiceError::new(error.code, format!("agreement `{name}` {done} in epoch {epoch}, but {}", error.message))
+    });
+    Changed { signed, halted, recorded }
+}
 
 /// Halts the queries here that may not go on under the new version of an agreement; gives them. Another steward's query that
 /// is only under an older version goes on: whether it may is for that steward to say, who renews the leases.

@@ -16,12 +16,12 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::admission::{AgreementCheck, Because, GraphCheck, PermitContext, Reason, Refused};
-use crate::change::{halt_changed, set_end, settled};
+use crate::change::{Changed, change_own, halt_changed, revoke, set_end, settled};
 use crate::clock::{Clock, SystemClock};
 use crate::config::SiteConfig;
 use crate::error::SiteError;
 use crate::fault;
-use crate::ledger::{Demand, Subject};
+use crate::ledger::{Demand, Edge, Subject};
 use crate::place::Place;
 use crate::query::{FragmentStream, Query, start};
 
@@ -192,22 +192,17 @@ impl Executor {
     /// # Errors
     ///
     /// `UNAUTHENTICATED`, `DENIED`, `SYNTAX`, `UNSUPPORTED`, `UNKNOWN_NAME` or `INVALID_ARGUMENT`; then nothing changed.
+    /// `INTERNAL`, with what is in force, if the change cannot be recorded.
     pub async fn change_agreement(
         &self,
         statement: String,
         token: String,
     ) -> Result<v1::SignedAgreement, ServiceError> {
         let place = Arc::clone(&self.place);
-        let change = move || {
-            let claims = place.admission.claims(&token, place.clock.now_ms())?;
-            let changed = place.book().change(&statement, &claims)?;
-            let halted = halt_changed(&place, &changed);
-            place.agreements_changed.notify_one();
-            Ok((changed, halted))
-        };
-        let (changed, halted) = self.place.cpu.run(change).await?;
+        let Changed { signed, halted, recorded } =
+            self.place.cpu.run(move || change_own(&place, &statement, &token)).await?;
         settled(&self.place, &halted).await;
-        Ok(changed)
+        recorded.map(|()| signed)
     }
 
     /// Takes in a steward's signed word that an agreement is over, whoever brings it; of this place's own agreements and of
@@ -216,21 +211,15 @@ impl Executor {
     /// # Errors
     ///
     /// `SITE_REFUSED` if it is no revocation or not signed by its steward, `STALE_BASIS` if a newer version is known.
+    /// `INTERNAL` if it is in force and cannot be recorded.
     pub async fn revoke(&self, revocation: v1::SignedAgreement) -> Result<(), ServiceError> {
         let place = Arc::clone(&self.place);
-        let revoke = move || {
-            if !place.book().revoke(&revocation)? {
-                return Ok(Vec::new());
-            }
-            let halted = halt_changed(&place, &revocation);
-            if revocation.steward == place.name.as_str() {
-                place.agreements_changed.notify_one();
-            }
-            Ok(halted)
+        let Some(Changed { halted, recorded, .. }) = self.place.cpu.run(move || revoke(&place, revocation)).await?
+        else {
+            return Ok(());
         };
-        let halted = self.place.cpu.run(revoke).await?;
         settled(&self.place, &halted).await;
-        Ok(())
+        recorded
     }
 
     /// What the federation is told: published tables, and the steward's own agreements as it signed them.
@@ -292,7 +281,8 @@ fn accept(place: &Place, permit: &v1::Permit, subject: &mut Subject, now_ms: i64
     // From here on the query can be cancelled, but gives no row before its permit is recorded.
     let demand = demand(place, &query, &agreements);
     let obligations = place.admission.obligations(&query.graph, &agreements);
-    match place.ledger.permit(subject.clone(), &query.edges, &obligations, demand, UtcMillis(now_ms)) {
+    let edges = Edge::all(&query.graph, &query.edges);
+    match place.ledger.permit(subject.clone(), edges, &obligations, demand, UtcMillis(now_ms)) {
         Ok(charge) => {
             if obligations.iter().any(Obliged::is_retention) {
                 place.oblige(&query);
@@ -332,10 +322,11 @@ async fn sweep(place: Weak<Place>) {
         let erasing = Arc::clone(&place);
         let record = move || {
             erasing.record_erased();
+            erasing.ledger.flush();
             Ok(())
         };
         if let Err(error) = place.cpu.run(record).await {
-            tracing::error!(%error, "it was not recorded what is gone");
+            tracing::error!(%error, "what is gone, or was given before, was not recorded");
         }
     }
 }

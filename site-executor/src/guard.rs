@@ -94,7 +94,7 @@ impl Guard {
 }
 
 /// The size of a batch's own rows, whatever larger buffers they are slices of.
-fn bytes_of(batch: &RecordBatch) -> Result<u64> {
+pub(crate) fn bytes_of(batch: &RecordBatch) -> Result<u64> {
     let mut bytes = 0;
     for column in batch.columns() {
         bytes += column.to_data().get_slice_memory_size()? as u64;

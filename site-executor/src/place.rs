@@ -49,7 +49,7 @@ pub(crate) struct Place {
     pub(crate) cpu: CpuPool,
     /// In which graphs are read; no tables, no memory limit of its own.
     pub(crate) reading: SessionState,
-    /// What was admitted and refused, and what of the budgets is spent.
+    /// What was admitted, refused, given and agreed, and what of the budgets is spent.
     pub(crate) ledger: Ledger,
     pub(crate) clock: Arc<dyn Clock>,
     /// Told when the place's own agreements have changed.
@@ -96,6 +96,7 @@ impl Place {
             PlaceKind::Steward | PlaceKind::Provider => Ledger::open(&name, &config.site.state_dir)?,
             PlaceKind::Coordinator => Ledger::none(&name),
         };
+        ledger.find(&book.signed(), UtcMillis(clock.now_ms()))?;
         // What ran when the place stopped is gone with the folder of spilled data.
         for query in ledger.owed() {
             ledger.erased(&query, UtcMillis(clock.now_ms()));
@@ -134,9 +135,9 @@ impl Place {
         obliged.push((query.graph.query.clone(), Arc::downgrade(query)));
     }
 
-    /// Whether there are such queries.
+    /// Whether there are such queries, or records that nobody waits for.
     pub(crate) fn owes_records(&self) -> bool {
-        !self.obliged.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.ledger.has_waiting() || !self.obliged.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// Records of each such query that has ended that nothing of it is left: its rows are gone from memory with the query

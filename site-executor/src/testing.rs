@@ -133,15 +133,21 @@ impl Federation {
         drop(self.sites.remove(place));
     }
 
-    /// The records in a place's ledger, whose chain must be whole. No token is in it.
+    /// The records about queries in a place's ledger.
     pub(crate) fn records(&self, place: &str) -> Vec<serde_json::Value> {
+        self.all_records(place).into_iter().filter(|record| record["event"] != "agreement").collect()
+    }
+
+    /// The records in a place's ledger, whose chain must be whole. No token is in it.
+    pub(crate) fn all_records(&self, place: &str) -> Vec<serde_json::Value> {
         let path = self.folder.path().join(format!("{place}.state/ledger.log"));
         dynamos_proto::record::verify(&path).unwrap();
         let text = std::fs::read_to_string(path).unwrap();
         // All tokens begin so.
         assert!(!text.contains("eyJ"), "{text}");
         let line = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["record"].take();
-        text.lines().map(line).collect()
+        // A line that is being written is no record yet.
+        text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(line).collect()
     }
 
     pub(crate) fn config_of(&self, place: &str, kind: PlaceKind) -> SiteConfig {

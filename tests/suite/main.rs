@@ -25,6 +25,7 @@ mod grouping_sets;
 mod hashes;
 mod interchange;
 mod joins;
+mod ledgers;
 mod load;
 mod naive;
 mod policies;

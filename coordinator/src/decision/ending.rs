@@ -6,7 +6,7 @@ use dynamos_planner::policy::UtcMillis;
 use dynamos_proto::bucket::bucket;
 use dynamos_proto::ids::QueryId;
 
-use super::log::DecisionLog;
+use super::log::{DecisionLog, Recorded};
 use super::record::EndRecord;
 use crate::background::Background;
 use crate::clock::Clock;
@@ -23,7 +23,7 @@ pub(crate) struct Ending {
 impl Ending {
     /// Records that a query ended in this way after so many rows went to the requester, and who released nothing. The number of
     /// rows is told as a bucket.
-    pub(crate) fn record(&self, query: &QueryId, outcome: &str, rows: u64, released_nothing: Vec<String>) {
+    pub(crate) fn record(&self, query: &QueryId, outcome: &str, rows: u64, released_nothing: Vec<String>) -> Recorded {
         let record = EndRecord {
             at: UtcMillis(self.clock.utc_ms()).to_string(),
             query_id: query.to_string(),
@@ -31,6 +31,6 @@ impl Ending {
             rows_at_most: bucket(rows, self.largest_minimum),
             released_nothing,
         };
-        self.log.end(record, &self.background);
+        self.log.end(record, &self.background)
     }
 }

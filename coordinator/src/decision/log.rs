@@ -1,13 +1,14 @@
-//! [`DecisionLog`]: decisions in a hash-chained file that only grows. Nothing is released before its record is on the
-//! disk, so a log that cannot be written stops all queries.
+//! [`DecisionLog`]: decisions in a hash-chained file that only grows, and how the queries ended. Nothing is released before
+//! its decision is on the disk, and no answer ends well before its end is; so a log that cannot be written stops all queries.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dynamos_proto::record::{RecordError, RecordFile, Unwritten};
+use dynamos_proto::record::{RecordError, RecordFile};
 use dynamos_proto::status::{Code, ServiceError};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use tokio::sync::oneshot;
 
 use super::recent::{Recent, Shown};
 use super::record::{DecisionRecord, EndRecord};
@@ -23,6 +24,23 @@ pub struct DecisionError(#[from] RecordError);
 pub struct DecisionLog {
     file: RecordFile,
     recent: Arc<Mutex<Recent>>,
+}
+
+/// The end of a query on its way to the disk, where it gets whether or not somebody waits.
+#[must_use = "who is told of an end waits for its record, who has gone drops this"]
+pub(crate) struct Recorded(Option<oneshot::Receiver<Result<(), ServiceError>>>);
+
+impl Recorded {
+    /// Of what is not recorded.
+    pub(crate) fn nothing() -> Self {
+        Self(None)
+    }
+
+    /// Waits until it is on the disk.
+    pub(crate) async fn durable(self) -> Result<(), ServiceError> {
+        let Some(written) = self.0 else { return Ok(()) };
+        written.await.unwrap_or_else(|_| Err(unfinished(&"the writer stopped")))
+    }
 }
 
 /// What stands in a line.
@@ -61,14 +79,30 @@ impl DecisionLog {
         }
     }
 
-    /// Writes how a query ended, in the background: its rows were on their way before.
-    pub(super) fn end(&self, record: EndRecord, background: &Background) {
-        let unwritten = match self.file.enqueue(&Entry::End(record.clone())) {
-            Ok(unwritten) => unwritten,
-            Err(error) => return tracing::error!(%error, "the end of a query cannot be recorded"),
-        };
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner).ended(record);
-        background.spawn(async move { wait(unwritten).await });
+    /// Writes how a query ended, in the background: who waits for it may go.
+    pub(super) fn end(&self, record: EndRecord, background: &Background) -> Recorded {
+        let (told, written) = oneshot::channel();
+        match self.file.enqueue(&Entry::End(record.clone())) {
+            Ok(unwritten) => {
+                self.recent.lock().unwrap_or_else(PoisonError::into_inner).ended(record);
+                background.spawn(async move {
+                    let ended = match blocking(move || unwritten.wait()).await {
+                        Some(ended) => ended.map_err(|error| unfinished(&error)),
+                        None => Err(unfinished(&"the writer stopped")),
+                    };
+                    // Whoever waited may have gone.
+                    told.send(ended).unwrap_or_default();
+                });
+            }
+            Err(error) => told.send(Err(unfinished(&error))).unwrap_or_default(),
+        }
+        Recorded(Some(written))
+    }
+
+    /// Takes nothing more, as after a failed write.
+    #[cfg(test)]
+    pub(crate) fn break_off(&self) {
+        self.file.break_off("no space");
     }
 
     /// The latest decisions about a person's queries, the newest first.
@@ -77,15 +111,17 @@ impl DecisionLog {
     }
 }
 
-async fn wait(unwritten: Unwritten) {
-    if let Some(Err(error)) = blocking(move || unwritten.wait()).await {
-        tracing::error!(%error, "the end of a query cannot be recorded");
-    }
-}
-
 fn failed(error: &dyn std::fmt::Display) -> ServiceError {
     tracing::error!(%error, "the decision log cannot be written");
     ServiceError::new(Code::Internal, "the decision could not be recorded, so nothing is released")
+}
+
+fn unfinished(error: &dyn std::fmt::Display) -> ServiceError {
+    tracing::error!(%error, "the end of a query cannot be recorded");
+    ServiceError::new(
+        Code::Internal,
+        "the end of the query could not be recorded, so its rows do not count as an answer",
+    )
 }
 
 #[cfg(test)]
@@ -128,8 +164,7 @@ mod tests {
             rows_at_most: 1024,
             released_nothing: vec!["vu".into()],
         };
-        log.end(end.clone(), &background);
-        background.drain(std::time::Duration::from_secs(10)).await;
+        log.end(end.clone(), &background).durable().await.unwrap();
         drop(log);
         let text = std::fs::read_to_string(state.join("decisions.log")).unwrap();
         let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -144,6 +179,26 @@ mod tests {
         assert_eq!(shown.iter().map(|one| one.decision.query_id.as_str()).collect::<Vec<_>>(), ["q2", "q1"]);
         assert_eq!((shown[0].end.clone(), shown[1].end.clone()), (None, Some(end)));
         assert!(log.recent("a@uva.nl", "vu").is_empty() && log.recent("b@uva.nl", "uva").is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_end_is_written_though_nobody_waits_and_is_an_error_where_it_cannot_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let (log, background) = (DecisionLog::open(folder.path()).unwrap(), Background::new());
+        let end = |query: &str| EndRecord {
+            at: "2026-01-02".into(),
+            query_id: query.into(),
+            outcome: "CANCELLED".into(),
+            rows_at_most: 1024,
+            released_nothing: Vec::new(),
+        };
+        drop(log.end(end("q1"), &background));
+        background.drain(std::time::Duration::from_secs(10)).await;
+        let text = std::fs::read_to_string(folder.path().join("decisions.log")).unwrap();
+        assert!(text.contains("\"q1\""), "{text}");
+        log.break_off();
+        assert_eq!(log.end(end("q2"), &background).durable().await.unwrap_err().code, Code::Internal);
+        assert_eq!(log.append(&record("q3")).await.unwrap_err().code, Code::Internal);
     }
 
     #[tokio::test]

@@ -17,7 +17,7 @@ use dynamos_proto::status::Code;
 use dynamos_proto::v1;
 
 use super::planner_door::PlanRequest;
-use crate::decision::Ending;
+use crate::decision::{Ending, Recorded};
 
 /// Ended queries that are remembered; beyond this the oldest is forgotten.
 const RECENT_MAX: usize = 1000;
@@ -193,38 +193,46 @@ impl LiveQuery {
         self.ending = Some(ending);
     }
 
-    /// Changes the record of the query; a change to an end moves it to the recent ones and is the last.
+    /// Changes the record of the query, which goes on.
     pub(super) fn update(&self, change: impl FnOnce(&mut QueryRecord)) {
-        let mut state = self.queries.lock();
-        let Some(record) = state.running.get_mut(&self.query) else { return };
-        change(record);
-        if !record.state.is_end() {
-            return;
-        }
-        let (end, rows) = (record.state, record.rows);
-        let nothing = record.reports.iter().filter(|report| report.released == Some(false));
-        let nothing = nothing.map(|report| report.place.clone()).collect();
-        if let Some(record) = state.running.remove(&self.query) {
-            tracing::info!(query_id = %self.query, state = ?record.state, rows = record.rows, "query ended");
-            if state.recent.len() >= RECENT_MAX {
-                state.recent.pop_front();
-            }
-            state.recent.push_back(record);
-        }
-        drop(state);
-        if let Some(ending) = &self.ending {
-            ending.record(&self.query, end.outcome(), rows, nothing);
+        if let Some(record) = self.queries.lock().running.get_mut(&self.query) {
+            change(record);
+            debug_assert!(!record.state.is_end(), "the end of a query is to be recorded");
         }
     }
 
+    /// Changes the state of the query, which goes on.
     pub(super) fn enter(&self, next: QueryState) {
         self.update(|record| record.state = next);
+    }
+
+    /// Changes the record of the query to that of an ended one, which moves it to the recent ones; only the first end
+    /// counts. Whoever is told of the end is told after it is durable.
+    pub(super) fn end(&self, end: QueryState, change: impl FnOnce(&mut QueryRecord)) -> Recorded {
+        let mut state = self.queries.lock();
+        let Some(mut record) = state.running.remove(&self.query) else { return Recorded::nothing() };
+        change(&mut record);
+        record.state = end;
+        tracing::info!(query_id = %self.query, state = ?record.state, rows = record.rows, "query ended");
+        let rows = record.rows;
+        let nothing = record.reports.iter().filter(|report| report.released == Some(false));
+        let nothing = nothing.map(|report| report.place.clone()).collect();
+        if state.recent.len() >= RECENT_MAX {
+            state.recent.pop_front();
+        }
+        state.recent.push_back(record);
+        drop(state);
+        match &self.ending {
+            Some(ending) => ending.record(&self.query, end.outcome(), rows, nothing),
+            None => Recorded::nothing(),
+        }
     }
 }
 
 impl Drop for LiveQuery {
+    /// Nobody is there to be told.
     fn drop(&mut self) {
-        self.enter(QueryState::Cancelled);
+        drop(self.end(QueryState::Cancelled, |_| ()));
     }
 }
 
@@ -242,8 +250,8 @@ mod tests {
         let queries = Queries::default();
         let (one, two) = (QueryId::new("1"), QueryId::new("2"));
         let live = queries.begin(&one, asked("uva"));
-        live.enter(QueryState::Failed(Code::SiteUnavailable));
-        live.enter(QueryState::Finished);
+        drop(live.end(QueryState::Failed(Code::SiteUnavailable), |_| ()));
+        drop(live.end(QueryState::Finished, |_| ()));
         drop(live);
         drop(queries.begin(&two, asked("vu")));
         assert_eq!(queries.get(&one).unwrap().state, QueryState::Failed(Code::SiteUnavailable));

@@ -123,8 +123,8 @@ impl RunningRows {
         })
     }
 
-    /// Collects the reports at the end. A fragment that failed makes the whole result one: what looked like the end of
-    /// the rows was not.
+    /// Collects the reports at the end, and puts it on record. A fragment that failed makes the whole result one: what
+    /// looked like the end of the rows was not. So does an end that cannot be recorded.
     async fn finish(self) -> Result<(), ServiceError> {
         let reports = self.attempt.participants.reports().await;
         let failed = reports.iter().find(|report| !report.error_code.is_empty()).map(|report| {
@@ -133,21 +133,18 @@ impl RunningRows {
         });
         let ended = reports.len() == self.attempt.plan.graph().fragments.len();
         let state = failed.as_ref().map_or(QueryState::Finished, |error| QueryState::Failed(error.code));
-        self.live.update(|record| {
-            record.reports = reports;
-            record.state = state;
-        });
+        let recorded = self.live.end(state, |record| record.reports = reports);
         drop(self.slot);
-        match failed {
-            Some(error) => Err(error),
-            // A fragment that nobody had to read waits at its place until that is told to stop.
-            None => {
-                if ended {
-                    self.attempt.participants.end();
-                }
-                Ok(())
-            }
+        let recorded = recorded.durable().await;
+        if let Some(error) = failed {
+            return Err(error);
         }
+        recorded?;
+        // A fragment that nobody had to read waits at its place until that is told to stop.
+        if ended {
+            self.attempt.participants.end();
+        }
+        Ok(())
     }
 }
 
@@ -164,7 +161,12 @@ async fn step(running: Option<RunningRows>) -> Option<(Item, Option<RunningRows>
         Err(error) => {
             let code = shown(&error).code;
             tracing::warn!(%code, "query failed while it ran");
-            running.live.enter(QueryState::Failed(code));
+            let recorded = running.live.end(QueryState::Failed(code), |_| ());
+            // Places are told to stop before anything is waited for.
+            drop(running);
+            if recorded.durable().await.is_err() {
+                tracing::warn!(%code, "the requester is told of an end that is not on record");
+            }
             Some((Err(error), None))
         }
     }

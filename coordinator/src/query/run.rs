@@ -89,10 +89,17 @@ impl QueryEngine {
             Ok((slot, attempts.begin(&mut live).await?))
         };
         let begun: Result<_, ServiceError> = begun.await;
-        let (slot, attempt) = begun.inspect_err(|error| {
-            tracing::info!(code = %error.code, "query did not start");
-            live.enter(QueryState::Failed(error.code));
-        })?;
+        let (slot, attempt) = match begun {
+            Ok(begun) => begun,
+            Err(error) => {
+                tracing::info!(code = %error.code, "query did not start");
+                let recorded = live.end(QueryState::Failed(error.code), |_| ());
+                if recorded.durable().await.is_err() {
+                    tracing::warn!(code = %error.code, "the requester is told of an end that is not on record");
+                }
+                return Err(error);
+            }
+        };
         live.enter(QueryState::Running);
         let (query, schema) = (attempts.request.query.clone(), attempt.plan.schema());
         let (plans, plan) = watch::channel(Arc::clone(&attempt.plan));

@@ -132,6 +132,32 @@ impl RecordFile {
     pub fn append(&self, record: &impl Serialize) -> Result<(), RecordError> {
         self.enqueue(record)?.wait()
     }
+
+    /// Whether there are records that nobody writes, because whoever enqueued them did not wait.
+    pub fn has_waiting(&self) -> bool {
+        let queue = self.shared.lock();
+        !queue.waiting.is_empty() && matches!(queue.writer, Writer::Nobody)
+    }
+
+    /// Waits until everything that was enqueued so far is on the disk. It blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError::Broken`] if it could not be written or an earlier record could not.
+    pub fn flush(&self) -> Result<(), RecordError> {
+        let number = self.shared.lock().tip.number;
+        Unwritten { shared: Arc::clone(&self.shared), number }.wait()
+    }
+
+    /// Takes nothing more, as after a failed write. It serves tests of those who must not go on then.
+    pub fn break_off(&self, reason: &str) {
+        let mut queue = self.shared.lock();
+        while matches!(queue.writer, Writer::Somebody) {
+            queue = self.shared.written.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        queue.writer = Writer::Failed(reason.to_owned());
+        self.shared.written.notify_all();
+    }
 }
 
 impl Unwritten {

@@ -23,4 +23,4 @@ mod tests;
 
 pub use error::{LineProblem, RecordError};
 pub use file::{RecordFile, Unwritten};
-pub use verify::{Verified, verify};
+pub use verify::{Verified, read, verify};

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::disk::Disk;
 use super::line::Tip;
-use super::{LineProblem, RecordError, RecordFile, verify};
+use super::{LineProblem, RecordError, RecordFile, read, verify};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Note {
@@ -272,4 +272,49 @@ fn what_nobody_waited_for_is_written_at_the_end() {
     drop(file.enqueue(&note("left")).unwrap());
     drop(file);
     assert_eq!(open(&path).1, [note("left")]);
+}
+
+#[test]
+fn what_nobody_waits_for_is_written_by_a_flush() {
+    let (_folder, path) = written(0);
+    let (file, _) = open(&path);
+    assert!(!file.has_waiting());
+    drop(file.enqueue(&note("left")).unwrap());
+    assert!(file.has_waiting() && verify(&path).unwrap().records == 0);
+    file.flush().unwrap();
+    assert!(!file.has_waiting() && verify(&path).unwrap().records == 1);
+    file.flush().unwrap();
+    assert_eq!(verify(&path).unwrap().records, 1, "there was nothing more");
+}
+
+#[test]
+fn a_file_that_was_broken_off_takes_nothing_more() {
+    let (_folder, path) = written(1);
+    let (file, _) = open(&path);
+    let waiting = file.enqueue(&note("waiting")).unwrap();
+    file.break_off("no space");
+    for error in [waiting.wait().unwrap_err(), file.append(&note("next")).unwrap_err(), file.flush().unwrap_err()] {
+        assert!(matches!(&error, RecordError::Broken { reason, .. } if reason == "no space"), "{error}");
+    }
+    assert!(!file.has_waiting(), "nobody will ever write it");
+    drop(file);
+    assert_eq!(open(&path).1, [note(0)]);
+}
+
+#[test]
+fn reading_shows_the_records_up_to_the_first_that_is_not_as_it_was_written() {
+    let (_folder, path) = written(3);
+    let shown = || {
+        let mut notes = Vec::new();
+        let end = read(&path, |note: Note| notes.push(note.text)).map_err(|error| error.to_string());
+        (notes.join(" "), end)
+    };
+    let (notes, end) = shown();
+    assert_eq!((notes.as_str(), end.unwrap()), ("0 1 2", verify(&path).unwrap()));
+    let mut changed = lines(&path);
+    changed[1] = changed[1].replace("\"text\":\"1\"", "\"text\":\"7\"");
+    put(&path, &changed);
+    let (notes, end) = shown();
+    assert_eq!(notes, "0");
+    assert!(end.unwrap_err().starts_with("line 2 of the record file"));
 }

@@ -26,9 +26,19 @@ pub struct Verified {
 ///
 /// [`RecordError::Line`] names the first line that is not as it was written.
 pub fn verify(path: &Path) -> Result<Verified, RecordError> {
+    read(path, |_: IgnoredAny| ())
+}
+
+/// Verifies a file of records without changing it, and shows every record to `visit` once it has been checked, in order.
+///
+/// # Errors
+///
+/// [`RecordError::Line`] names the first line that is not as it was written, or is not what `visit` takes. Those before it
+/// have been shown.
+pub fn read<T: DeserializeOwned>(path: &Path, visit: impl FnMut(T)) -> Result<Verified, RecordError> {
     let failed = |source| RecordError::File { path: path.to_owned(), action: "opened", source };
     let file = File::open(path).map_err(failed)?;
-    let end = walk(&file, path, |_: IgnoredAny| ())?;
+    let end = walk(&file, path, visit)?;
     Ok(Verified { records: end.tip.number, hash: end.tip.hash, incomplete_bytes: end.incomplete_bytes })
 }
 

@@ -103,6 +103,11 @@ impl AgreementBook {
         self.own.values().filter_map(|record| self.sign(record)).collect()
     }
 
+    /// The public key of what this steward signs, if it signs anything.
+    pub(crate) fn public_key(&self) -> Option<PublicKey> {
+        self.key.as_ref().map(SigningKey::public)
+    }
+
     /// Carries out CREATE, ALTER or REVOKE for a person of the steward's own organisation who has the role for it.
     pub(crate) fn change(&mut self, statement: &str, claims: &Claims) -> Result<SignedAgreement, ServiceError> {
         if claims.iss != self.place.as_str() || !claims.roles.iter().any(|role| role == STEWARD_ROLE) {

@@ -1,13 +1,18 @@
-//! The records of a place. They name who asked for what under which agreements, and which clauses allow it; never a value,
-//! never a token, and of the query no more than the hash of its graph.
+//! The records of a place. They name who asked for what under which agreements, what leaves for where and which clauses allow
+//! it, in tables and columns; and how much of it a steward gave. Never a value, never a token, and of the query no more than
+//! the hash of its graph.
+//!
+//! A file outlives many releases: fields are added and never taken away, and what an older record has not is read as missing.
 
-use dynamos_planner::fragment::FragmentGraph;
+use dynamos_planner::fragment::{Fragment, FragmentGraph};
 use dynamos_planner::policy::{EdgeVerdict, Requester, UtcMillis};
 use dynamos_proto::ids::{QueryId, SiteId};
 use dynamos_proto::sign::sha256_hex;
+use dynamos_proto::status::{Code, ServiceError};
 use dynamos_proto::v1::ExchangeTicket;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::agreement_change::AgreementChange;
 use super::budgets::Charge;
 use crate::admission::Reason;
 
@@ -17,6 +22,8 @@ const NAME_BYTES_MAX: usize = 256;
 const HASH_BYTES: usize = 32;
 /// So many agreements of a graph are named in a record.
 const AGREEMENTS_MAX: usize = 64;
+/// Of what leaves over one edge so much is written down (bytes); it names no more than the steward's own tables and columns.
+const WHAT_BYTES_MAX: usize = 4096;
 
 /// What stands in a line.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -25,7 +32,9 @@ pub(super) enum Entry {
     Permit(Permit),
     Refusal(Refusal),
     Return(Return),
+    Given(Given),
     Erased(Erased),
+    Agreement(AgreementChange),
 }
 
 /// A query that the place takes part in.
@@ -64,6 +73,34 @@ pub(super) struct Return {
     pub(super) charge: Charge,
 }
 
+/// What a fragment of a steward gave to another place, and how that ended. Exact: the file is the steward's own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Given {
+    pub(super) at: Moment,
+    query_id: String,
+    attempt: u32,
+    fragment: String,
+    /// None for the requester.
+    to_place: Option<String>,
+    rows: u64,
+    bytes: u64,
+    outcome: Outcome,
+    /// Of the error that ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
+}
+
+/// How the rows of a fragment ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Outcome {
+    /// All of them were given.
+    Ended,
+    Failed,
+    /// The query was cancelled, or its reader went before the end.
+    Cancelled,
+}
+
 /// Nothing of a query is left at the place: no row in memory, no file.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Erased {
@@ -71,12 +108,22 @@ pub(super) struct Erased {
     pub(super) query_id: String,
 }
 
-/// An edge of a graph and what allows it.
+/// An edge of a graph that carries something of this place's data, from here or onwards from elsewhere: what that is, and what
+/// allows it.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Edge {
+pub(crate) struct Edge {
     from: String,
+    /// Where the sending fragment runs; empty in records of before it was written down.
+    #[serde(default)]
+    from_place: String,
     /// None for the requester.
     to: Option<String>,
+    /// Where the receiving fragment runs; none for the requester, and in records of before it was written down.
+    #[serde(default)]
+    to_place: Option<String>,
+    /// In words; empty in records of before it was written down.
+    #[serde(default)]
+    what: String,
     clauses: Vec<String>,
 }
 
@@ -153,18 +200,61 @@ impl Subject {
 }
 
 impl Edge {
-    pub(super) fn all(verdicts: &[EdgeVerdict]) -> Vec<Self> {
+    /// The edges of a graph that was found allowed.
+    pub(crate) fn all(graph: &FragmentGraph, verdicts: &[EdgeVerdict]) -> Vec<Self> {
+        let place = |id| graph.fragment(id).map(|fragment| cut(fragment.place.as_str()));
         let edges = verdicts.iter().map(|verdict| Self {
             from: verdict.from.to_string(),
+            from_place: place(verdict.from).unwrap_or_default(),
             to: verdict.to.map(|reader| reader.to_string()),
+            to_place: verdict.to.and_then(place),
+            what: shortened(&verdict.what, WHAT_BYTES_MAX),
             clauses: verdict.clauses.clone(),
         });
         edges.collect()
     }
 }
 
-fn cut(name: &str) -> String {
+impl Given {
+    /// What this fragment gave of a query's rows until they ended so; without an error, whole. `at` is the present.
+    pub(crate) fn new(
+        graph: &FragmentGraph,
+        fragment: &Fragment,
+        (rows, bytes): (u64, u64),
+        ended: &Result<(), ServiceError>,
+        at: UtcMillis,
+    ) -> Self {
+        let reader = fragment.consumer.and_then(|id| graph.fragment(id));
+        let code = ended.as_ref().err().map(|error| error.code);
+        Self {
+            at: Moment(at),
+            query_id: cut(graph.query.as_str()),
+            attempt: graph.attempt,
+            fragment: fragment.id.to_string(),
+            to_place: reader.map(|reader| cut(reader.place.as_str())),
+            rows,
+            bytes,
+            outcome: match code {
+                None => Outcome::Ended,
+                Some(Code::Cancelled) => Outcome::Cancelled,
+                Some(_) => Outcome::Failed,
+            },
+            code: code.map(|code| code.as_str().to_owned()),
+        }
+    }
+}
+
+/// A name that somebody else chose, cut to a length that keeps records short.
+pub(super) fn cut(name: &str) -> String {
     name.get(..name.floor_char_boundary(NAME_BYTES_MAX)).unwrap_or_default().to_owned()
+}
+
+/// A text of at most about this length (bytes), which shows where it was cut.
+pub(super) fn shortened(text: &str, bytes_max: usize) -> String {
+    match text.get(..text.floor_char_boundary(bytes_max)) {
+        Some(beginning) if beginning.len() < text.len() => format!("{beginning}…"),
+        Some(_) | None => text.to_owned(),
+    }
 }
 
 /// A moment, written as people read it.

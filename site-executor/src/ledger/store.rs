@@ -2,17 +2,19 @@
 //! same lock under which it is counted, so what the file says after any crash was true at some time; waiting for the disk
 //! happens outside of it, and admissions that come at the same time share one wait.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use dynamos_planner::policy::{EdgeVerdict, Obliged, UtcMillis};
+use dynamos_planner::policy::{Obliged, UtcMillis};
 use dynamos_proto::ids::{QueryId, SiteId};
-use dynamos_proto::record::{RecordError, RecordFile};
+use dynamos_proto::record::{RecordError, RecordFile, Unwritten};
 use dynamos_proto::status::{Code, ServiceError};
+use dynamos_proto::v1::SignedAgreement;
 
+use super::agreement_change::AgreementChange;
 use super::budgets::{Budgets, Charge, Demand, Exhausted};
-use super::entry::{Edge, Entry, Erased, Moment, Permit, Refusal, Return, Subject};
+use super::entry::{Edge, Entry, Erased, Given, Moment, Permit, Refusal, Return, Subject};
 use crate::admission::{Reason, Refused};
 use crate::error::SiteError;
 
@@ -24,7 +26,14 @@ pub(crate) struct Ledger {
     budgets: Mutex<Budgets>,
     /// Queries that ran under a RETENTION of 0 when the place stopped: it must be recorded that they are gone.
     owed: BTreeSet<QueryId>,
+    /// The newest version on record of each of the steward's own agreements, when the place began.
+    versions: BTreeMap<String, u64>,
 }
+
+/// A record that has its place in the file and may not be on the disk yet. Unless it is waited for it gets there with the
+/// next one that is, or by [`Ledger::flush`].
+#[must_use = "who was told of what it says before it is on the disk was told too early"]
+pub(crate) struct Recording(Result<Option<Unwritten>, RecordError>);
 
 impl Ledger {
     /// Opens the ledger in a place's state folder, verifies it, and counts what is spent.
@@ -32,6 +41,7 @@ impl Ledger {
         let path = folder.join("ledger.log");
         let mut budgets = Budgets::new();
         let mut owed = BTreeSet::new();
+        let mut versions: BTreeMap<String, u64> = BTreeMap::new();
         let file = RecordFile::open(&path, |entry| match entry {
             Entry::Permit(Permit { subject, charge, erase, .. }) => {
                 let Some(query) = subject.query() else { return };
@@ -44,17 +54,23 @@ impl Ledger {
             }
             Entry::Return(Return { query_id, charge, .. }) => budgets.give_back(&QueryId::new(query_id), &charge),
             Entry::Erased(Erased { query_id, .. }) => _ = owed.remove(&QueryId::new(query_id)),
-            Entry::Refusal(_) => {}
+            Entry::Agreement(change) => {
+                if let Some((name, epoch)) = change.version() {
+                    versions.insert(name.to_owned(), epoch);
+                }
+            }
+            Entry::Refusal(_) | Entry::Given(_) => {}
         })?;
         if file.incomplete_bytes() > 0 {
             tracing::warn!(path = %path.display(), bytes = file.incomplete_bytes(), "an incomplete record was cut off");
         }
-        Ok(Self { place: place.clone(), file: Some(file), budgets: Mutex::new(budgets), owed })
+        Ok(Self { place: place.clone(), file: Some(file), budgets: Mutex::new(budgets), owed, versions })
     }
 
     /// A ledger that keeps nothing.
     pub(crate) fn none(place: &SiteId) -> Self {
-        Self { place: place.clone(), file: None, budgets: Mutex::new(Budgets::new()), owed: BTreeSet::new() }
+        let (budgets, owed) = (Mutex::new(Budgets::new()), BTreeSet::new());
+        Self { place: place.clone(), file: None, budgets, owed, versions: BTreeMap::new() }
     }
 
     /// Charges a query and records its permit; when this returns, both are on the disk. It blocks the thread.
@@ -65,7 +81,7 @@ impl Ledger {
     pub(crate) fn permit(
         &self,
         subject: Subject,
-        edges: &[EdgeVerdict],
+        edges: Vec<Edge>,
         obligations: &[Obliged],
         demand: Option<Demand<'_>>,
         now: UtcMillis,
@@ -83,7 +99,7 @@ impl Ledger {
         let record = Permit {
             at: Moment(now),
             subject,
-            edges: Edge::all(edges),
+            edges,
             obligations: obligations.iter().map(|one| one.clause.clone()).collect(),
             erase: obligations.iter().any(Obliged::is_retention),
             charge: charge.clone(),
@@ -103,6 +119,70 @@ impl Ledger {
         if let Err(error) = written {
             tracing::error!(%error, "a refusal cannot be recorded");
         }
+    }
+
+    /// Records what a fragment gave, without the disk.
+    pub(crate) fn given(&self, given: Given) -> Recording {
+        self.enqueue(&Entry::Given(given))
+    }
+
+    /// Records a change of an agreement that is in force, without the disk. What is recorded later may rest on it.
+    pub(crate) fn changed(&self, change: AgreementChange) -> Recording {
+        self.enqueue(&Entry::Agreement(change))
+    }
+
+    /// Records a change of an agreement that was refused; when this returns, it is on the disk. A refusal that cannot be
+    /// recorded is one all the same. It blocks the thread.
+    pub(crate) fn refused_change(&self, change: AgreementChange) {
+        let Recording(enqueued) = self.enqueue(&Entry::Agreement(change));
+        if let Err(error) = enqueued.and_then(|unwritten| unwritten.map_or(Ok(()), Unwritten::wait)) {
+            tracing::error!(%error, "a refused change of an agreement cannot be recorded");
+        }
+    }
+
+    /// Records those of the steward's own agreements, as the place begins with them, that are not on record in their version:
+    /// they came by a file, or a crash took the record. When this returns, they are on the disk. It blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be written.
+    pub(crate) fn find(&self, own: &[SignedAgreement], now: UtcMillis) -> Result<(), SiteError> {
+        let Some(file) = &self.file else { return Ok(()) };
+        for one in own.iter().filter(|one| self.versions.get(&one.name) != Some(&one.epoch)) {
+            drop(file.enqueue(&Entry::Agreement(AgreementChange::found(one, now)))?);
+        }
+        Ok(file.flush()?)
+    }
+
+    /// Waits until a record is on the disk. It blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// `INTERNAL` if it cannot be written.
+    pub(crate) fn written(&self, Recording(enqueued): Recording) -> Result<(), ServiceError> {
+        enqueued.and_then(|unwritten| unwritten.map_or(Ok(()), Unwritten::wait)).map_err(|error| {
+            tracing::error!(%error, "the ledger cannot be written");
+            let text = format!("site `{}` cannot record what it did, and takes part in nothing more", self.place);
+            ServiceError::new(Code::Internal, text)
+        })
+    }
+
+    /// Whether there are records that nobody waits for.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.file.as_ref().is_some_and(RecordFile::has_waiting)
+    }
+
+    /// Puts them on the disk. It blocks the thread.
+    pub(crate) fn flush(&self) {
+        if let Some(Err(error)) = self.file.as_ref().filter(|file| file.has_waiting()).map(RecordFile::flush) {
+            tracing::error!(%error, "the ledger cannot be written");
+        }
+    }
+
+    /// Takes nothing more, as after a failed write.
+    #[cfg(test)]
+    pub(crate) fn break_off(&self) {
+        self.file.iter().for_each(|file| file.break_off("no space"));
     }
 
     /// The queries whose end was not recorded before the place stopped, though it had to be.
@@ -130,6 +210,10 @@ impl Ledger {
         if let Err(error) = enqueued.and_then(|unwritten| unwritten.wait()) {
             tracing::error!(%error, "what was given back to a budget cannot be recorded");
         }
+    }
+
+    fn enqueue(&self, entry: &Entry) -> Recording {
+        Recording(self.file.as_ref().map(|file| file.enqueue(entry)).transpose())
     }
 
     fn budgets(&self) -> MutexGuard<'_, Budgets> {

@@ -9,6 +9,7 @@
 //! A query that is halted, because an agreement of it is over or a lease ran out, gives nothing more from that instant on.
 
 mod accepted;
+mod giving;
 mod halt;
 mod hash_keys;
 mod plan;

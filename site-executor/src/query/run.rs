@@ -1,6 +1,7 @@
 //! Running one fragment on the engine's threads, and its output as a stream. The stream ends well only if the fragment
 //! did: a task that was dropped or failed is an error to its reader, never a shorter result. Of a halted query the stream
-//! gives the reason, and nothing of what was still waiting in it.
+//! gives the reason, and nothing of what was still waiting in it. What a steward gave is on record before its reader learns
+//! how the rows ended.
 
 use std::fmt;
 use std::pin::Pin;
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 use tracing::{Instrument, info_span};
 
 use super::accepted::Query;
+use super::giving::Giving;
 use super::halt::Activity;
 use super::plan::FragmentPlanner;
 use crate::exchange::hash_keys;
@@ -45,6 +47,10 @@ pub(crate) struct FragmentStream {
     reading: Option<Activity>,
     /// When the last batch was handed on.
     gave: Option<Instant>,
+    /// What was handed on, where that is recorded.
+    giving: Option<Giving>,
+    /// How the rows ended, until the reader is told.
+    ended: Option<Result<(), ServiceError>>,
     task: JoinSet<()>,
 }
 
@@ -85,8 +91,9 @@ pub(crate) fn start(place: &Arc<Place>, query: &Arc<Query>, id: FragmentId) -> R
     let task = place.cpu.start(work.instrument(span));
     let awaited = Arc::clone(query);
     let halted = async move { awaited.halt.over().await }.boxed();
+    let (reading, giving) = (Some(reading), Giving::of(place, query, id));
     let query = Arc::clone(query);
-    Ok(FragmentStream { id, schema, batches, outcome, query, halted, reading: Some(reading), gave: None, task })
+    Ok(FragmentStream { id, schema, batches, outcome, query, halted, reading, gave: None, giving, ended: None, task })
 }
 
 impl FragmentStream {
@@ -110,32 +117,52 @@ impl FragmentStream {
         while self.batches.try_recv().is_ok() {}
         self.task.abort_all();
     }
+
+    /// Tells the reader how the rows ended, once that is on record. Rows of which it cannot be recorded do not end well.
+    fn tell(
+        &mut self,
+        ended: Result<(), ServiceError>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<<Self as Stream>::Item>> {
+        let recorded = match &mut self.giving {
+            Some(giving) => giving.poll_recorded(&ended, context),
+            None => Poll::Ready(Ok(())),
+        };
+        let Poll::Ready(recorded) = recorded else {
+            self.ended = Some(ended);
+            return Poll::Pending;
+        };
+        self.giving = None;
+        Poll::Ready(ended.and(recorded).err().map(Err))
+    }
 }
 
 impl Stream for FragmentStream {
     type Item = Result<RecordBatch, ServiceError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(ended) = self.ended.take() {
+            return self.tell(ended, context);
+        }
         if self.reading.is_none() {
             return Poll::Ready(None);
         }
         if let Some(reason) = self.halted(context) {
             self.close();
-            return Poll::Ready(Some(Err(reason)));
+            return self.tell(Err(reason), context);
         }
         let Poll::Ready(next) = self.batches.poll_recv(context) else { return Poll::Pending };
         if let Some(batch) = next {
             self.gave = Some(Instant::now());
+            if let Some(giving) = &mut self.giving {
+                giving.count(&batch);
+            }
             return Poll::Ready(Some(Ok(batch)));
         }
         let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
         let lost = || ServiceError::new(Code::Internal, "a part of the query ended without a result");
         self.reading = None;
-        match outcome {
-            Some(Ok(())) => Poll::Ready(None),
-            Some(Err(error)) => Poll::Ready(Some(Err(error))),
-            None => Poll::Ready(Some(Err(lost()))),
-        }
+        self.tell(outcome.unwrap_or_else(|| Err(lost())), context)
     }
 }
 

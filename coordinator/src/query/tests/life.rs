@@ -54,7 +54,7 @@ async fn gives_the_rows_after_the_permit_reached_every_place_and_the_disk() {
     assert_eq!(rows, vec![batch(&[1, 2]), batch(&[3])]);
     let record = federation.engine.queries().get(&query).unwrap();
     assert_eq!((record.state, record.rows, record.reports.len()), (QueryState::Finished, 3, FRAGMENTS));
-    federation.engine.drain().await;
+    // The end of the rows was seen, so that of the query is on the disk.
     let records = federation.records();
     assert_eq!(records.len(), 2);
     let (decision, end) = (&records[0], &records[1]);
@@ -70,6 +70,41 @@ async fn gives_the_rows_after_the_permit_reached_every_place_and_the_disk() {
     );
     assert_eq!(end["query_id"], query.as_str());
     assert_eq!(*federation.place("uva").cancelled.borrow(), 0);
+}
+
+#[tokio::test]
+async fn rows_whose_end_cannot_be_recorded_do_not_end_well() {
+    let federation = Fixture::new();
+    let feed = federation.root.feed(columns());
+    *federation.place("uva").reports.lock().unwrap() = vec![report(""); FRAGMENTS];
+    let (_, mut stream) = federation.rows().await.unwrap();
+    feed.send(Ok(batch(&[1]))).unwrap();
+    assert_eq!(stream.next().await.unwrap().unwrap(), batch(&[1]));
+    federation.engine.parts.decisions.break_off();
+    drop(feed);
+    let error = shown(&stream.next().await.unwrap().unwrap_err());
+    assert_eq!(error.code, Code::Internal, "{error}");
+    assert!(error.message.contains("end of the query could not be recorded"), "{error}");
+    assert!(stream.next().await.is_none());
+    assert_eq!(federation.records().len(), 1);
+}
+
+#[tokio::test]
+async fn an_error_is_told_once_it_is_on_record() {
+    let federation = Fixture::new();
+    let _feed = federation.root.feed(columns());
+    let (query, mut stream) = federation.rows().await.unwrap();
+    federation.lose("vu");
+    assert!(stream.next().await.unwrap().is_err());
+    let last = federation.records().pop().unwrap();
+    assert_eq!((&last["query_id"], &last["outcome"]), (&query.as_str().into(), &"SITE_UNAVAILABLE".into()));
+    // Also one that comes before the first row.
+    let federation = Fixture::new();
+    let _feed = federation.root.feed(columns());
+    *federation.place("vu").submit.lock().unwrap() = Err(ServiceError::new(Code::BudgetSpent, "no more"));
+    assert!(federation.rows().await.is_err());
+    let last = federation.records().pop().unwrap();
+    assert_eq!((&last["event"], &last["outcome"]), (&"end".into(), &"BUDGET_SPENT".into()));
 }
 
 #[tokio::test]

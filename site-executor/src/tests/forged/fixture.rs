@@ -378,8 +378,9 @@ pub(super) async fn refuse_all(base: Base, cases: &[Case]) {
     submit_everywhere(&federation, honest.clone()).await;
     federation.rows(&honest).await.unwrap();
     let records = federation.records("uva");
-    let permit = records.last().unwrap();
+    let [.., permit, given] = records.as_slice() else { panic!("{records:?}") };
     assert_eq!((&permit["event"], &permit["query_id"]), (&"permit".into(), &"honest".into()));
+    assert_eq!((&given["event"], &given["outcome"]), (&"given".into(), &"ended".into()));
     assert_eq!((&permit["requester"], &permit["organisation"]), (&"ann@uva.nl".into(), &"uva".into()));
     assert_eq!(permit["charge"]["points"], 1);
     let edges = permit["edges"].as_array().unwrap();

@@ -9,6 +9,7 @@ mod permits;
 mod releases;
 mod rows;
 mod stewards;
+mod trace;
 mod wire;
 
 use std::collections::BTreeSet;
