@@ -2,12 +2,13 @@
 
 use dynamos_planner::Placement;
 use dynamos_proto::ids::SiteId;
-use dynamos_proto::sign::agreement_bytes;
+use dynamos_proto::sign::{agreement_bytes, sha256_hex};
 use dynamos_proto::status::{Code, ServiceError};
 use dynamos_proto::v1;
 use futures::StreamExt;
 
 use super::fixture::{Answer, Fixture, batch, columns};
+use crate::decision::{statement_hash, statement_without_literals};
 use crate::frontend::{Engine, Outcome, StatementKind};
 use crate::query::Refusal;
 use crate::registry::tests::{agreement, key};
@@ -158,14 +159,24 @@ async fn decisions_are_shown_to_who_asked_the_newest_first() {
     drop(federation.root.feed(columns()));
     let (query, stream) = federation.rows().await.unwrap();
     let running = federation.text("SHOW DECISIONS").await.unwrap();
-    assert_eq!(running, [format!("2026-01-01|{query}|permitted|statistics|uva.a@3|uva.a@3 clause 1|||")]);
+    let statement = "SELECT n FROM wages.personen";
+    let (sha256, graph) = (statement_hash(statement), sha256_hex(b"graph"));
+    let version = federation.registry.snapshot().catalog.version;
+    let who_and_what =
+        |graph: &str| format!("a@uva.nl|uva|{}|{sha256}|{graph}|{version}", statement_without_literals(statement));
+    let permitted = who_and_what(&graph);
+    assert_eq!(running, [format!("2026-01-01|{query}|permitted|statistics|uva.a@3|uva.a@3 clause 1|||||{permitted}")]);
+    *federation.place("uva").reports.lock().unwrap() =
+        vec![v1::FragmentReport { fragment: 2, place: "uva".into(), released: Some(false), ..Default::default() }];
     assert!(stream.collect::<Vec<_>>().await.is_empty());
     *federation.planner.answer.lock().unwrap() =
         Answer::Deny(Refusal { reason: "no `x = 7`".into(), reasons: vec![], hint: None });
     federation.rows().await.err().unwrap();
     let shown = federation.text("SHOW DECISIONS").await.unwrap();
-    assert!(shown[0].ends_with("|denied|statistics|uva.a@3||no `x = ?`|DENIED|"), "{shown:?}");
-    assert_eq!(shown[1], format!("2026-01-01|{query}|permitted|statistics|uva.a@3|uva.a@3 clause 1||FINISHED|1024"));
+    let denied = format!("|denied|statistics|uva.a@3||no `x = ?`|DENIED|||{}", who_and_what(""));
+    assert!(shown[0].ends_with(&denied), "{shown:?}");
+    let finished = format!("2026-01-01|{query}|permitted|statistics|uva.a@3|uva.a@3 clause 1||FINISHED|1024|uva");
+    assert_eq!(shown[1], format!("{finished}|{permitted}"));
     let mut other = federation.caller("analyst");
     let identity = crate::frontend::Identity { user: "b@uva.nl".into(), ..(*other.identity).clone() };
     other.identity = std::sync::Arc::new(identity);
