@@ -150,6 +150,9 @@ pub trait Engine: Send + Sync + 'static {
     /// Runs a statement once. Parameters are `$1`, `$2`, … in `sql`.
     async fn run(&self, caller: &Caller, sql: &str, parameters: Vec<ScalarValue>) -> Result<Outcome, ServiceError>;
 
+    /// Whether the caller's session may have this value of an option; refused where `SET` would refuse it.
+    fn check_option(&self, caller: &Caller, name: &str, value: &str) -> Result<(), ServiceError>;
+
     /// The tables that the caller may know to exist.
     fn tables(&self, caller: &Caller) -> Result<Vec<TableInfo>, ServiceError>;
 }

@@ -263,6 +263,11 @@ impl Engine for QueryEngine {
         }
     }
 
+    fn check_option(&self, caller: &Caller, name: &str, value: &str) -> Result<(), ServiceError> {
+        let parts = &self.parts;
+        settings::check(name, value, &caller.identity, &parts.purposes, &parts.registry.snapshot())
+    }
+
     fn tables(&self, caller: &Caller) -> Result<Vec<TableInfo>, ServiceError> {
         let request = self.request(caller)?;
         let tables = self.planning.door().visible_tables(&request)?.into_iter().map(|table| TableInfo {

@@ -44,7 +44,7 @@ impl QueryEngine {
             requester: requester(&caller.identity),
             purpose: purpose(&caller.settings, &caller.identity, &self.parts.purposes)?,
             agreement: options.get("agreement").cloned(),
-            placement: placement(options.get("placement"))?,
+            placement: placement(options.get("placement").map(String::as_str))?,
             default_schema: options.get("schema").cloned(),
             query: QueryId::new(Uuid::new_v4().to_string()),
             attempt: 0,

@@ -138,6 +138,14 @@ impl Engine for FakeEngine {
         Ok(Outcome::Rows { query_id: "query".to_owned(), schema: stream.schema(), stream })
     }
 
+    fn check_option(&self, _: &Caller, name: &str, value: &str) -> Result<(), ServiceError> {
+        match (name, value) {
+            ("agreement", "gone") => Err(ServiceError::new(Code::UnknownName, "there is no such agreement")),
+            ("placement", "nowhere") => Err(ServiceError::new(Code::InvalidArgument, "there is no such placement")),
+            _ => Ok(()),
+        }
+    }
+
     fn tables(&self, caller: &Caller) -> Result<Vec<TableInfo>, ServiceError> {
         let table = |catalog: Option<&str>, schema: &str, table: &str, kind| TableInfo {
             catalog: catalog.map(str::to_owned),

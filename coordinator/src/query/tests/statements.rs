@@ -44,6 +44,53 @@ async fn settings_are_checked_when_they_are_set() {
 }
 
 #[tokio::test]
+async fn an_option_is_refused_where_set_refuses_it() {
+    let federation = Fixture::new();
+    let caller = federation.caller("analyst");
+    let mut refused = Vec::new();
+    for (name, value) in [
+        ("purpose", "statistics"),
+        ("purpose", "DUO:0000042"),
+        ("purpose", "education"),
+        ("placement", "data_to_compute"),
+        ("placement", "anywhere"),
+        ("agreement", "a"),
+        ("agreement", "b"),
+        ("schema", "anything"),
+        ("colour", "red"),
+    ] {
+        let set = federation.run(&format!("SET dynamos.{name} = '{value}'")).await.map(|_| ());
+        let option = federation.engine.check_option(&caller, name, value);
+        assert_eq!(option, set, "{name} = {value}");
+        refused.extend(option.err().map(|_| (name, value)));
+    }
+    let expected = [("purpose", "education"), ("placement", "anywhere"), ("agreement", "b"), ("colour", "red")];
+    assert_eq!(refused, expected);
+}
+
+#[tokio::test]
+async fn an_agreement_that_is_gone_is_not_replaced_by_another() {
+    let federation = Fixture::new();
+    let _feed = federation.root.feed(columns());
+    let mut caller = federation.caller("analyst");
+    caller.settings.options.insert("agreement".into(), "a".into());
+    federation.engine.run(&caller, "SELECT 1", vec![]).await.unwrap();
+    federation.registry.update_agreements(&SiteId::new("uva"), &[agreement("b", 1, 1)]).unwrap();
+    federation.revoke_agreement();
+    federation.planner.asked.lock().unwrap().clear();
+    for sql in ["SELECT 1", "EXPLAIN SELECT 1", "EXPLAIN POLICY SELECT 1", "EXPLAIN ANALYZE SELECT 1"] {
+        let error = federation.engine.run(&caller, sql, vec![]).await.err().unwrap();
+        assert_eq!((error.code, error.message.as_str()), (Code::UnknownName, "there is no agreement `a`"), "{sql}");
+        assert_eq!(error.hint.as_deref(), Some("there are `b`"), "{sql}");
+    }
+    assert!(federation.planner.asked.lock().unwrap().is_empty(), "under no other");
+    let codes = federation.records().into_iter().filter(|record| record["code"] == "UNKNOWN_NAME");
+    assert_eq!(codes.count(), 2, "those that would have run are on record");
+    caller.settings.options.remove("agreement");
+    assert!(federation.engine.run(&caller, "EXPLAIN SELECT 1", vec![]).await.is_ok());
+}
+
+#[tokio::test]
 async fn settings_of_the_session_reach_the_planner_and_are_checked_again() {
     let federation = Fixture::new();
     let _feed = federation.root.feed(columns());
