@@ -128,6 +128,15 @@ impl Edge {
     }
 }
 
+/// By steward that decided about its own groups, whether it released any, in whichever of its fragments.
+pub(super) fn released_by(reports: &[v1::FragmentReport]) -> BTreeMap<String, bool> {
+    let mut released = BTreeMap::new();
+    for (report, some) in reports.iter().filter_map(|report| Some((report, report.released?))) {
+        *released.entry(report.place.clone()).or_default() |= some;
+    }
+    released
+}
+
 /// Running and recent queries.
 #[derive(Clone, Default)]
 pub struct Queries {
@@ -202,8 +211,8 @@ impl LiveQuery {
             return;
         }
         let (end, rows) = (record.state, record.rows);
-        let nothing = record.reports.iter().filter(|report| report.released == Some(false));
-        let nothing = nothing.map(|report| report.place.clone()).collect();
+        let released = released_by(&record.reports).into_iter();
+        let nothing = released.filter(|(_, some)| !some).map(|(steward, _)| steward).collect();
         if let Some(record) = state.running.remove(&self.query) {
             tracing::info!(query_id = %self.query, state = ?record.state, rows = record.rows, "query ended");
             if state.recent.len() >= RECENT_MAX {
@@ -252,6 +261,19 @@ mod tests {
         assert_eq!(queries.last("a", "uva").unwrap().query, one);
         assert_eq!(queries.last("a", "vu").unwrap().query, two);
         assert_eq!(queries.last("b", "uva"), None);
+    }
+
+    #[test]
+    fn b6_a_steward_that_released_in_one_of_its_fragments_is_in_the_answer() {
+        let report = |place: &str, released| v1::FragmentReport { place: place.into(), released, ..Default::default() };
+        let reports = [
+            report("uva", Some(false)),
+            report("uva", Some(true)),
+            report("vu", Some(false)),
+            report("vu", Some(false)),
+            report("surf", None),
+        ];
+        assert_eq!(released_by(&reports), [("uva".to_owned(), true), ("vu".to_owned(), false)].into());
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::planner_door::{PermittedPlan, PlanRequest};
 use super::queries::{Asked, LiveQuery, QueryState};
 use super::rows::RunningRows;
 use super::settings::{placement, purpose, requester};
-use crate::frontend::Caller;
+use crate::frontend::{Caller, ReleasedBy};
 
 /// A query whose rows are coming.
 pub(super) struct Started {
@@ -32,6 +32,8 @@ pub(super) struct Started {
     pub(super) stream: SendableRecordBatchStream,
     /// The plan of its newest attempt.
     pub(super) plan: watch::Receiver<Arc<dyn PermittedPlan>>,
+    /// Whose groups are among the rows.
+    pub(super) released: ReleasedBy,
 }
 
 impl QueryEngine {
@@ -96,7 +98,17 @@ impl QueryEngine {
         live.enter(QueryState::Running);
         let (query, schema) = (attempts.request.query.clone(), attempt.plan.schema());
         let (plans, plan) = watch::channel(Arc::clone(&attempt.plan));
-        let running = RunningRows { attempt, attempts, plans, schema: schema.clone(), released: false, live, slot };
-        Ok(Started { query, schema, stream: running.into_stream(), plan })
+        let released = ReleasedBy::default();
+        let running = RunningRows {
+            attempt,
+            attempts,
+            plans,
+            schema: schema.clone(),
+            begun: false,
+            released: released.clone(),
+            live,
+            slot,
+        };
+        Ok(Started { query, schema, stream: running.into_stream(), plan, released })
     }
 }
