@@ -71,7 +71,7 @@ impl QueryEngine {
             }
         };
         let span = info_span!("query", query_id = %request.query, basis = Empty);
-        let live = self.queries.begin(&request.query, Asked::of(sql, &request));
+        let live = self.queries.begin(&request.query, Asked::of(sql, &parameters, &request));
         let attempts = Attempts {
             parts: Arc::clone(&self.parts),
             planning: self.planning.clone(),
