@@ -205,6 +205,20 @@ impl Executor {
         recorded.map(|()| signed)
     }
 
+    /// Whether a statement only simulates an agreement for a steward's own user; nothing changes.
+    ///
+    /// # Errors
+    ///
+    /// If CREATE or ALTER would refuse the agreement's text, as they would.
+    pub async fn simulates(&self, statement: String, token: String) -> Result<bool, ServiceError> {
+        let place = Arc::clone(&self.place);
+        let check = move || {
+            let claims = place.admission.claims(&token, place.clock.now_ms())?;
+            place.book().simulates(&statement, &claims)
+        };
+        self.place.cpu.run(check).await
+    }
+
     /// Takes in a steward's signed word that an agreement is over, whoever brings it; of this place's own agreements and of
     /// others'. When this returns, it is on the disk, and no query gives anything under it any more.
     ///

@@ -59,6 +59,9 @@ impl Site for ControlService {
         request: Request<v1::ChangeAgreementRequest>,
     ) -> Result<Response<v1::ChangeAgreementReply>, Status> {
         let v1::ChangeAgreementRequest { statement, token } = from_coordinator(request)?;
+        if self.executor.simulates(statement.clone(), token.clone()).await? {
+            return Ok(Response::new(v1::ChangeAgreementReply { agreements: Vec::new() }));
+        }
         let changed = self.executor.change_agreement(statement, token).await?;
         Ok(Response::new(v1::ChangeAgreementReply { agreements: vec![changed] }))
     }

@@ -1,5 +1,5 @@
 //! The examples of `docs/agreements.md`: each is read, survives printing, and is accepted or refused by a running steward
-//! exactly as the page says. Behind `sql` stands `agreement`, or `clause` for what is put into a frame here. A block is
+//! exactly as the page says. Behind `sql` stands `agreement`, or `clause` for what is put into a frame here, or `simulate`. A block is
 //! to be refused where the paragraph right before it says *refused by this release*: that is the only mark.
 
 use std::path::Path;
@@ -54,8 +54,8 @@ fn examples() -> Vec<Example> {
             "sql clause" => {
                 format!("CREATE AGREEMENT example ON SITE uva FOR ANYONE PURPOSE statistics AS (\n{block}\n);")
             }
-            // Every example of the language is marked; what is left is not SQL.
-            "sh" | "toml" => continue,
+            // Every example of the language is marked; what is left is not SQL, or no agreement.
+            "sh" | "toml" | "sql simulate" => continue,
             _ => panic!("line {}: the block is marked as `{info}`", line + 1),
         };
         let refused = said.contains("*refused by this release*") || said.contains("*refused by this release.*");
@@ -122,6 +122,13 @@ fn every_clause_of_the_language_has_an_example() {
     }
 }
 
+/// The statements of the page that simulate.
+fn simulations() -> Vec<String> {
+    let page = page();
+    let blocks = page.split("```sql simulate\n").skip(1);
+    blocks.map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_steward_accepts_and_refuses_what_the_page_says() {
     let federation = TestFederation::start(None).await;
@@ -146,7 +153,12 @@ async fn a_steward_accepts_and_refuses_what_the_page_says() {
             }
         }
     }
-    assert_eq!(counted[0] + counted[1], page().matches("```sql ").count(), "{counted:?} examples");
+    let simulations = simulations();
+    for statement in &simulations {
+        assert!(!answer(&mut steward, statement).await.is_empty(), "{statement}");
+    }
+    let all = counted[0] + counted[1] + simulations.len();
+    assert_eq!(all, page().matches("```sql ").count(), "{counted:?} examples");
     assert!(counted[0] >= 15, "{counted:?} examples");
     federation.stop().await;
 }

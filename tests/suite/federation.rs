@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use dynamos_cli::demo::{rows, scene};
 use dynamos_cli::federation::{Client, Design, Federation, Layout, Processes, connect, query, ready};
 use dynamos_proto::status::ServiceError;
+use futures::TryStreamExt;
 
 use crate::recording::Recorder;
 
@@ -78,6 +79,15 @@ pub fn published_wages() -> Option<PathBuf> {
 /// The answer as rows of text.
 pub async fn answer(client: &mut Client, sql: &str) -> Vec<Vec<String>> {
     rows(&query(client, sql).await.unwrap()).unwrap()
+}
+
+/// What the last message of an answer says of it, as JSON; none if it says nothing.
+pub async fn afterword(client: &mut Client, sql: &str) -> Option<serde_json::Value> {
+    let info = client.execute(sql.to_owned(), None).await.unwrap();
+    let stream = client.do_get(info.endpoint[0].ticket.clone().unwrap()).await.unwrap();
+    let messages: Vec<_> = stream.into_inner().try_collect().await.unwrap();
+    let text = messages.last()?.app_metadata();
+    (!text.is_empty()).then(|| serde_json::from_slice(&text).unwrap())
 }
 
 /// The answer, which is the same under every placement.

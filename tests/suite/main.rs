@@ -36,6 +36,7 @@ mod releases;
 mod requests;
 mod roles;
 mod rules;
+mod simulate;
 mod spans;
 mod sums;
 mod thresholds;

@@ -16,7 +16,7 @@ use std::path::Path;
 
 use dynamos_cli::federation::{Client, Design, FederatedTable, Person, Provider, Steward};
 
-use crate::federation::{TestFederation, answer, error};
+use crate::federation::{TestFederation, afterword, answer, error};
 
 /// Somebody's number and group.
 type Row = (Option<u32>, &'static str);
@@ -308,6 +308,14 @@ async fn b6_the_answer_says_which_stewards_are_in_it() {
         let of = |steward: &str| edges.iter().find(|edge| edge[1] == steward).map(|edge| edge[6].clone()).unwrap();
         assert_eq!([of("a"), of("b")], [a, b].map(|released: bool| released.to_string()), "{sql}");
         assert_eq!(edges.iter().find(|edge| edge[1] == "coordinator").unwrap()[6], "NULL");
+        let said = afterword(&mut ann, sql).await.unwrap();
+        let query = answer(&mut ann, "SHOW DECISIONS").await[0][1].clone();
+        let released = serde_json::json!({"a": a, "b": b});
+        assert_eq!(said, serde_json::json!({"answers": [{"query": query, "released": released}]}), "{sql}");
+        let nothing = [("a", a), ("b", b)].into_iter().filter(|(_, released)| !released).map(|(name, _)| name);
+        let nothing = nothing.collect::<Vec<_>>().join(", ");
+        let told = answer(&mut ann, "SELECT coalesce(released_nothing, '') FROM dynamos.decisions LIMIT 1").await;
+        assert_eq!(told, [[nothing]], "{sql}");
         let measured = answer(&mut ann, &format!("EXPLAIN ANALYZE {sql}")).await;
         let measured = measured.into_iter().map(|row| row.join("|")).collect::<Vec<_>>().join("\n");
         assert_eq!(
@@ -316,5 +324,8 @@ async fn b6_the_answer_says_which_stewards_are_in_it() {
             "{measured}"
         );
     }
+    // Where the groups are decided about together there is nothing to say.
+    answer(&mut ann, "SET dynamos.agreement = 'drop'").await;
+    assert_eq!(afterword(&mut ann, by_group).await, None);
     federation.stop().await;
 }

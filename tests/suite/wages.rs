@@ -182,9 +182,12 @@ async fn a_steward_sees_what_an_agreement_would_change_before_it_is_in_force() {
     assert!(row[3].starts_with("permitted; ") && row[3].contains("vu: agreement `wage_gap` epoch 1"), "{row:?}");
     assert!(row[4].starts_with("denied: ") && row[4].contains("avg"), "{row:?}");
     assert!(!row[3].contains("uva: agreement"), "another steward's agreement is not its business: {row:?}");
+    assert!(row[6].contains("analyst@uva.nl of uva, role analyst (has asked)"), "{row:?}");
+    assert!(row[6].contains("anybody of vu, role analyst (made up)") && row[7] == BOTH, "{row:?}");
     let recent = answer(&mut steward, &format!("{counts_only} FOR RECENT QUERIES")).await;
     let asked = recent.iter().find(|row| row[1] == "analyst@uva.nl of uva").unwrap();
     assert!(asked[3].starts_with("permitted") && asked[4].starts_with("denied"), "{asked:?}");
+    assert!(asked[7].starts_with("select p . geslacht , avg ( a . salschal )"), "{asked:?}");
     // What no site would put in force is not simulated.
     let misspelt = counts_only.replace("BY geslacht", "BY geslagt");
     let refused = error(&mut steward, &format!("{misspelt} FOR {BOTH}")).await;

@@ -36,6 +36,8 @@ pub(crate) struct FakePlace {
     pub(crate) submit: Mutex<Result<(), ServiceError>>,
     pub(crate) reports: Mutex<Vec<v1::FragmentReport>>,
     pub(crate) changes: Mutex<Vec<v1::SignedAgreement>>,
+    /// Why nothing changes, if nothing does.
+    pub(crate) refuses: Mutex<Option<ServiceError>>,
     pub(crate) statements: Mutex<Vec<(String, String)>>,
     root: Mutex<Option<(SchemaRef, mpsc::UnboundedReceiver<RootItem>)>>,
 }
@@ -51,6 +53,7 @@ impl FakePlace {
             submit: Mutex::new(Ok(())),
             reports: Mutex::default(),
             changes: Mutex::default(),
+            refuses: Mutex::default(),
             statements: Mutex::default(),
             root: Mutex::default(),
         })
@@ -92,7 +95,8 @@ impl SiteChannel for FakePlace {
 
     async fn change_agreement(&self, statement: &str, token: &str) -> Result<Vec<v1::SignedAgreement>, ServiceError> {
         self.statements.lock().unwrap().push((statement.to_owned(), token.to_owned()));
-        Ok(self.changes.lock().unwrap().clone())
+        let refused = self.refuses.lock().unwrap().clone();
+        refused.map_or_else(|| Ok(self.changes.lock().unwrap().clone()), Err)
     }
 }
 

@@ -11,12 +11,12 @@ use arrow_flight::{
     Action, ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightInfo,
     RenewFlightEndpointRequest, Result as ActionResult,
 };
-use dynamos_proto::status::ServiceError;
+use dynamos_proto::status::{Code, ServiceError};
 use prost::Message;
 
 use super::door::{Call, Door, no_substrait, no_transactions};
 use super::errors::{invalid, undecodable, unsupported};
-use super::session::{OPTIONS, VALUE_BYTES_MAX};
+use super::session::{CATALOG, OPTIONS};
 use super::statement::{endpoint, sealed_in};
 use super::wire::{
     CloseSessionResult, CloseStatus, GetSessionOptionsResult, OptionError, OptionErrorKind, OptionValue,
@@ -104,14 +104,28 @@ impl Door {
     fn set_options(&self, call: &Call, request: SetSessionOptionsRequest) -> SetSessionOptionsResult {
         let mut result = SetSessionOptionsResult::default();
         for (name, value) in request.session_options {
-            let outcome = option_text(&name, value)
-                .and_then(|text| self.sessions.set(&call.session, &name, text).map_err(|_| OptionErrorKind::Error));
-            if let Err(kind) = outcome {
+            if let Err(kind) = self.set_option(call, &name, value) {
                 result.errors.insert(name, OptionError { value: kind.into() });
             }
         }
         result
     }
+
+    /// Sets an option as `SET` would.
+    fn set_option(&self, call: &Call, name: &str, value: SessionOptionValue) -> Result<(), OptionErrorKind> {
+        let text = option_text(name, value)?;
+        let checked = match &text {
+            Some(text) if name != CATALOG => self.engine.check_option(&call.caller, name, text),
+            Some(_) | None => Ok(()),
+        };
+        checked.and_then(|()| self.sessions.set(&call.session, name, text)).map_err(|error| option_error(&error))
+    }
+}
+
+/// What the protocol has to say about an option that was not set: there is no room in it for the reason.
+fn option_error(error: &ServiceError) -> OptionErrorKind {
+    let of_value = matches!(error.code, Code::InvalidArgument | Code::UnknownName);
+    if of_value { OptionErrorKind::InvalidValue } else { OptionErrorKind::Error }
 }
 
 /// An option's text, or none where the option is to be forgotten. An empty text forgets too: JDBC has no other way.
@@ -122,7 +136,7 @@ fn option_text(name: &str, value: SessionOptionValue) -> Result<Option<String>, 
     match value.value {
         None => Ok(None),
         Some(OptionValue::Text(text)) if text.is_empty() => Ok(None),
-        Some(OptionValue::Text(text)) if text.len() <= VALUE_BYTES_MAX => Ok(Some(text)),
+        Some(OptionValue::Text(text)) => Ok(Some(text)),
         Some(_) => Err(OptionErrorKind::InvalidValue),
     }
 }

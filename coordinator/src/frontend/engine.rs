@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -73,6 +73,23 @@ pub struct Prepared {
     pub kind: StatementKind,
 }
 
+/// By steward whether it released any group of an answer, where each decides about its own. The engine tells it when the rows
+/// have all been made, and never if they could not be.
+#[derive(Clone, Debug, Default)]
+pub struct ReleasedBy(Arc<OnceLock<BTreeMap<String, bool>>>);
+
+impl ReleasedBy {
+    /// Tells it. What was told first stands.
+    pub fn tell(&self, released: BTreeMap<String, bool>) {
+        self.0.get_or_init(|| released);
+    }
+
+    /// What was told; none if nothing was, or if no steward decided about its own groups.
+    pub fn told(&self) -> Option<&BTreeMap<String, bool>> {
+        self.0.get().filter(|released| !released.is_empty())
+    }
+}
+
 /// What running a statement gave.
 pub enum Outcome {
     /// Rows, still being made. Dropping the stream stops the query.
@@ -83,6 +100,8 @@ pub enum Outcome {
         schema: SchemaRef,
         /// The rows.
         stream: SendableRecordBatchStream,
+        /// Whose groups are among them; told by the end of the stream.
+        released: ReleasedBy,
     },
     /// An effect; the count is -1 where it is unknown.
     Done {
@@ -149,6 +168,9 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Runs a statement once. Parameters are `$1`, `$2`, … in `sql`.
     async fn run(&self, caller: &Caller, sql: &str, parameters: Vec<ScalarValue>) -> Result<Outcome, ServiceError>;
+
+    /// Whether the caller's session may have this value of an option; refused where `SET` would refuse it.
+    fn check_option(&self, caller: &Caller, name: &str, value: &str) -> Result<(), ServiceError>;
 
     /// The tables that the caller may know to exist.
     fn tables(&self, caller: &Caller) -> Result<Vec<TableInfo>, ServiceError>;

@@ -4,13 +4,14 @@
 //!
 //! ```text
 //! client ── service ──┬─ handshake, sessions        auth, session
-//!                     ├─ statements and tickets     statement, ticket, running, plain_types
+//!                     ├─ statements and tickets     statement, ticket, running, plain_types, afterword
 //!                     ├─ prepared statements        prepared, parameters, placeholder     ──► engine (trait)
 //!                     ├─ metadata commands          metadata, keys, sql_info, type_info
 //!                     └─ actions                    actions
 //! ```
 
 mod actions;
+mod afterword;
 mod auth;
 mod clock;
 mod door;
@@ -37,6 +38,8 @@ mod wire;
 mod tests;
 
 pub use clock::{Clock, SystemClock};
-pub use engine::{Caller, Engine, Identity, Outcome, Prepared, SessionSettings, StatementKind, TableInfo, TableKind};
+pub use engine::{
+    Caller, Engine, Identity, Outcome, Prepared, ReleasedBy, SessionSettings, StatementKind, TableInfo, TableKind,
+};
 pub use seal::SigningKey;
 pub use service::{FlightSqlFrontend, service, service_with_clock};

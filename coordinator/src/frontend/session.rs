@@ -15,7 +15,9 @@ use super::engine::SessionSettings;
 /// The cookie that tells two clients with one token apart.
 pub(super) const COOKIE: &str = "arrow_flight_session_id";
 /// The options that SetSessionOptions accepts.
-pub(super) const OPTIONS: [&str; 5] = ["agreement", "catalog", "placement", "purpose", "schema"];
+pub(super) const OPTIONS: [&str; 5] = ["agreement", CATALOG, "placement", "purpose", "schema"];
+/// The option that is the door's alone: drivers set it, and no query depends on it.
+pub(super) const CATALOG: &str = "catalog";
 /// Sessions with settings in all; beyond this, setting an option is refused until some expire.
 const SESSIONS_MAX: usize = 10_000;
 /// Sessions with settings per token; beyond this, the token's least recently used one is forgotten.
@@ -23,7 +25,7 @@ const SESSIONS_PER_TOKEN_MAX: usize = 64;
 /// Options that one session holds; beyond this, setting another is refused.
 const OPTIONS_MAX: usize = 32;
 /// Bytes that the value of an option may have; longer ones are refused.
-pub(super) const VALUE_BYTES_MAX: usize = 256;
+const VALUE_BYTES_MAX: usize = 256;
 /// Bytes of a cookie that are looked at; a longer cookie is not ours and is ignored.
 const COOKIE_BYTES_MAX: usize = 64;
 /// A session that is not used for this long is forgotten.
@@ -91,6 +93,10 @@ impl Sessions {
             }
             return Ok(());
         };
+        if value.len() > VALUE_BYTES_MAX {
+            let text = format!("the value of `{name}` has more than {VALUE_BYTES_MAX} bytes");
+            return Err(ServiceError::new(Code::InvalidArgument, text));
+        }
         if !open.contains_key(key) {
             forget_oldest_of_token(&mut open, key);
             if open.len() >= SESSIONS_MAX {

@@ -21,6 +21,7 @@ use prost_types::Timestamp;
 use tonic::Status;
 use tracing::{Instrument, Span, info_span};
 
+use super::afterword::Afterword;
 use super::door::{Call, Door};
 use super::engine::{Caller, Engine, Outcome, Prepared, StatementKind};
 use super::errors::{cancelled, encoding, from_stream, invalid, undecodable};
@@ -163,7 +164,9 @@ impl Door {
         let mut caller = call.caller.clone();
         caller.settings.options = ticket.settings;
         let mut rows = parameters::rows(&parameters::decode(&ticket.parameters)?)?.into_iter();
-        let statement = Statement { engine: Arc::clone(&self.engine), caller, sql: ticket.sql };
+        let afterword = Afterword::default();
+        let statement =
+            Statement { engine: Arc::clone(&self.engine), caller, sql: ticket.sql, afterword: afterword.clone() };
         let first = rows.next().unwrap_or_default();
         let first = tokio::select! {
             () = place.cancel.cancelled() => Err(cancelled()),
@@ -178,7 +181,12 @@ impl Door {
             .map_err(|error| from_stream(&error))
             .chain(rest.map_ok(|rows| rows.map_err(|error| from_stream(&error))).try_flatten())
             .map(move |batch| conform(&batch?, &promised));
-        Ok(encode(schema, stoppable(batches.boxed(), place)))
+        let last = {
+            let schema = Arc::clone(&schema);
+            stream::once(async move { afterword.message(&schema) })
+        };
+        let messages = encode(schema, stoppable(batches.boxed(), place));
+        Ok(messages.chain(last.filter_map(futures::future::ready)).boxed())
     }
 }
 
@@ -188,6 +196,8 @@ struct Statement {
     engine: Arc<dyn Engine>,
     caller: Caller,
     sql: String,
+    /// Learns of each answer.
+    afterword: Afterword,
 }
 
 impl Statement {
@@ -195,7 +205,8 @@ impl Statement {
         let span = info_span!("statement", query_id = tracing::field::Empty);
         async {
             match self.engine.run(&self.caller, &self.sql, row).await? {
-                Outcome::Rows { query_id, stream, .. } => {
+                Outcome::Rows { query_id, stream, released, .. } => {
+                    self.afterword.begin(&query_id, released);
                     Span::current().record("query_id", query_id);
                     Ok(stream)
                 }

@@ -23,6 +23,7 @@ use super::planner_door::{PlannerDoor, Verdict};
 use super::planning::Planning;
 use super::queries::Queries;
 use super::rows::shown;
+use super::run::Started;
 use super::settings::{self, requester};
 use super::system::{self, SystemQuery, system_query};
 use super::{explain, show, simulate, text};
@@ -238,7 +239,8 @@ impl Engine for QueryEngine {
                 }
                 let started = self.start(caller, &query, parameters).await?;
                 let query_id = started.query.to_string();
-                Ok(Outcome::Rows { query_id, schema: started.schema, stream: started.stream })
+                let Started { schema, stream, released, .. } = started;
+                Ok(Outcome::Rows { query_id, schema, stream, released })
             }
             DynamosStatement::Explain { mode: ExplainMode::Plan, sql } => self.explain(caller, &sql, Asked::Plan).await,
             DynamosStatement::Explain { mode: ExplainMode::Analyze, sql } => self.analyze(caller, &sql).await,
@@ -259,8 +261,15 @@ impl Engine for QueryEngine {
                 self.change(caller, &agreement.steward, sql).await
             }
             DynamosStatement::RevokeAgreement { steward, .. } => self.change(caller, &steward, sql).await,
-            DynamosStatement::SimulateAgreement { agreement, query } => self.simulate(caller, agreement, query).await,
+            DynamosStatement::SimulateAgreement { agreement, query } => {
+                self.simulate(caller, agreement, query, sql).await
+            }
         }
+    }
+
+    fn check_option(&self, caller: &Caller, name: &str, value: &str) -> Result<(), ServiceError> {
+        let parts = &self.parts;
+        settings::check(name, value, &caller.identity, &parts.purposes, &parts.registry.snapshot())
     }
 
     fn tables(&self, caller: &Caller) -> Result<Vec<TableInfo>, ServiceError> {

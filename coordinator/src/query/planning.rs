@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::planner_door::{PlanRequest, PlannerDoor, Verdict};
+use super::settings::check_agreement;
 use crate::background::blocking;
 
 /// Planning and describing at one time; more wait within their time limit.
@@ -33,13 +34,17 @@ impl Planning {
         self.door.as_ref()
     }
 
-    /// Plans a query.
+    /// Plans a query. The planner prefers the agreement that was named and takes another where that one does not do; one that
+    /// there is not, or no longer is, is an error.
     pub(super) async fn plan(
         &self,
         sql: &str,
         parameters: Vec<ScalarValue>,
         request: &PlanRequest,
     ) -> Result<Verdict, ServiceError> {
+        if let Some(agreement) = &request.agreement {
+            check_agreement(agreement, &request.requester, &request.snapshot)?;
+        }
         let (sql, request) = (sql.to_owned(), request.clone());
         self.ask(move |door| door.plan(&sql, &parameters, &request)).await
     }

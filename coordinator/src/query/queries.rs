@@ -1,5 +1,6 @@
 //! [`Queries`]: the queries that run and those that ran recently. What is kept of a query, in memory only, is who asked
-//! what, how it went and what sites measured; no row. The statement's text serves SIMULATE AGREEMENT and is shown to nobody.
+//! what, how it went and what sites measured; no row. The statement's text and the values of its parameters serve SIMULATE
+//! AGREEMENT and are shown to nobody.
 //!
 //! ```text
 //! Planning ──► Dispatching ──► Running ──► Finished
@@ -10,6 +11,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use datafusion::common::ScalarValue;
+use dynamos_planner::Placement;
 use dynamos_planner::fragment::FragmentGraph;
 use dynamos_planner::policy::Requester;
 use dynamos_proto::ids::{FragmentId, QueryId, SiteId};
@@ -21,7 +24,7 @@ use crate::decision::{Ending, Recorded};
 
 /// Ended queries that are remembered; beyond this the oldest is forgotten.
 const RECENT_MAX: usize = 1000;
-/// The text of a longer statement (bytes) is not kept.
+/// A statement whose text, or the values of whose parameters, are larger (bytes) is not kept.
 const TEXT_MAX: usize = 16 * 1024;
 
 /// Where a query stands.
@@ -80,26 +83,37 @@ pub struct QueryRecord {
     pub reports: Vec<v1::FragmentReport>,
 }
 
-/// A question and who asked it.
+/// A question and who asked it, with all that the answer depends on and the requester chose.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Asked {
     /// The statement; none if it is too long to be kept.
     pub sql: Option<String>,
+    /// The values of its parameters.
+    pub parameters: Vec<ScalarValue>,
     /// Who asked.
     pub requester: Requester,
     /// The declared purpose.
     pub purpose: Option<String>,
+    /// The agreement that was named, if one was.
+    pub agreement: Option<String>,
+    /// Where the work was to be done.
+    pub placement: Placement,
     /// The schema of names without one.
     pub default_schema: Option<String>,
 }
 
 impl Asked {
     /// What a plan was asked for.
-    pub(super) fn of(sql: &str, request: &PlanRequest) -> Self {
+    pub(super) fn of(sql: &str, parameters: &[ScalarValue], request: &PlanRequest) -> Self {
+        let values = parameters.iter().map(ScalarValue::size).fold(0, usize::saturating_add);
+        let kept = sql.len() <= TEXT_MAX && values <= TEXT_MAX;
         Self {
-            sql: (sql.len() <= TEXT_MAX).then(|| sql.to_owned()),
+            sql: kept.then(|| sql.to_owned()),
+            parameters: if kept { parameters.to_vec() } else { Vec::new() },
             requester: request.requester.clone(),
             purpose: request.purpose.clone(),
+            agreement: request.agreement.clone(),
+            placement: request.placement,
             default_schema: request.default_schema.clone(),
         }
     }
@@ -126,6 +140,15 @@ impl Edge {
         });
         edges.collect()
     }
+}
+
+/// By steward that decided about its own groups, whether it released any, in whichever of its fragments.
+pub(super) fn released_by(reports: &[v1::FragmentReport]) -> BTreeMap<String, bool> {
+    let mut released = BTreeMap::new();
+    for (report, some) in reports.iter().filter_map(|report| Some((report, report.released?))) {
+        *released.entry(report.place.clone()).or_default() |= some;
+    }
+    released
 }
 
 /// Running and recent queries.
@@ -215,8 +238,8 @@ impl LiveQuery {
         record.state = end;
         tracing::info!(query_id = %self.query, state = ?record.state, rows = record.rows, "query ended");
         let rows = record.rows;
-        let nothing = record.reports.iter().filter(|report| report.released == Some(false));
-        let nothing = nothing.map(|report| report.place.clone()).collect();
+        let released = released_by(&record.reports).into_iter();
+        let nothing = released.filter(|(_, some)| !some).map(|(steward, _)| steward).collect();
         if state.recent.len() >= RECENT_MAX {
             state.recent.pop_front();
         }
@@ -242,7 +265,15 @@ mod tests {
 
     fn asked(organisation: &str) -> Asked {
         let requester = Requester { user: "a".into(), organisation: organisation.into(), roles: vec![] };
-        Asked { sql: None, requester, purpose: None, default_schema: None }
+        Asked {
+            sql: None,
+            parameters: vec![],
+            requester,
+            purpose: None,
+            agreement: None,
+            placement: Placement::default(),
+            default_schema: None,
+        }
     }
 
     #[test]
@@ -260,6 +291,19 @@ mod tests {
         assert_eq!(queries.last("a", "uva").unwrap().query, one);
         assert_eq!(queries.last("a", "vu").unwrap().query, two);
         assert_eq!(queries.last("b", "uva"), None);
+    }
+
+    #[test]
+    fn b6_a_steward_that_released_in_one_of_its_fragments_is_in_the_answer() {
+        let report = |place: &str, released| v1::FragmentReport { place: place.into(), released, ..Default::default() };
+        let reports = [
+            report("uva", Some(false)),
+            report("uva", Some(true)),
+            report("vu", Some(false)),
+            report("vu", Some(false)),
+            report("surf", None),
+        ];
+        assert_eq!(released_by(&reports), [("uva".to_owned(), true), ("vu".to_owned(), false)].into());
     }
 
     #[test]

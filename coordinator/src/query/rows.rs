@@ -22,7 +22,8 @@ use tracing::Instrument;
 
 use super::attempts::{Attempt, Attempts};
 use super::planner_door::PermittedPlan;
-use super::queries::{LiveQuery, QueryState};
+use super::queries::{LiveQuery, QueryState, released_by};
+use crate::frontend::ReleasedBy;
 
 /// A running query.
 pub(super) struct RunningRows {
@@ -35,7 +36,9 @@ pub(super) struct RunningRows {
     /// The columns that were promised.
     pub(super) schema: SchemaRef,
     /// Whether a batch was given to the requester.
-    pub(super) released: bool,
+    pub(super) begun: bool,
+    /// Is told whose groups are among the rows.
+    pub(super) released: ReleasedBy,
     /// Its record.
     pub(super) live: LiveQuery,
     /// Its place among the running ones.
@@ -56,11 +59,9 @@ impl RunningRows {
         loop {
             let given = self.of_this_attempt().await;
             match given {
-                Err(error) if !self.released && self.attempts.may_follow(&shown(&error)) => {
-                    self.begin_anew(error).await?
-                }
+                Err(error) if !self.begun && self.attempts.may_follow(&shown(&error)) => self.begin_anew(error).await?,
                 given => {
-                    self.released |= matches!(given, Ok(Some(_)));
+                    self.begun |= matches!(given, Ok(Some(_)));
                     return given;
                 }
             }
@@ -133,6 +134,9 @@ impl RunningRows {
         });
         let ended = reports.len() == self.attempt.plan.graph().fragments.len();
         let state = failed.as_ref().map_or(QueryState::Finished, |error| QueryState::Failed(error.code));
+        if failed.is_none() {
+            self.released.tell(released_by(&reports));
+        }
         let recorded = self.live.end(state, |record| record.reports = reports);
         drop(self.slot);
         let recorded = recorded.durable().await;

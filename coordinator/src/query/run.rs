@@ -23,7 +23,7 @@ use super::planner_door::{PermittedPlan, PlanRequest};
 use super::queries::{Asked, LiveQuery, QueryState};
 use super::rows::RunningRows;
 use super::settings::{placement, purpose, requester};
-use crate::frontend::Caller;
+use crate::frontend::{Caller, ReleasedBy};
 
 /// A query whose rows are coming.
 pub(super) struct Started {
@@ -32,6 +32,8 @@ pub(super) struct Started {
     pub(super) stream: SendableRecordBatchStream,
     /// The plan of its newest attempt.
     pub(super) plan: watch::Receiver<Arc<dyn PermittedPlan>>,
+    /// Whose groups are among the rows.
+    pub(super) released: ReleasedBy,
 }
 
 impl QueryEngine {
@@ -44,7 +46,7 @@ impl QueryEngine {
             requester: requester(&caller.identity),
             purpose: purpose(&caller.settings, &caller.identity, &self.parts.purposes)?,
             agreement: options.get("agreement").cloned(),
-            placement: placement(options.get("placement"))?,
+            placement: placement(options.get("placement").map(String::as_str))?,
             default_schema: options.get("schema").cloned(),
             query: QueryId::new(Uuid::new_v4().to_string()),
             attempt: 0,
@@ -69,7 +71,7 @@ impl QueryEngine {
             }
         };
         let span = info_span!("query", query_id = %request.query, basis = Empty);
-        let live = self.queries.begin(&request.query, Asked::of(sql, &request));
+        let live = self.queries.begin(&request.query, Asked::of(sql, &parameters, &request));
         let attempts = Attempts {
             parts: Arc::clone(&self.parts),
             planning: self.planning.clone(),
@@ -103,7 +105,17 @@ impl QueryEngine {
         live.enter(QueryState::Running);
         let (query, schema) = (attempts.request.query.clone(), attempt.plan.schema());
         let (plans, plan) = watch::channel(Arc::clone(&attempt.plan));
-        let running = RunningRows { attempt, attempts, plans, schema: schema.clone(), released: false, live, slot };
-        Ok(Started { query, schema, stream: running.into_stream(), plan })
+        let released = ReleasedBy::default();
+        let running = RunningRows {
+            attempt,
+            attempts,
+            plans,
+            schema: schema.clone(),
+            begun: false,
+            released: released.clone(),
+            live,
+            slot,
+        };
+        Ok(Started { query, schema, stream: running.into_stream(), plan, released })
     }
 }

@@ -1,6 +1,8 @@
 //! What a session may set, and what its settings mean for a query. The door keeps the settings as text and does not
 //! know them; they are checked when they are set and again when a query uses them.
 
+use std::collections::BTreeSet;
+
 use dynamos_planner::Placement;
 use dynamos_planner::policy::{Purposes, Requester};
 use dynamos_proto::status::{Code, ServiceError};
@@ -32,25 +34,39 @@ pub(super) fn set(
     snapshot: &Snapshot,
 ) -> Result<Outcome, ServiceError> {
     let known = name.strip_prefix(PREFIX).filter(|name| NAMES.contains(name));
-    let Some(name) = known else {
-        let names = NAMES.map(|name| format!("`{PREFIX}{name}`")).join(", ");
-        return Err(ServiceError::new(Code::UnknownName, format!("there is no setting `{name}`"))
-            .with_hint(format!("the settings are {names}")));
-    };
+    let name = known.ok_or_else(|| unknown(name))?;
     if let Some(value) = &value {
-        match name {
-            "placement" => placement(Some(value)).map(|_| ())?,
-            "purpose" => check_purpose(value, identity, purposes)?,
-            "agreement" => check_agreement(value, identity, snapshot)?,
-            // Names of schemas are resolved with the statement that uses them.
-            _ => {}
-        }
+        check(name, value, identity, purposes, snapshot)?;
     }
     Ok(Outcome::Set { name: name.to_owned(), value })
 }
 
+/// Whether a session may have this value of a setting. It is asked by `SET`, and by the door for options that come without SQL.
+pub(super) fn check(
+    name: &str,
+    value: &str,
+    identity: &Identity,
+    purposes: &Purposes,
+    snapshot: &Snapshot,
+) -> Result<(), ServiceError> {
+    match name {
+        "agreement" => check_agreement(value, &requester(identity), snapshot),
+        "placement" => placement(Some(value)).map(|_| ()),
+        "purpose" => check_purpose(value, identity, purposes),
+        // Names of schemas are resolved with the statement that uses them.
+        "schema" => Ok(()),
+        _ => Err(unknown(&format!("{PREFIX}{name}"))),
+    }
+}
+
+fn unknown(name: &str) -> ServiceError {
+    let names = NAMES.map(|name| format!("`{PREFIX}{name}`")).join(", ");
+    ServiceError::new(Code::UnknownName, format!("there is no setting `{name}`"))
+        .with_hint(format!("the settings are {names}"))
+}
+
 /// The placement of a session.
-pub(super) fn placement(text: Option<&String>) -> Result<Placement, ServiceError> {
+pub(super) fn placement(text: Option<&str>) -> Result<Placement, ServiceError> {
     match text {
         None => Ok(Placement::default()),
         Some(text) => text.parse().map_err(|problem: String| ServiceError::new(Code::InvalidArgument, problem)),
@@ -83,18 +99,15 @@ pub(super) fn check_purpose(purpose: &str, identity: &Identity, purposes: &Purpo
     Err(ServiceError::new(Code::InvalidArgument, text).with_hint(hint))
 }
 
-fn check_agreement(name: &str, identity: &Identity, snapshot: &Snapshot) -> Result<(), ServiceError> {
-    let requester = requester(identity);
-    let mut names: Vec<String> = snapshot
-        .agreements
-        .all()
-        .filter(|held| concerns(&held.agreement, &requester))
-        .map(|held| held.agreement.name.clone())
-        .collect();
-    if names.iter().any(|one| one == name) {
+/// An agreement may be asked for by name if there is one of that name with the requester. It is checked again for each plan: one
+/// that is gone by then must not be answered under another.
+pub(super) fn check_agreement(name: &str, requester: &Requester, snapshot: &Snapshot) -> Result<(), ServiceError> {
+    let of_requester = snapshot.agreements.all().filter(|held| concerns(&held.agreement, requester));
+    let names: BTreeSet<&str> = of_requester.map(|held| held.agreement.name.as_str()).collect();
+    if names.contains(name) {
         return Ok(());
     }
-    names.dedup();
+    let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
     let hint = if names.is_empty() { "none concerns you".to_owned() } else { format!("there are {}", quoted(&names)) };
     Err(ServiceError::new(Code::UnknownName, format!("there is no agreement `{name}`")).with_hint(hint))
 }

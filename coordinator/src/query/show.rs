@@ -20,9 +20,25 @@ pub(super) const PERMISSION_COLUMNS: [&str; 2] = ["table", "clause"];
 /// the last says whether this one released any.
 pub(super) const EDGE_COLUMNS: [&str; 7] =
     ["fragment", "place", "reader", "reader_place", "rows_at_most", "bytes_at_most", "released"];
-/// Columns of SHOW DECISIONS.
-pub(super) const DECISION_COLUMNS: [&str; 9] =
-    ["at", "query", "verdict", "purpose", "agreements", "clauses", "reason", "outcome", "rows_at_most"];
+/// Columns of SHOW DECISIONS: what stands in the log about a decision and the end of its query.
+pub(super) const DECISION_COLUMNS: [&str; 16] = [
+    "at",
+    "query",
+    "verdict",
+    "purpose",
+    "agreements",
+    "clauses",
+    "reason",
+    "outcome",
+    "rows_at_most",
+    "released_nothing",
+    "requester",
+    "organisation",
+    "statement",
+    "statement_sha256",
+    "graph_sha256",
+    "catalog_version",
+];
 /// The role that speaks for an organisation as the steward of its data.
 const STEWARD_ROLE: &str = "steward";
 
@@ -137,22 +153,43 @@ pub(super) fn edges(query: Option<QueryRecord>) -> Result<Outcome, ServiceError>
 
 /// What was decided about queries, in the order given.
 pub(super) fn decisions(shown: Vec<Shown>) -> Result<Outcome, ServiceError> {
-    let rows = shown.into_iter().map(|Shown { decision, end }| {
-        let agreements =
-            decision.agreements.iter().map(|one| format!("{}.{}@{}", one.steward, one.agreement, one.epoch));
+    let rows = shown.into_iter().map(|shown| {
+        let (agreements, released_nothing) = (agreements_of(&shown), released_nothing(&shown));
+        let Shown { decision, end } = shown;
         vec![
             Some(decision.at),
             Some(decision.query_id),
             Some(decision.verdict.as_str().to_owned()),
             decision.purpose,
-            Some(agreements.collect::<Vec<_>>().join(", ")),
+            Some(agreements),
             Some(decision.clauses.join("; ")),
             decision.reason,
             end.as_ref().map(|end| end.outcome.clone()).or(decision.code),
             end.map(|end| end.rows_at_most.to_string()),
+            released_nothing,
+            Some(decision.requester),
+            Some(decision.organisation),
+            Some(decision.statement).filter(|text| !text.is_empty()),
+            Some(decision.statement_sha256),
+            decision.graph_sha256,
+            Some(decision.catalog_version.to_string()),
         ]
     });
     text::outcome(&DECISION_COLUMNS, rows.collect())
+}
+
+/// The agreements that a decision rests on, with their versions.
+pub(super) fn agreements_of(shown: &Shown) -> String {
+    let agreements = shown.decision.agreements.iter();
+    let agreements = agreements.map(|one| format!("{}.{}@{}", one.steward, one.agreement, one.epoch));
+    agreements.collect::<Vec<_>>().join(", ")
+}
+
+/// The stewards of whom nothing is in the answer, where each decided about its own groups; none before the end, or where all
+/// released something.
+pub(super) fn released_nothing(shown: &Shown) -> Option<String> {
+    let stewards = &shown.end.as_ref()?.released_nothing;
+    (!stewards.is_empty()).then(|| stewards.join(", "))
 }
 
 /// The tables that a clause names.

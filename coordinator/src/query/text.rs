@@ -10,7 +10,7 @@ use dynamos_proto::status::{Code, ServiceError};
 use futures::stream;
 use uuid::Uuid;
 
-use crate::frontend::Outcome;
+use crate::frontend::{Outcome, ReleasedBy};
 
 /// The columns of a text answer.
 pub(super) fn schema(columns: &[&str]) -> SchemaRef {
@@ -27,7 +27,7 @@ pub(super) fn outcome(columns: &[&str], rows: Vec<Vec<Option<String>>>) -> Resul
     let batch = RecordBatch::try_new(Arc::clone(&schema), arrays.collect())
         .map_err(|_| ServiceError::new(Code::Internal, "the answer could not be written down"))?;
     let stream = Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), stream::iter([Ok(batch)])));
-    Ok(Outcome::Rows { query_id: Uuid::new_v4().to_string(), schema, stream })
+    Ok(Outcome::Rows { query_id: Uuid::new_v4().to_string(), schema, stream, released: ReleasedBy::default() })
 }
 
 /// The lines of a text as rows of one column.

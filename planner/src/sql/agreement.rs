@@ -35,11 +35,11 @@ pub fn parse_agreement(text: &str) -> Result<Agreement, SqlError> {
     Ok(agreement)
 }
 
-/// Where the clauses of a `CREATE | ALTER AGREEMENT …` begin, by number: for what is found to be wrong with an agreement once it
-/// has been read.
+/// Where the clauses of a `CREATE | ALTER | SIMULATE AGREEMENT …` begin, by number: for what is found to be wrong with an
+/// agreement once it has been read.
 pub fn clause_positions(text: &str) -> Result<BTreeMap<u32, Position>, SqlError> {
     let mut cursor = Cursor::new(text)?;
-    if !cursor.eat("alter") {
+    if !cursor.eat("alter") && !cursor.eat("simulate") {
         cursor.expect("create")?;
     }
     cursor.expect("agreement")?;

@@ -250,6 +250,7 @@ pub struct ExchangeTicket {
     pub graph_hash: ::prost::alloc::vec::Vec<u8>,
 }
 /// A change of agreements, decided by the steward's own site. The token is that of the person who asks.
+/// An agreement that is simulated is only examined there: it is refused as a change would be, or nothing is given.
 #[allow(clippy::all)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ChangeAgreementRequest {

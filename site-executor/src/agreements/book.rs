@@ -110,10 +110,7 @@ impl AgreementBook {
 
     /// Carries out CREATE, ALTER or REVOKE for a person of the steward's own organisation who has the role for it.
     pub(crate) fn change(&mut self, statement: &str, claims: &Claims) -> Result<SignedAgreement, ServiceError> {
-        if claims.iss != self.place.as_str() || !claims.roles.iter().any(|role| role == STEWARD_ROLE) {
-            let text = format!("only users of `{}` with role `{STEWARD_ROLE}` change its agreements", self.place);
-            return Err(ServiceError::new(Code::Denied, text));
-        }
+        self.must_decide(claims)?;
         let parsed = parse_statement(statement).map_err(|error| ServiceError::new(Code::Syntax, error.to_string()))?;
         let record = match parsed {
             DynamosStatement::CreateAgreement(agreement) => {
@@ -140,6 +137,25 @@ impl AgreementBook {
             }
         };
         self.commit(record)
+    }
+
+    /// Whether a statement only simulates an agreement. What CREATE or ALTER would refuse of its text is refused then, in the
+    /// same words: only here is it known which numbers of clauses are gone.
+    pub(crate) fn simulates(&self, statement: &str, claims: &Claims) -> Result<bool, ServiceError> {
+        let Ok(DynamosStatement::SimulateAgreement { agreement, .. }) = parse_statement(statement) else {
+            return Ok(false);
+        };
+        self.must_decide(claims)?;
+        self.enforceable(agreement, statement)?;
+        Ok(true)
+    }
+
+    fn must_decide(&self, claims: &Claims) -> Result<(), ServiceError> {
+        if claims.iss == self.place.as_str() && claims.roles.iter().any(|role| role == STEWARD_ROLE) {
+            return Ok(());
+        }
+        let text = format!("only users of `{}` with role `{STEWARD_ROLE}` change its agreements", self.place);
+        Err(ServiceError::new(Code::Denied, text))
     }
 
     fn read_folder(&mut self, folder: &Path) -> Result<(), SiteError> {

@@ -177,6 +177,38 @@ async fn e6_a_clauses_number_is_never_anothers_over_changes_and_restarts() {
     assert_eq!(change(&uva, &numbered("CREATE", next)).await, Ok((4, false)));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e6_what_is_simulated_is_refused_in_the_words_in_which_a_change_is() {
+    let federation = Federation::start([ROWS, ROWS], PLAIN).await;
+    let uva = federation.executor("uva");
+    let first = ", FILTER ON grade COMPARE WITH LITERALS, BUDGET 5 QUERIES PER DAY";
+    change(uva, &numbered("CREATE", first)).await.unwrap();
+    change(uva, &numbered("ALTER", ", 3: BUDGET 5 QUERIES PER DAY")).await.unwrap();
+    change(uva, &numbered("ALTER", "")).await.unwrap();
+    let simulated = async |clauses: &str, of: &str| {
+        uva.simulates(format!("{} FOR RECENT QUERIES", numbered("SIMULATE", clauses)), token(of)).await
+    };
+    for clauses in [
+        // Both numbers are gone, one of them for longer than the version before remembers.
+        ",\n  FILTER ON grade COMPARE WITH LITERALS",
+        ",\n  3: BUDGET 5 QUERIES PER DAY",
+        ",\n  4: ROWS ON person WHERE salary < 150",
+        ",\n  4: OBLIGE notification",
+    ] {
+        let altered = uva.change_agreement(numbered("ALTER", clauses), token("uva")).await.unwrap_err();
+        let simulated = simulated(clauses, "uva").await.unwrap_err();
+        assert!(altered.message.starts_with("line 2, column "), "{altered}");
+        assert_eq!((simulated.code, simulated.message), (altered.code, altered.message), "{clauses}");
+    }
+    let fits = ", 4: BUDGET 5 QUERIES PER DAY";
+    assert!(simulated(fits, "uva").await.unwrap());
+    assert_eq!(simulated(fits, "vu").await.unwrap_err().code, Code::Denied);
+    assert!(!uva.simulates(create("b"), token("uva")).await.unwrap(), "it is a change");
+    let signed = uva.publication().1;
+    let versions: Vec<_> = signed.iter().map(|one| (one.name.as_str(), one.epoch)).collect();
+    assert_eq!(versions, [("a", 1), ("n", 3)], "nothing has changed");
+}
+
 /// A site that was written to by an earlier release knows no numbers that are gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e6_a_store_without_retired_numbers_is_read() {

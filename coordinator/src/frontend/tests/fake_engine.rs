@@ -14,7 +14,7 @@ use datafusion::prelude::SessionContext;
 use dynamos_proto::status::{Code, ServiceError};
 use futures::stream;
 
-use crate::frontend::{Caller, Engine, Identity, Outcome, Prepared, StatementKind, TableInfo, TableKind};
+use crate::frontend::{Caller, Engine, Identity, Outcome, Prepared, ReleasedBy, StatementKind, TableInfo, TableKind};
 
 /// Tokens are `token-<user>`.
 const USERS: [&str; 3] = ["alice", "bob", "eve"];
@@ -130,12 +130,25 @@ impl Engine for FakeEngine {
             let stream = stream::iter([Ok(batch)]);
             let stream = futures::StreamExt::chain(stream, stream::pending());
             let stream = Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), stream));
-            return Ok(Outcome::Rows { query_id: "forever".to_owned(), schema, stream });
+            let released = ReleasedBy::default();
+            return Ok(Outcome::Rows { query_id: "forever".to_owned(), schema, stream, released });
         }
         let frame = self.context.sql(sql).await.map_err(syntax)?;
         let frame = frame.with_param_values(ParamValues::from(parameters)).map_err(syntax)?;
         let stream = frame.execute_stream().await.map_err(syntax)?;
-        Ok(Outcome::Rows { query_id: "query".to_owned(), schema: stream.schema(), stream })
+        let released = ReleasedBy::default();
+        if sql.contains("per_site") {
+            released.tell([("uva".to_owned(), true), ("vu".to_owned(), false)].into());
+        }
+        Ok(Outcome::Rows { query_id: "query".to_owned(), schema: stream.schema(), stream, released })
+    }
+
+    fn check_option(&self, _: &Caller, name: &str, value: &str) -> Result<(), ServiceError> {
+        match (name, value) {
+            ("agreement", "gone") => Err(ServiceError::new(Code::UnknownName, "there is no such agreement")),
+            ("placement", "nowhere") => Err(ServiceError::new(Code::InvalidArgument, "there is no such placement")),
+            _ => Ok(()),
+        }
     }
 
     fn tables(&self, caller: &Caller) -> Result<Vec<TableInfo>, ServiceError> {

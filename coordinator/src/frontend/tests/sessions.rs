@@ -116,16 +116,36 @@ async fn options_are_set_and_refused_one_by_one() {
     let mut client = fixture.client("alice");
     let number = SessionOptionValue { value: Some(OptionValue::Int64(1)) };
     let long = text(&"x".repeat(300));
-    let options = [("purpose", text("study")), ("colour", text("red")), ("catalog", number), ("schema", long)];
+    let options = [
+        ("purpose", text("study")),
+        ("colour", text("red")),
+        ("catalog", number),
+        ("schema", long),
+        ("placement", text("nowhere")),
+        ("agreement", text("gone")),
+    ];
     let errors = set(&mut client, &options).await;
     let expected = [
         ("colour", OptionErrorKind::InvalidName),
         ("catalog", OptionErrorKind::InvalidValue),
         ("schema", OptionErrorKind::InvalidValue),
+        // What SET would refuse, too.
+        ("placement", OptionErrorKind::InvalidValue),
+        ("agreement", OptionErrorKind::InvalidValue),
     ];
     assert_eq!(errors, expected.map(|(name, kind)| (name.to_owned(), kind)).into());
     assert_eq!(get(&mut client).await, HashMap::from([("purpose".to_owned(), text("study"))]));
     assert!(set(&mut client, &[("purpose", SessionOptionValue { value: None })]).await.is_empty());
+    assert!(get(&mut client).await.is_empty());
+    assert!(set(&mut client, &[("catalog", text("gone"))]).await.is_empty(), "no query depends on it");
+}
+
+#[tokio::test]
+async fn a_value_that_is_too_long_for_an_option_is_too_long_for_set() {
+    let fixture = Fixture::start().await;
+    let mut client = fixture.client("alice");
+    let refused = query(&mut client, &format!("SET schema = '{}'", "x".repeat(300))).await.unwrap_err();
+    assert_eq!(refused.code, Code::InvalidArgument);
     assert!(get(&mut client).await.is_empty());
 }
 

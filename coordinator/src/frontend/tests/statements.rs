@@ -1,19 +1,23 @@
 //! Queries and updates without preparing, and cancelling them.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Schema};
+use arrow_flight::decode::{DecodedFlightData, DecodedPayload};
 use arrow_flight::sql::{ActionCancelQueryRequest, CommandStatementQuery, CommandStatementUpdate};
 use arrow_flight::{
-    CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightEndpoint, PollInfo,
+    CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightEndpoint, FlightInfo, PollInfo,
     RenewFlightEndpointRequest, SchemaResult,
 };
 use dynamos_proto::status::Code;
 use futures::TryStreamExt;
 use prost::Message;
+use serde_json::json;
 
-use super::fixture::{Fixture, act, descriptor, error, fetch, pretty, query, request};
+use super::fixture::{Client, Fixture, act, descriptor, error, fetch, pretty, query, request};
 
 #[tokio::test]
 async fn streams_rows_in_plain_types_with_the_promised_schema() {
@@ -53,6 +57,44 @@ async fn splits_a_large_result_into_messages_near_the_target() {
     let sizes = stream.map_ok(|data| data.data_body.len()).try_collect::<Vec<_>>().await.unwrap();
     assert!(sizes.iter().all(|size| *size < 3 * 1024 * 1024), "{sizes:?}");
     assert_eq!(fetch(&mut client, info).await.unwrap().num_rows(), 100_000);
+}
+
+/// The messages of the answer that a ticket gives; what the last one says.
+async fn said(client: &mut Client, info: FlightInfo) -> (Vec<DecodedFlightData>, Option<serde_json::Value>) {
+    let stream = client.do_get(info.endpoint[0].ticket.clone().unwrap()).await.unwrap();
+    let messages: Vec<_> = stream.into_inner().try_collect().await.unwrap();
+    let (last, others) = messages.split_last().unwrap();
+    assert!(others.iter().all(|message| message.app_metadata().is_empty()));
+    let text = last.app_metadata();
+    let said = (!text.is_empty()).then(|| serde_json::from_slice(&text).unwrap());
+    (messages, said)
+}
+
+#[tokio::test]
+async fn b6_the_last_message_says_which_stewards_released_something() {
+    let fixture = Fixture::start().await;
+    let mut client = fixture.client("alice");
+    let info = client.execute("SELECT id FROM visits".to_owned(), None).await.unwrap();
+    let (messages, nothing) = said(&mut client, info).await;
+    assert_eq!((messages.len(), nothing), (2, None), "schema and rows");
+    let answer = json!({"query": "query", "released": {"uva": true, "vu": false}});
+    for (sql, rows) in
+        [("SELECT id AS per_site, note FROM visits", 3), ("SELECT id AS per_site, note FROM visits WHERE id > 9", 0)]
+    {
+        let info = client.execute(sql.to_owned(), None).await.unwrap();
+        let (messages, released) = said(&mut client, info).await;
+        assert_eq!(released, Some(json!({"answers": [answer.clone()]})), "{sql}");
+        let DecodedPayload::RecordBatch(last) = &messages.last().unwrap().payload else { panic!("it is a batch") };
+        assert_eq!((last.num_rows(), last.num_columns()), (0, 2), "clients show nothing of it");
+        assert_eq!(query(&mut client, sql).await.unwrap().num_rows(), rows, "{sql}");
+    }
+    let mut statement =
+        client.prepare("SELECT id AS per_site FROM visits WHERE id = ?".to_owned(), None).await.unwrap();
+    let ids = Arc::new(Int64Array::from(vec![1, 3])) as ArrayRef;
+    statement.set_parameters(RecordBatch::try_from_iter([("$1", ids)]).unwrap()).unwrap();
+    let info = statement.execute().await.unwrap();
+    let (_, released) = said(&mut client, info).await;
+    assert_eq!(released, Some(json!({"answers": [answer.clone(), answer]})), "one for each row of parameters");
 }
 
 #[tokio::test]

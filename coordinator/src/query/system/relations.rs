@@ -10,7 +10,7 @@ use dynamos_proto::status::{Code, ServiceError};
 
 use crate::decision::Shown;
 use crate::query::planner_door::PlanRequest;
-use crate::query::show::{tables_of, visible_agreements};
+use crate::query::show::{agreements_of, released_nothing, tables_of, visible_agreements};
 
 /// The schema that the system's tables are in.
 pub(in crate::query) const SCHEMA: &str = "dynamos";
@@ -72,6 +72,13 @@ pub(in crate::query) fn tables() -> Vec<(&'static str, SchemaRef)> {
                 text("reason"),
                 text("outcome"),
                 number("rows_at_most"),
+                text("released_nothing"),
+                text("requester"),
+                text("organisation"),
+                text("statement"),
+                text("statement_sha256"),
+                text("graph_sha256"),
+                number("catalog_version"),
             ]),
         ),
     ]
@@ -143,24 +150,24 @@ fn clauses(contents: &Contents<'_>) -> Vec<ArrayRef> {
 fn decisions(contents: &Contents<'_>) -> Vec<ArrayRef> {
     let shown = &contents.decisions;
     let decided = shown.iter().map(|one| &one.decision);
-    let basis = |one: &crate::decision::DecisionRecord| {
-        let agreements = one.agreements.iter().map(|one| format!("{}.{}@{}", one.steward, one.agreement, one.epoch));
-        Some(agreements.collect::<Vec<_>>().join(", "))
-    };
+    let outcome = |one: &Shown| one.end.as_ref().map(|end| end.outcome.clone()).or_else(|| one.decision.code.clone());
     vec![
         times(decided.clone().map(|one| UtcMillis::parse(&one.at))),
         texts(decided.clone().map(|one| Some(one.query_id.clone()))),
         texts(decided.clone().map(|one| Some(one.verdict.as_str().to_owned()))),
         texts(decided.clone().map(|one| one.purpose.clone())),
-        texts(decided.clone().map(basis)),
+        texts(shown.iter().map(|one| Some(agreements_of(one)))),
         texts(decided.clone().map(|one| Some(one.clauses.join("; ")))),
-        texts(decided.map(|one| one.reason.clone())),
-        texts(
-            shown
-                .iter()
-                .map(|one| one.end.as_ref().map(|end| end.outcome.clone()).or_else(|| one.decision.code.clone())),
-        ),
+        texts(decided.clone().map(|one| one.reason.clone())),
+        texts(shown.iter().map(outcome)),
         numbers(shown.iter().map(|one| one.end.as_ref().map(|end| end.rows_at_most))),
+        texts(shown.iter().map(released_nothing)),
+        texts(decided.clone().map(|one| Some(one.requester.clone()))),
+        texts(decided.clone().map(|one| Some(one.organisation.clone()))),
+        texts(decided.clone().map(|one| Some(one.statement.clone()).filter(|text| !text.is_empty()))),
+        texts(decided.clone().map(|one| Some(one.statement_sha256.clone()))),
+        texts(decided.clone().map(|one| one.graph_sha256.clone())),
+        numbers(decided.map(|one| Some(one.catalog_version))),
     ]
 }
 

@@ -23,7 +23,7 @@ use uuid::Uuid;
 use super::relations::{Contents, SCHEMA, rows, tables};
 use crate::background::blocking;
 use crate::decision::Shown;
-use crate::frontend::Outcome;
+use crate::frontend::{Outcome, ReleasedBy};
 use crate::query::planner_door::{Description, PlanRequest};
 
 /// What a query over the system's tables may hold in memory (bytes), its answer included.
@@ -107,7 +107,7 @@ impl SystemQuery {
         let (schema, batches) = blocking(work).await.ok_or_else(stopped)??;
         let batches = stream::iter(batches.into_iter().map(Ok));
         let stream = Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), batches));
-        Ok(Outcome::Rows { query_id: Uuid::new_v4().to_string(), schema, stream })
+        Ok(Outcome::Rows { query_id: Uuid::new_v4().to_string(), schema, stream, released: ReleasedBy::default() })
     }
 
     async fn answer(

@@ -44,6 +44,8 @@ pub(super) enum Answer {
 pub(super) struct FakePlanner {
     pub(super) answer: Mutex<Answer>,
     pub(super) asked: Mutex<Vec<PlanRequest>>,
+    /// The values that came with them.
+    pub(super) parameters: Mutex<Vec<Vec<ScalarValue>>>,
     pub(super) nearest: Mutex<Option<String>>,
 }
 
@@ -72,8 +74,9 @@ impl PermittedPlan for FakePlan {
 }
 
 impl PlannerDoor for FakePlanner {
-    fn plan(&self, _: &str, _: &[ScalarValue], request: &PlanRequest) -> Result<Verdict, ServiceError> {
+    fn plan(&self, _: &str, parameters: &[ScalarValue], request: &PlanRequest) -> Result<Verdict, ServiceError> {
         self.asked.lock().unwrap().push(request.clone());
+        self.parameters.lock().unwrap().push(parameters.to_vec());
         Ok(match self.answer.lock().unwrap().clone() {
             Answer::Permit => permitted(&request.query, request.attempt),
             Answer::PermitAnotherQuery => permitted(&QueryId::new("other"), 0),
@@ -184,6 +187,7 @@ impl Fixture {
         let planner = Arc::new(FakePlanner {
             answer: Mutex::new(Answer::Permit),
             asked: Mutex::default(),
+            parameters: Mutex::default(),
             nearest: Mutex::default(),
         });
         let parts = EngineParts {
@@ -236,7 +240,14 @@ impl Fixture {
 
     /// The rows of a text answer, the columns of each joined by `|`.
     pub(super) async fn text(&self, sql: &str) -> Result<Vec<String>, ServiceError> {
-        let Outcome::Rows { stream, .. } = self.run(sql).await? else { panic!("`{sql}` answers with rows") };
+        self.text_for(&self.caller("analyst"), sql).await
+    }
+
+    /// The same for another caller.
+    pub(super) async fn text_for(&self, caller: &Caller, sql: &str) -> Result<Vec<String>, ServiceError> {
+        let Outcome::Rows { stream, .. } = self.engine.run(caller, sql, vec![]).await? else {
+            panic!("`{sql}` answers with rows")
+        };
         let batches: Vec<RecordBatch> = stream.try_collect().await.unwrap();
         let cell = |column, row| arrow::util::display::array_value_to_string(column, row).unwrap();
         let rows = batches.iter().flat_map(|batch| {

@@ -12,6 +12,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::fixture::{Answer, Fixture, batch, columns};
 use crate::dispatch::Begun;
+use crate::frontend::Outcome;
 use crate::query::rows::shown;
 use crate::query::{QueryState, Refusal};
 
@@ -105,6 +106,26 @@ async fn an_error_is_told_once_it_is_on_record() {
     assert!(federation.rows().await.is_err());
     let last = federation.records().pop().unwrap();
     assert_eq!((&last["event"], &last["outcome"]), (&"end".into(), &"BUDGET_SPENT".into()));
+}
+
+#[tokio::test]
+async fn b6_which_stewards_released_something_is_told_at_the_end_and_not_of_a_part() {
+    for (code, told) in [("", Some([("uva".to_owned(), true)].into())), ("INTERNAL", None)] {
+        let federation = Fixture::new();
+        let feed = federation.root.feed(columns());
+        let decided = v1::FragmentReport { released: Some(true), ..report(code) };
+        *federation.place("uva").reports.lock().unwrap() = vec![decided];
+        let Outcome::Rows { mut stream, released, .. } = federation.run("SELECT n FROM wages.personen").await.unwrap()
+        else {
+            panic!("a query answers with rows")
+        };
+        feed.send(Ok(batch(&[1]))).unwrap();
+        stream.next().await.unwrap().unwrap();
+        assert_eq!(released.told(), None, "there may be more rows");
+        drop(feed);
+        assert_eq!(stream.next().await.is_none(), code.is_empty());
+        assert_eq!(released.told().cloned(), told, "{code}");
+    }
 }
 
 #[tokio::test]

@@ -2,5 +2,6 @@
 
 mod fixture;
 mod life;
+mod simulate;
 mod statements;
 mod system;

@@ -2,12 +2,13 @@
 
 use dynamos_planner::Placement;
 use dynamos_proto::ids::SiteId;
-use dynamos_proto::sign::agreement_bytes;
+use dynamos_proto::sign::{agreement_bytes, sha256_hex};
 use dynamos_proto::status::{Code, ServiceError};
 use dynamos_proto::v1;
 use futures::StreamExt;
 
 use super::fixture::{Answer, Fixture, batch, columns};
+use crate::decision::{statement_hash, statement_without_literals};
 use crate::frontend::{Engine, Outcome, StatementKind};
 use crate::query::Refusal;
 use crate::registry::tests::{agreement, key};
@@ -40,6 +41,53 @@ async fn settings_are_checked_when_they_are_set() {
         let error = set(sql).await.unwrap_err();
         assert_eq!((error.code, error.hint.unwrap_or_default().contains(hint)), (code, true), "{sql}");
     }
+}
+
+#[tokio::test]
+async fn an_option_is_refused_where_set_refuses_it() {
+    let federation = Fixture::new();
+    let caller = federation.caller("analyst");
+    let mut refused = Vec::new();
+    for (name, value) in [
+        ("purpose", "statistics"),
+        ("purpose", "DUO:0000042"),
+        ("purpose", "education"),
+        ("placement", "data_to_compute"),
+        ("placement", "anywhere"),
+        ("agreement", "a"),
+        ("agreement", "b"),
+        ("schema", "anything"),
+        ("colour", "red"),
+    ] {
+        let set = federation.run(&format!("SET dynamos.{name} = '{value}'")).await.map(|_| ());
+        let option = federation.engine.check_option(&caller, name, value);
+        assert_eq!(option, set, "{name} = {value}");
+        refused.extend(option.err().map(|_| (name, value)));
+    }
+    let expected = [("purpose", "education"), ("placement", "anywhere"), ("agreement", "b"), ("colour", "red")];
+    assert_eq!(refused, expected);
+}
+
+#[tokio::test]
+async fn an_agreement_that_is_gone_is_not_replaced_by_another() {
+    let federation = Fixture::new();
+    let _feed = federation.root.feed(columns());
+    let mut caller = federation.caller("analyst");
+    caller.settings.options.insert("agreement".into(), "a".into());
+    federation.engine.run(&caller, "SELECT 1", vec![]).await.unwrap();
+    federation.registry.update_agreements(&SiteId::new("uva"), &[agreement("b", 1, 1)]).unwrap();
+    federation.revoke_agreement();
+    federation.planner.asked.lock().unwrap().clear();
+    for sql in ["SELECT 1", "EXPLAIN SELECT 1", "EXPLAIN POLICY SELECT 1", "EXPLAIN ANALYZE SELECT 1"] {
+        let error = federation.engine.run(&caller, sql, vec![]).await.err().unwrap();
+        assert_eq!((error.code, error.message.as_str()), (Code::UnknownName, "there is no agreement `a`"), "{sql}");
+        assert_eq!(error.hint.as_deref(), Some("there are `b`"), "{sql}");
+    }
+    assert!(federation.planner.asked.lock().unwrap().is_empty(), "under no other");
+    let codes = federation.records().into_iter().filter(|record| record["code"] == "UNKNOWN_NAME");
+    assert_eq!(codes.count(), 2, "those that would have run are on record");
+    caller.settings.options.remove("agreement");
+    assert!(federation.engine.run(&caller, "EXPLAIN SELECT 1", vec![]).await.is_ok());
 }
 
 #[tokio::test]
@@ -158,14 +206,24 @@ async fn decisions_are_shown_to_who_asked_the_newest_first() {
     drop(federation.root.feed(columns()));
     let (query, stream) = federation.rows().await.unwrap();
     let running = federation.text("SHOW DECISIONS").await.unwrap();
-    assert_eq!(running, [format!("2026-01-01|{query}|permitted|statistics|uva.a@3|uva.a@3 clause 1|||")]);
+    let statement = "SELECT n FROM wages.personen";
+    let (sha256, graph) = (statement_hash(statement), sha256_hex(b"graph"));
+    let version = federation.registry.snapshot().catalog.version;
+    let who_and_what =
+        |graph: &str| format!("a@uva.nl|uva|{}|{sha256}|{graph}|{version}", statement_without_literals(statement));
+    let permitted = who_and_what(&graph);
+    assert_eq!(running, [format!("2026-01-01|{query}|permitted|statistics|uva.a@3|uva.a@3 clause 1|||||{permitted}")]);
+    *federation.place("uva").reports.lock().unwrap() =
+        vec![v1::FragmentReport { fragment: 2, place: "uva".into(), released: Some(false), ..Default::default() }];
     assert!(stream.collect::<Vec<_>>().await.is_empty());
     *federation.planner.answer.lock().unwrap() =
         Answer::Deny(Refusal { reason: "no `x = 7`".into(), reasons: vec![], hint: None });
     federation.rows().await.err().unwrap();
     let shown = federation.text("SHOW DECISIONS").await.unwrap();
-    assert!(shown[0].ends_with("|denied|statistics|uva.a@3||no `x = ?`|DENIED|"), "{shown:?}");
-    assert_eq!(shown[1], format!("2026-01-01|{query}|permitted|statistics|uva.a@3|uva.a@3 clause 1||FINISHED|1024"));
+    let denied = format!("|denied|statistics|uva.a@3||no `x = ?`|DENIED|||{}", who_and_what(""));
+    assert!(shown[0].ends_with(&denied), "{shown:?}");
+    let finished = format!("2026-01-01|{query}|permitted|statistics|uva.a@3|uva.a@3 clause 1||FINISHED|1024|uva");
+    assert_eq!(shown[1], format!("{finished}|{permitted}"));
     let mut other = federation.caller("analyst");
     let identity = crate::frontend::Identity { user: "b@uva.nl".into(), ..(*other.identity).clone() };
     other.identity = std::sync::Arc::new(identity);

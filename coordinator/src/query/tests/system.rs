@@ -87,6 +87,11 @@ async fn decisions_are_the_requesters_own() {
     let finished = vec![ScalarValue::from("FINISHED")];
     let rows = asked(&federation, &federation.caller("analyst"), sql, finished).await.unwrap();
     assert_eq!(rows, [format!("{query}|2026-01-01T00:00:00Z")]);
+    let sql = "SELECT requester, organisation, statement, length(statement_sha256), length(graph_sha256), \
+               catalog_version > 0, released_nothing FROM dynamos.decisions ORDER BY verdict";
+    let rows = analyst(&federation, sql).await.unwrap();
+    let who_and_what = "a@uva.nl|uva|select n from wages . personen|64";
+    assert_eq!(rows, [format!("{who_and_what}||true|"), format!("{who_and_what}|64|true|")]);
     let mut other = federation.caller("analyst");
     let identity = crate::frontend::Identity { user: "b@uva.nl".into(), ..(*other.identity).clone() };
     other.identity = std::sync::Arc::new(identity);
