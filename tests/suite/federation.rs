@@ -80,6 +80,11 @@ pub async fn answer(client: &mut Client, sql: &str) -> Vec<Vec<String>> {
     rows(&query(client, sql).await.unwrap()).unwrap()
 }
 
+/// What a form of EXPLAIN says of a question, as one text.
+pub async fn explained(client: &mut Client, form: &str, sql: &str) -> String {
+    answer(client, &format!("{form} {sql}")).await.concat().join("\n")
+}
+
 /// The answer, which is the same under every placement.
 pub async fn everywhere(client: &mut Client, sql: &str) -> Vec<Vec<String>> {
     let mut answers = Vec::new();
