@@ -26,7 +26,7 @@ pub mod sql;
 pub mod wire;
 
 pub use candidate::Placement;
-pub use explain::{explain, explain_permit};
+pub use explain::{explain, explain_denial, explain_policy};
 pub use nearest::{NearestQuery, nearest_query};
 pub use permit::PermittedQuery;
 pub use plan::{

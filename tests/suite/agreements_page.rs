@@ -1,14 +1,20 @@
 //! The examples of `docs/agreements.md`: each is read, survives printing, and is accepted or refused by a running steward
 //! exactly as the page says. Behind `sql` stands `agreement`, or `clause` for what is put into a frame here, or `simulate`. A block is
-//! to be refused where the paragraph right before it says *refused by this release*: that is the only mark.
+//! to be refused where the paragraph right before it says *refused by this release*: that is the only mark. The report that
+//! the page shows is what EXPLAIN POLICY says.
 
 use std::path::Path;
 
-use dynamos_planner::policy::Agreement;
+use dynamos_cli::explain::{ExplainArgs, explained};
+use dynamos_planner::Placement;
+use dynamos_planner::policy::{Agreement, UtcMillis};
 use dynamos_planner::sql::parse_agreement;
 use dynamos_proto::status::Code;
 
 use crate::federation::{TestFederation, answer, error};
+
+/// Marks a question with the report of EXPLAIN POLICY on it.
+const REPORT: &str = "text report";
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Expected {
@@ -55,7 +61,7 @@ fn examples() -> Vec<Example> {
                 format!("CREATE AGREEMENT example ON SITE uva FOR ANYONE PURPOSE statistics AS (\n{block}\n);")
             }
             // Every example of the language is marked; what is left is not SQL, or no agreement.
-            "sh" | "toml" | "sql simulate" => continue,
+            "sh" | "toml" | "sql simulate" | REPORT => continue,
             _ => panic!("line {}: the block is marked as `{info}`", line + 1),
         };
         let refused = said.contains("*refused by this release*") || said.contains("*refused by this release.*");
@@ -127,6 +133,42 @@ fn simulations() -> Vec<String> {
     let page = page();
     let blocks = page.split("```sql simulate\n").skip(1);
     blocks.map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+/// The question of the page is planned under its first agreement, at both universities of the golden federation `demo`.
+#[test]
+fn the_report_on_the_page_is_that_of_explain_policy() {
+    let page = page();
+    let block = |mark: &str| {
+        let (_, rest) = page.split_once(&format!("```{mark}\n")).unwrap();
+        rest.split_once("```\n").unwrap().0.to_owned()
+    };
+    let (agreement, report) = (block("sql agreement"), block(REPORT));
+    let (question, expected) = report.split_once(";\n\n").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for steward in ["uva", "vu"] {
+        let text = agreement.replace("ON SITE uva", &format!("ON SITE {steward}"));
+        std::fs::write(folder.path().join(format!("{steward}.sql")), text).unwrap();
+    }
+    let args = ExplainArgs {
+        catalog: Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/federation/demo/catalog.toml"),
+        agreements: vec![folder.path().to_owned()],
+        knowledge: None,
+        user: "analyst@uva.nl".to_owned(),
+        organisation: "uva".to_owned(),
+        roles: vec!["analyst".to_owned()],
+        purpose: Some("statistics".to_owned()),
+        agreement: None,
+        placement: Placement::Auto,
+        schema: None,
+        parameters: Vec::new(),
+        at: UtcMillis::parse("2026-06-01"),
+        down: Vec::new(),
+        sql: question.to_owned(),
+    };
+    let text = explained(&args).unwrap();
+    let (found, _) = text.split_once("\nbound\n").unwrap();
+    assert!(found == expected, "the page should show\n{found}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -37,7 +37,9 @@ async fn e4_the_fourth_question_is_refused_by_name_and_everything_is_on_record()
     let mut client = federation.client(READER, "auto", SUMS).await;
     let policy = answer(&mut client, &format!("EXPLAIN POLICY {SUMS}")).await;
     assert!(
-        policy.iter().any(|line| line[0].contains("clause 2: 3 QUERIES PER YEAR, counted by leiden")),
+        policy.iter().any(|line| {
+            line[0].contains("clause 2: BUDGET 3 QUERIES PER YEAR, counted by leiden; this question counts for 1")
+        }),
         "{policy:?}"
     );
     for _ in 0..3 {

@@ -90,6 +90,11 @@ pub async fn afterword(client: &mut Client, sql: &str) -> Option<serde_json::Val
     (!text.is_empty()).then(|| serde_json::from_slice(&text).unwrap())
 }
 
+/// What a form of EXPLAIN says of a question, as one text.
+pub async fn explained(client: &mut Client, form: &str, sql: &str) -> String {
+    answer(client, &format!("{form} {sql}")).await.concat().join("\n")
+}
+
 /// The answer, which is the same under every placement.
 pub async fn everywhere(client: &mut Client, sql: &str) -> Vec<Vec<String>> {
     let mut answers = Vec::new();

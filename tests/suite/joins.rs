@@ -7,7 +7,7 @@ use std::path::Path;
 
 use dynamos_cli::federation::{Client, Design, FederatedTable, Person, Provider, Steward};
 
-use crate::federation::{TestFederation, answer, error};
+use crate::federation::{TestFederation, answer, error, explained};
 
 const MINIMUM: usize = 5;
 
@@ -166,15 +166,15 @@ async fn b7_rows_of_several_stewards_are_joined_where_each_of_them_lets_the_othe
     let total = answer(&mut ann, "SELECT sum(j.wage) FROM work.jobs j JOIN clinic.care.cases c ON j.bsn = c.bsn").await;
     let wages: usize = cases().iter().filter(|(person, _)| *person < 90).map(|(person, _)| 1_000 + 7 * person).sum();
     assert_eq!(total, [[wages.to_string()]]);
-    let policy = answer(
-        &mut ann,
-        "EXPLAIN POLICY SELECT sum(j.wage) FROM work.jobs j JOIN clinic.care.cases c ON j.bsn = c.bsn",
-    )
-    .await;
-    let text = policy.iter().map(|row| row.join(" ")).collect::<Vec<_>>().join("\n");
+    let sql = "SELECT sum(j.wage) FROM work.jobs j JOIN clinic.care.cases c ON j.bsn = c.bsn";
+    let text = explained(&mut ann, "EXPLAIN", sql).await;
+    let report = explained(&mut ann, "EXPLAIN POLICY", sql).await;
     for steward in ["north", "south", "clinic"] {
         assert!(text.contains(&format!("{steward}: agreement `linked` epoch 1, clause 1")), "{text}");
+        assert!(report.contains(&format!("linked of {steward}, epoch 1")), "{report}");
+        assert!(report.contains(&format!("\n{steward}: ")), "{report}");
     }
+    assert_eq!(report.matches("    by clause 1: RELEASE ").count(), 3, "{report}");
     federation.stop().await;
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use dynamos_cli::federation::{Design, FederatedTable, Person, Provider, Steward};
 
-use crate::federation::{TestFederation, answer, error, everywhere};
+use crate::federation::{TestFederation, answer, error, everywhere, explained};
 
 const MINIMUM: usize = 5;
 const STEWARDS: [&str; 2] = ["north", "south"];
@@ -183,11 +183,13 @@ async fn a1_left_joined_rows_are_aggregated_as_the_clause_joins_them() {
         let refused = error(&mut ann, &sql).await.to_string();
         assert!(refused.contains(reason), "{sql}: {refused}");
     }
-    let policy = answer(&mut ann, &format!("EXPLAIN POLICY {by_sex}")).await;
-    let text = policy.iter().map(|row| row.join(" ")).collect::<Vec<_>>().join("\n");
+    let text = explained(&mut ann, "EXPLAIN", &by_sex).await;
+    let report = explained(&mut ann, "EXPLAIN POLICY", &by_sex).await;
     for steward in STEWARDS {
         assert!(text.contains(&format!("{steward}: agreement `reg` epoch 1, clause 1")), "{text}");
+        assert!(report.contains(&format!("reg of {steward}, epoch 1")), "{report}");
     }
+    assert_eq!(report.matches("    by clause 1: ").count(), STEWARDS.len(), "{report}");
     federation.stop().await;
 }
 
@@ -264,8 +266,9 @@ async fn a3_rows_of_a_join_are_released_as_the_steward_joins_them() {
         let refused = error(&mut ann, &sql).await.to_string();
         assert!(refused.contains(reason), "{sql}: {refused}");
     }
-    let policy = answer(&mut ann, &format!("EXPLAIN POLICY {}", ask(""))).await;
-    let text = policy.iter().map(|row| row.join(" ")).collect::<Vec<_>>().join("\n");
+    let text = explained(&mut ann, "EXPLAIN", &ask("")).await;
+    let report = explained(&mut ann, "EXPLAIN POLICY", &ask("")).await;
+    assert_eq!(report.matches("    by clause 1: RELEASE ROWS (").count(), STEWARDS.len(), "{report}");
     for steward in STEWARDS {
         assert!(text.contains(&format!("{steward}: agreement `reg` epoch 1, clause 1")), "{text}");
         assert!(

@@ -66,9 +66,12 @@ async fn ask_all(layout: &Layout, out: &mut impl Write) -> anyhow::Result<bool> 
         let edges = query(&mut client, "SHOW EDGES FOR LAST QUERY").await?;
         writeln!(out, "what went over each edge, at most (sites report sizes in powers of two only)")?;
         writeln!(out, "{}", pretty_format_batches(&edges)?)?;
-        let plan = query(&mut client, &format!("EXPLAIN POLICY {}", question.sql)).await?;
-        for line in rows(&plan)?.into_iter().flatten() {
-            writeln!(out, "  {line}")?;
+        for form in ["EXPLAIN POLICY", "EXPLAIN"] {
+            let text = query(&mut client, &format!("{form} {}", question.sql)).await?;
+            writeln!(out, "{form}")?;
+            for line in rows(&text)?.into_iter().flatten() {
+                writeln!(out, "  {line}")?;
+            }
         }
     }
     Ok(right)

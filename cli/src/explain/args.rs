@@ -6,7 +6,8 @@ use clap::Args;
 use dynamos_planner::Placement;
 use dynamos_planner::policy::UtcMillis;
 
-/// Plans a query from files, without any running process, and prints its whole path or why it is refused.
+/// Plans a query from files, without any running process, and prints what leaves whom by which clause and its whole path, or why
+/// it is refused.
 ///
 /// Signatures are not looked at: the agreements are taken as their stewards' own, in epoch 1, and the user, roles and
 /// purpose as vouched for.

@@ -1,11 +1,11 @@
-//! Why a query is not explained. A refusal is told as `dynamos sql` would tell it of the same query; a file that cannot be
-//! used is named.
+//! Why a query is not explained. A denial is told as EXPLAIN POLICY reports it, any other refusal as `dynamos sql` would tell
+//! it of the same query; a file that cannot be used is named.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 
 use dynamos_proto::settings::SettingsError;
-use dynamos_proto::status::ServiceError;
+use dynamos_proto::status::{Code, ServiceError};
 use thiserror::Error;
 
 use crate::shell::ShellError;
@@ -13,7 +13,10 @@ use crate::shell::ShellError;
 /// Why a query is not explained.
 #[derive(Debug, Error)]
 pub enum ExplainError {
-    /// The query is denied, or wrong in itself: what the coordinator would answer.
+    /// The agreements do not allow the query: the report on it.
+    #[error("the agreements do not allow this query")]
+    Denied(String),
+    /// The query is wrong in itself, or cannot be answered now: what the coordinator would answer.
     #[error("{0}")]
     Refused(ServiceError),
     /// A file cannot be read.
@@ -55,6 +58,7 @@ impl ExplainError {
     /// When `err` cannot be written.
     pub fn report(self, err: &mut dyn Write) -> io::Result<()> {
         match self {
+            Self::Denied(ref report) => write!(err, "error: {}: {self}\n{report}", Code::Denied.as_str()),
             Self::Refused(refusal) => ShellError::Server(refusal).report(err),
             Self::File(SettingsError::Unreadable { ref source, .. }) => writeln!(err, "error: {self}: {source}"),
             Self::Purposes(ref source) => writeln!(err, "error: {self}: {source}"),

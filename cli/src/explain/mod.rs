@@ -1,6 +1,7 @@
-//! `dynamos explain`: the whole path of a query, planned from files, without any running process. It is the coordinator's
-//! own planner behind other doors: places and tables from a catalog file instead of registrations, agreements from SQL
-//! files instead of stewards' signatures, costs from a knowledge file. What it prints is what EXPLAIN POLICY prints.
+//! `dynamos explain`: the report and the whole path of a query, planned from files, without any running process. It is the
+//! coordinator's own planner behind other doors: places and tables from a catalog file instead of registrations, agreements
+//! from SQL files instead of stewards' signatures, costs from a knowledge file. It prints what EXPLAIN POLICY prints, and
+//! below it what EXPLAIN prints.
 //!
 //! ```text
 //! args ─► catalog ───┐

@@ -8,8 +8,9 @@ use dynamos_coordinator::query::{FederationPlanner, PlanRequest, PlannerDoor, Ve
 use dynamos_coordinator::registry::Snapshot;
 use dynamos_planner::catalog::Availability;
 use dynamos_planner::knowledge::Knowledge;
-use dynamos_planner::policy::{Requester, UtcMillis, purpose};
+use dynamos_planner::policy::{Denial, Requester, UtcMillis, purpose};
 use dynamos_planner::sql::{DynamosStatement, parse_statement};
+use dynamos_planner::{explain_denial, explain_policy};
 use dynamos_proto::ids::{QueryId, SiteId};
 use dynamos_proto::status::{Code, ServiceError};
 
@@ -74,27 +75,30 @@ pub fn prepared(args: &ExplainArgs) -> Result<Prepared, ExplainError> {
     Ok(Prepared { planner, request, sql, parameters })
 }
 
-/// The whole path of a query that is permitted, as EXPLAIN POLICY prints it. Apart from the files and, without `at`, the
-/// clock, it depends on nothing but the arguments.
+/// The report of EXPLAIN POLICY on a query that is permitted, and below it the whole path that EXPLAIN prints. Apart from the
+/// files and, without `at`, the clock, it depends on nothing but the arguments.
 ///
 /// # Errors
 ///
 /// When a file cannot be used, or the query is refused.
 pub fn explained(args: &ExplainArgs) -> Result<String, ExplainError> {
     let Prepared { planner, request, sql, parameters } = prepared(args)?;
-    let refused = match planner.plan(&sql, &parameters, &request) {
+    let nearest = || planner.nearest(&sql, &parameters, &request);
+    match planner.plan(&sql, &parameters, &request) {
         Ok(Verdict::Permitted(plan)) => {
-            let agreements = &request.snapshot.agreements;
-            return Ok(dynamos_planner::explain_permit(plan.graph(), agreements, &plan.explain()));
+            let report = explain_policy(plan.graph(), plan.verdicts(), &plan.schema(), &request.policy());
+            Ok(format!("{report}\n{}", plan.explain()))
         }
-        Ok(Verdict::Denied(refusal)) => refusal.into(),
-        Err(error) if error.code == Code::SiteUnavailable => error,
-        Err(error) => return Err(ExplainError::Refused(error)),
-    };
-    Err(ExplainError::Refused(match planner.nearest(&sql, &parameters, &request) {
-        Some(nearest) => refused.with_hint(nearest_hint(&nearest)),
-        None => refused,
-    }))
+        Ok(Verdict::Denied(refusal)) => {
+            let denial = Denial { reasons: refusal.reasons };
+            Err(ExplainError::Denied(explain_denial(&denial, nearest().as_deref(), &request.policy())))
+        }
+        Err(error) if error.code == Code::SiteUnavailable => Err(ExplainError::Refused(match nearest() {
+            Some(nearest) => error.with_hint(nearest_hint(&nearest)),
+            None => error,
+        })),
+        Err(error) => Err(ExplainError::Refused(error)),
+    }
 }
 
 /// Only a query has a path.

@@ -102,15 +102,13 @@ impl QueryEngine {
         }
         let text = match (self.planning.plan(sql, Vec::new(), &request).await?, policy) {
             (Verdict::Permitted(plan), Asked::Plan) => plan.explain(),
-            (Verdict::Permitted(plan), Asked::Policy) => {
-                explain::permitted(plan.as_ref(), &request.snapshot.agreements)
-            }
+            (Verdict::Permitted(plan), Asked::Policy) => explain::permitted(plan.as_ref(), &request),
             (Verdict::Denied(refusal), asked) => {
                 self.parts.decisions.append(&denial_record(sql, &request, &refusal)).await?;
-                let refusal = refusal.with_nearest(self.planning.nearest(sql, Vec::new(), &request).await);
+                let nearest = self.planning.nearest(sql, Vec::new(), &request).await;
                 match asked {
-                    Asked::Plan => return Err(refusal.into()),
-                    Asked::Policy => explain::denied(&refusal),
+                    Asked::Plan => return Err(refusal.with_nearest(nearest).into()),
+                    Asked::Policy => explain::denied(refusal, nearest.as_deref(), &request),
                 }
             }
         };

@@ -3,26 +3,22 @@
 
 use std::fmt::Write;
 
-use dynamos_planner::policy::AgreementSet;
+use dynamos_planner::policy::Denial;
 use dynamos_proto::v1;
 
-use super::planner_door::{PermittedPlan, Refusal};
+use super::planner_door::{PermittedPlan, PlanRequest, Refusal};
 
 /// The column of an explanation.
 pub(super) const COLUMN: &str = "plan";
 
-/// The verdict on a query that may run: under which agreements, by which clauses, and the plan.
-pub(super) fn permitted(plan: &dyn PermittedPlan, agreements: &AgreementSet) -> String {
-    dynamos_planner::explain_permit(plan.graph(), agreements, &plan.explain())
+/// The report on a query that may run.
+pub(super) fn permitted(plan: &dyn PermittedPlan, request: &PlanRequest) -> String {
+    dynamos_planner::explain_policy(plan.graph(), plan.verdicts(), &plan.schema(), &request.policy())
 }
 
-/// The verdict on a query that may not run.
-pub(super) fn denied(refusal: &Refusal) -> String {
-    let mut text = format!("denied\n  {}\n", refusal.reason);
-    if let Some(hint) = &refusal.hint {
-        let _ = writeln!(text, "  {hint}");
-    }
-    text
+/// The report on a query that may not run, with what could be asked instead.
+pub(super) fn denied(refusal: Refusal, nearest: Option<&str>, request: &PlanRequest) -> String {
+    dynamos_planner::explain_denial(&Denial { reasons: refusal.reasons }, nearest, &request.policy())
 }
 
 /// What places measured, one line a fragment.

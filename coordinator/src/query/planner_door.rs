@@ -9,7 +9,7 @@ use dynamos_planner::Placement;
 use dynamos_planner::catalog::TableName;
 use dynamos_planner::fragment::FragmentGraph;
 use dynamos_planner::knowledge::Link;
-use dynamos_planner::policy::{EdgeVerdict, Purposes, Reason, Requester, UtcMillis};
+use dynamos_planner::policy::{EdgeVerdict, Policy, Purposes, Reason, Requester, UtcMillis};
 use dynamos_proto::ids::{QueryId, SiteId};
 use dynamos_proto::status::{Code, ServiceError};
 
@@ -59,6 +59,21 @@ pub struct PlanRequest {
     pub token_hash: Vec<u8>,
 }
 
+impl PlanRequest {
+    /// What decides about the query, and what a report on it may tell.
+    pub fn policy(&self) -> Policy<'_> {
+        Policy {
+            catalog: &self.snapshot.catalog,
+            agreements: &self.snapshot.agreements,
+            purposes: &self.purposes,
+            requester: &self.requester,
+            purpose: self.purpose.as_deref().unwrap_or_default(),
+            agreement: self.agreement.as_deref(),
+            now: self.now,
+        }
+    }
+}
+
 /// A query that may run.
 pub trait PermittedPlan: Send + Sync + std::fmt::Debug + 'static {
     /// The placed query.
@@ -71,7 +86,7 @@ pub trait PermittedPlan: Send + Sync + std::fmt::Debug + 'static {
     fn agreements_for(&self, site: &SiteId) -> Vec<(SiteId, String)>;
     /// The clause beside every edge.
     fn verdicts(&self) -> &[EdgeVerdict];
-    /// The plan for people.
+    /// Its whole path for people.
     fn explain(&self) -> String;
 }
 

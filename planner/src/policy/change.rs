@@ -65,8 +65,9 @@ fn numbered(agreement: &Agreement, number: u32) -> Option<&NumberedClause> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use dynamos_proto::ids::{FragmentId, QueryId};
+    use dynamos_proto::ids::{FragmentId, QueryId, ReleaseId};
 
+    use super::super::Carried;
     use super::*;
     use crate::fragment::AgreementRef;
     use crate::sql::parse_agreement;
@@ -106,6 +107,7 @@ mod tests {
             from: FragmentId(0),
             to: None,
             what: "released r0".into(),
+            carried: Carried::Groups(ReleaseId(0)),
             clauses: vec![cite(&steward, &before, 1)],
             rows_of: None,
         };

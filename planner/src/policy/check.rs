@@ -8,6 +8,7 @@ use datafusion::logical_expr::LogicalPlan;
 use dynamos_proto::ids::{FragmentId, SiteId};
 use thiserror::Error;
 
+use super::carried::Carried;
 use super::flow::{Flow, Protected, Source};
 use super::hashing::{HashListing, hashed_at_home, sharers};
 use super::matching::shipped_partials;
@@ -74,6 +75,8 @@ pub struct EdgeVerdict {
     pub to: Option<FragmentId>,
     /// What leaves, in words: `rows of wages.personen (geslacht, salschal)`, `partials of r0`, `released r0`.
     pub what: String,
+    /// The same for reports.
+    pub carried: Carried,
     /// Clauses that allow it: steward, agreement, epoch, clause number.
     pub clauses: Vec<String>,
     /// The steward, where it is rows that a RELEASE ROWS clause released at the scan.
@@ -270,13 +273,17 @@ impl Check<'_> {
                 && !rows.holds_hash()
                 && let Ok(tables) = tables
             {
-                let released = tables.into_iter().map(|(source, basis)| verdict(fragment, source.to_string(), basis));
+                let released = tables
+                    .into_iter()
+                    .map(|(source, basis)| verdict(fragment, source.carried(), source.to_string(), basis));
                 verdicts.extend(released);
                 continue;
             }
-            let what = match fragment.partial_of {
-                Some(release) => format!("partials of {release} over {rows}"),
-                None => rows.to_string(),
+            let (carried, what) = match fragment.partial_of {
+                Some(release) => {
+                    (Carried::Partials(release, rows.carried()), format!("partials of {release} over {rows}"))
+                }
+                None => (Carried::Rows(rows.carried()), rows.to_string()),
             };
             let clause = match fragment.partial_of {
                 Some(release) => {
@@ -290,7 +297,7 @@ impl Check<'_> {
                 }
                 None => self.rows_may_go(rows, &reader.place).map_err(|reasons| Refusal::at(fragment.id, reasons))?,
             };
-            verdicts.push(verdict(fragment, what, vec![clause]));
+            verdicts.push(verdict(fragment, carried, what, vec![clause]));
         }
         // Partials tell of a list what their own release does.
         let (none, of_partials) = (BTreeSet::new(), fragment.partial_of.is_some());
@@ -430,8 +437,8 @@ fn read_once(fragment: FragmentId, plan: &LogicalPlan) -> Result<(), Refusal> {
     }
 }
 
-fn verdict(fragment: &Fragment, what: String, clauses: Vec<String>) -> EdgeVerdict {
-    EdgeVerdict { from: fragment.id, to: fragment.consumer, what, clauses, rows_of: None }
+fn verdict(fragment: &Fragment, carried: Carried, what: String, clauses: Vec<String>) -> EdgeVerdict {
+    EdgeVerdict { from: fragment.id, to: fragment.consumer, what, carried, clauses, rows_of: None }
 }
 
 fn released(fragment: &Fragment, source: &Source, clauses: Vec<String>) -> EdgeVerdict {
@@ -439,10 +446,10 @@ fn released(fragment: &Fragment, source: &Source, clauses: Vec<String>) -> EdgeV
         Source::Rows(rows, _) => Some(rows.steward.clone()),
         Source::Groups(_) => None,
     };
-    EdgeVerdict { rows_of, ..verdict(fragment, source.to_string(), clauses) }
+    EdgeVerdict { rows_of, ..verdict(fragment, source.carried(), source.to_string(), clauses) }
 }
 
 /// A clause as reasons cite it.
-pub(super) fn cite(steward: &SiteId, held: &HeldAgreement, clause: u32) -> String {
+pub(crate) fn cite(steward: &SiteId, held: &HeldAgreement, clause: u32) -> String {
     format!("{steward}: agreement `{}` epoch {}, clause {clause}", held.agreement.name, held.epoch)
 }

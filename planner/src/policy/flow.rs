@@ -12,6 +12,7 @@ use datafusion::prelude::Expr;
 use dynamos_proto::ids::{FragmentId, ReleaseId, SiteId};
 
 use super::RelationShape;
+use super::carried::{Carried, CarriedRows};
 use super::check::{Check, Refusal, cite};
 use super::flow_join::joined;
 use super::lists::{ComparedList, is_list_kind};
@@ -118,6 +119,13 @@ pub(super) enum Source {
 }
 
 impl Source {
+    pub(super) fn carried(&self) -> Carried {
+        match self {
+            Self::Rows(rows, _) => Carried::Released(rows.carried()),
+            Self::Groups(id) => Carried::Groups(*id),
+        }
+    }
+
     fn key(&self) -> String {
         self.to_string()
     }
@@ -169,6 +177,20 @@ impl Protected {
     /// Whether a hashed key is among the columns, or something that is made of one.
     pub(super) fn holds_hash(&self) -> bool {
         self.columns.iter().any(holds_hash)
+    }
+
+    /// The rows as a report tells of them.
+    pub(super) fn carried(&self) -> CarriedRows {
+        let about_rows =
+            |condition: &&Expr| condition.column_refs().into_iter().any(|column| !self.relation.names_steward(column));
+        let listed: BTreeSet<String> = self.relation.lists.iter().flatten().map(|column| column.name.clone()).collect();
+        CarriedRows {
+            steward: self.steward.clone(),
+            // As an agreement writes it.
+            relation: self.relation.words().replace(" ⋈ ", " JOIN ").replace(" ⟕ ", " LEFT JOIN "),
+            conditions: self.relation.predicates.iter().filter(about_rows).cloned().collect(),
+            listed: listed.into_iter().collect(),
+        }
     }
 
     /// A column as clauses list it: hashed, where nothing else of it is given or touched.

@@ -409,7 +409,7 @@ impl RelationShape {
 
 /// The key of `CASE WHEN key IS NOT NULL THEN concat(steward, '/', key) END`, which tells keys of several stewards apart and
 /// nothing else. Counting different pairs is counting different keys; any other function of the pair is not that of the key.
-pub(super) fn paired_key(expr: &Expr) -> Option<&Expr> {
+pub(crate) fn paired_key(expr: &Expr) -> Option<&Expr> {
     let Expr::Case(case) = expr else { return None };
     let ([(when, then)], None, None) = (case.when_then_expr.as_slice(), &case.expr, &case.else_expr) else {
         return None;
@@ -450,8 +450,13 @@ pub fn shipped_partials(agreement: &Agreement, of: u32, at: &dyn Fn(&[PlaceRef])
 
 /// Reasons that one clause gives, as they are told.
 pub(super) fn named(agreement: &Agreement, clause: &NumberedClause, reasons: Vec<String>) -> Vec<String> {
-    let number = clause.number;
-    reasons.into_iter().map(|reason| format!("agreement `{}`, clause {number}: {reason}", agreement.name)).collect()
+    let clause = in_clause(agreement, clause);
+    reasons.into_iter().map(|reason| format!("{clause}: {reason}")).collect()
+}
+
+/// A clause as reasons name it.
+pub(crate) fn in_clause(agreement: &Agreement, clause: &NumberedClause) -> String {
+    format!("agreement `{}`, clause {}", agreement.name, clause.number)
 }
 
 /// The pair in a fixed order, so that `a = b` and `b = a` are one.

@@ -1,10 +1,12 @@
 //! Agreements and what follows from them: the clauses as values, which agreement governs a query, the protected views,
 //! the release points, and the check of every edge of a placed graph.
 
+mod acting;
 pub mod agreement;
 mod assemble;
 mod brought;
 pub mod budget;
+pub mod carried;
 pub mod change;
 pub mod check;
 mod check_release;
@@ -51,10 +53,13 @@ pub mod view;
 mod whole;
 mod within;
 
+pub(crate) use acting::{Acts, view_clauses};
 pub use agreement::{Agreement, Grantee, NotApplicable, NumberedClause};
 pub(crate) use brought::{brought_by, brought_in};
 pub use budget::release_points;
+pub use carried::{Carried, CarriedRows};
 pub use change::{reads_the_same, under_version};
+pub(crate) use check::cite;
 pub use check::{CheckInput, EdgeVerdict, PlaceFacts, Refusal, Viewpoint, check_graph};
 pub use clause::{
     Archetype, BudgetClause, BudgetLimit, Clause, ClauseRef, Comparison, FilterClause, JoinClause, JoinPartner,
@@ -76,6 +81,7 @@ pub use held::{AgreementSet, HeldAgreement};
 pub use hierarchy::{Hierarchy, HierarchyError};
 pub use instant::{DAY_MS, UtcMillis, day_number};
 pub use matching::{Covered, RelationShape};
+pub(crate) use matching::{in_clause, paired_key};
 pub use numbers::{Renumbered, refuse_renumbered, retired};
 pub use oblige::{Obliged, obligations};
 pub use place::PlaceRef;

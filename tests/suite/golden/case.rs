@@ -12,7 +12,7 @@
 //! sql:
 //! SELECT …
 //! ---
-//! permitted …
+//! Allowed for …
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -99,7 +99,7 @@ impl Case {
         &self.args
     }
 
-    /// What comes out: the path, or the refusal as `dynamos explain` reports it.
+    /// What comes out: report and path, or the refusal as `dynamos explain` reports it.
     pub(super) fn outcome(&self) -> String {
         match explained(&self.args) {
             Ok(path) => path,

@@ -1,5 +1,5 @@
-//! Golden plans: each file of `tests/golden/plan` holds a query and the whole path that the planner must give it, or the
-//! refusal. They are planned as `dynamos explain` plans, from the federations of `tests/golden/federation`.
+//! Golden plans: each file of `tests/golden/plan` holds a query, the report on it and the whole path that the planner must
+//! give it, or the refusal. They are planned as `dynamos explain` plans, from the federations of `tests/golden/federation`.
 
 mod case;
 mod contained;

@@ -12,8 +12,8 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlanBuilder;
 use dynamos_planner::catalog::{SiteKind, TableName};
 use dynamos_planner::fragment::{AgreementRef, Fragment, FragmentGraph};
-use dynamos_planner::policy::{EdgeVerdict, purpose};
-use dynamos_proto::ids::{FragmentId, QueryId, SiteId};
+use dynamos_planner::policy::{Carried, CarriedRows, EdgeVerdict, purpose};
+use dynamos_proto::ids::{FragmentId, QueryId, ReleaseId, SiteId};
 use dynamos_proto::status::ServiceError;
 use dynamos_proto::token::{self, Claims};
 use dynamos_proto::v1;
@@ -99,10 +99,17 @@ impl PlannerDoor for FakePlanner {
 }
 
 fn permitted(query: &QueryId, attempt: u32) -> Verdict {
+    let rows = CarriedRows {
+        steward: SiteId::new("uva"),
+        relation: "wages.personen".into(),
+        conditions: Vec::new(),
+        listed: Vec::new(),
+    };
     let edge = EdgeVerdict {
         from: FragmentId(2),
         to: Some(FragmentId(1)),
         what: "partials of r0".into(),
+        carried: Carried::Partials(ReleaseId(0), rows),
         clauses: vec!["uva.a@3 clause 1".into()],
         rows_of: None,
     };

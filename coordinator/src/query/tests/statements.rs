@@ -1,6 +1,7 @@
 //! Statements that are not queries.
 
 use dynamos_planner::Placement;
+use dynamos_planner::policy::Reason;
 use dynamos_proto::ids::SiteId;
 use dynamos_proto::sign::{agreement_bytes, sha256_hex};
 use dynamos_proto::status::{Code, ServiceError};
@@ -114,17 +115,51 @@ async fn settings_of_the_session_reach_the_planner_and_are_checked_again() {
     assert_eq!(purposes, ["education", "statistics"], "that, too, is on record");
 }
 
+/// What uva and the question itself have against it.
+fn refusal() -> Refusal {
+    let reason = |steward: Option<&str>, text: &str| Reason { steward: steward.map(SiteId::new), text: text.into() };
+    Refusal {
+        reason: "no clause".into(),
+        reasons: vec![
+            reason(Some("uva"), "agreement `a`, clause 1: no key"),
+            reason(Some("uva"), "agreement `a`, clause 1: no column"),
+            reason(None, "no place may do this"),
+        ],
+        hint: Some("look elsewhere".into()),
+    }
+}
+
 #[tokio::test]
 async fn explanations_are_lines_of_text() {
     let federation = Fixture::new();
     assert_eq!(federation.text("EXPLAIN SELECT 1").await.unwrap(), ["fragments f0", "fragments f1"]);
     let policy = federation.text("EXPLAIN POLICY SELECT 1").await.unwrap();
-    // The clause beside every edge is the planner's to print.
-    assert_eq!(policy, ["permitted", "  under agreement a of uva, epoch 3", "fragments f0", "fragments f1"]);
-    let refusal = Refusal { reason: "no clause".into(), reasons: vec![], hint: Some("ask the steward".into()) };
-    *federation.planner.answer.lock().unwrap() = Answer::Deny(refusal);
+    let report = [
+        "Allowed for a@uva.nl of uva, for the purpose statistics.",
+        "By agreement: a of uva, epoch 3.",
+        "",
+        "uva: partials (sums and counts of groups) leave; its rows stay",
+        "  uva → surf: partials of r0",
+        "",
+        "The requester gets: n",
+    ];
+    assert_eq!(policy, report, "the report and not the plan");
+    *federation.planner.answer.lock().unwrap() = Answer::Deny(refusal());
     let policy = federation.text("EXPLAIN POLICY SELECT 1").await.unwrap();
-    assert_eq!(policy, ["denied", "  no clause", "  ask the steward"]);
+    let report = [
+        "Refused for a@uva.nl of uva, for the purpose statistics.",
+        "",
+        "the question itself",
+        "  no place may do this",
+        "",
+        "uva: by agreement a, epoch 3",
+        "  agreement `a`, clause 1: no key",
+        "    clause 1: RELEASE count OF * FROM personen MINIMUM 10 DISTINCT unieknr",
+        "  agreement `a`, clause 1: no column",
+        "",
+        "SHOW PERMISSIONS lists what you may ask for this purpose.",
+    ];
+    assert_eq!(policy, report);
     assert_eq!(federation.text("EXPLAIN SELECT 1").await.unwrap_err().code, Code::Denied);
     assert_eq!(federation.decisions().lines().count(), 2, "every denial is written down");
     assert!(federation.place("uva").permits.lock().unwrap().is_empty(), "nothing ran");
@@ -134,15 +169,14 @@ async fn explanations_are_lines_of_text() {
 async fn e5_a_refusal_tells_the_nearest_query_that_is_allowed() {
     let federation = Fixture::new();
     *federation.planner.nearest.lock().unwrap() = Some("SELECT 'x'".to_owned());
-    let refusal = Refusal { reason: "no clause".into(), reasons: vec![], hint: Some("look elsewhere".into()) };
-    *federation.planner.answer.lock().unwrap() = Answer::Deny(refusal);
+    *federation.planner.answer.lock().unwrap() = Answer::Deny(refusal());
     let told = Some("nearest allowed query: SELECT 'x'".to_owned());
     for sql in ["SELECT 1", "EXPLAIN SELECT 1"] {
         let error = federation.text(sql).await.unwrap_err();
         assert_eq!((error.code, error.message.as_str(), &error.hint), (Code::Denied, "no clause", &told), "{sql}");
     }
     let policy = federation.text("EXPLAIN POLICY SELECT 1").await.unwrap();
-    assert_eq!(policy, ["denied", "  no clause", "  nearest allowed query: SELECT 'x'"]);
+    assert_eq!(policy[policy.len() - 3..], ["", "Nearest allowed query:", "  SELECT 'x'"]);
     assert!(!federation.decisions().contains("'x'"), "a suggestion is no part of the record");
     *federation.planner.answer.lock().unwrap() = Answer::Fail(ServiceError::new(Code::SiteUnavailable, "silent"));
     assert_eq!(federation.text("SELECT 1").await.unwrap_err().hint, told);

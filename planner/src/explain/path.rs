@@ -1,17 +1,16 @@
-//! A permitted query for people: its forms on the way, what was compared, which place runs what, and the clause beside
-//! every edge. One printer serves EXPLAIN, `dynamos explain`, golden files and the demo. It is not for machines, and
-//! nothing of a row is in it.
+//! The whole path of a permitted query: its forms on the way, what was compared, which place runs what, and the clause beside
+//! every edge.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::LogicalPlan;
 
+use super::lines::line;
 use crate::cost::Cost;
 use crate::fragment::{FragmentGraph, KeySet, ReleaseInput, ReleasePoint, ReleaseShape};
 use crate::permit::{PermittedQuery, QueryPath};
-use crate::policy::{AgreementSet, ProtectedPart};
+use crate::policy::ProtectedPart;
 use crate::wire::LeafTable;
 
 /// The query's whole path, step by step. A step that changed nothing is left out.
@@ -39,19 +38,6 @@ pub fn explain(query: &PermittedQuery) -> String {
         }
     }
     text
-}
-
-/// The verdict on a query that may run: under which agreements and which limits on queries, and its path.
-pub fn explain_permit(graph: &FragmentGraph, agreements: &AgreementSet, path: &str) -> String {
-    let mut text = String::from("permitted\n");
-    for (steward, governing) in &graph.governing {
-        line(&mut text, 1, &format!("under agreement {} of {steward}, epoch {}", governing.agreement, governing.epoch));
-        let held = agreements.get(steward, &governing.agreement);
-        for (clause, count, per) in held.iter().flat_map(|held| held.agreement.query_limits()) {
-            line(&mut text, 2, &format!("clause {clause}: {count} QUERIES PER {per}, counted by {steward}"));
-        }
-    }
-    text + path
 }
 
 /// The forms before placement.
@@ -181,10 +167,4 @@ fn plan(text: &mut String, depth: usize, shown: &LogicalPlan) {
     for shown in shown.display_indent().to_string().lines() {
         line(text, depth, shown);
     }
-}
-
-fn line(text: &mut String, depth: usize, shown: &str) {
-    // Writing to a string does not fail.
-    let written = writeln!(text, "{:indent$}{shown}", "", indent = depth * 2);
-    debug_assert!(written.is_ok(), "a string takes any text");
 }
