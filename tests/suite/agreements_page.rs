@@ -4,6 +4,8 @@
 
 use std::path::Path;
 
+use dynamos_cli::demo::scene;
+use dynamos_cli::federation::Person;
 use dynamos_planner::policy::Agreement;
 use dynamos_planner::sql::parse_agreement;
 use dynamos_proto::status::Code;
@@ -124,7 +126,14 @@ fn every_clause_of_the_language_has_an_example() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_steward_accepts_and_refuses_what_the_page_says() {
-    let federation = TestFederation::start(None).await;
+    let federation = TestFederation::design(|root| {
+        let mut design = scene(root, None).unwrap();
+        // An organisation that has no site.
+        let (user, organisation) = ("ann@cbs.nl".into(), "cbs".into());
+        design.people.push(Person { user, organisation, role: "analyst".into(), purpose: "education".into() });
+        design
+    })
+    .await;
     let known = "SELECT count(*) FROM uva.wages.personen p JOIN uva.wages.aanstellingen a ON p.unieknr = a.unieknr";
     drop(federation.client("analyst@uva.nl", "auto", known).await);
     let mut steward = federation.plain_client("steward@uva.nl", "statistics").await;

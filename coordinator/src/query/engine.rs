@@ -259,7 +259,9 @@ impl Engine for QueryEngine {
                 self.change(caller, &agreement.steward, sql).await
             }
             DynamosStatement::RevokeAgreement { steward, .. } => self.change(caller, &steward, sql).await,
-            DynamosStatement::SimulateAgreement { agreement, query } => self.simulate(caller, agreement, query).await,
+            DynamosStatement::SimulateAgreement { agreement, query } => {
+                self.simulate(caller, (agreement, sql), query).await
+            }
         }
     }
 

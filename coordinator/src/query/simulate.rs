@@ -1,14 +1,16 @@
 //! SIMULATE AGREEMENT: what would be decided if an agreement were in force, beside what is decided now. Nothing is changed,
 //! nothing runs, and no decision is recorded. It is for the agreement's own steward, who may ask for its own tables
-//! only, and learns of other stewards' agreements no more than that one of them stands in the way.
+//! only, and learns of other stewards' agreements no more than that one of them stands in the way. Which purposes, places and
+//! organisations an agreement may name, the steward's site alone knows; it says so when the agreement is made.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use dynamos_planner::function::engine_state;
 use dynamos_planner::policy::{
-    Agreement, Grantee, HeldAgreement, Requester, raw_tables, refuse_unimplemented, refuse_unresolved,
+    Agreement, Flaw, Grantee, HeldAgreement, Requester, raw_tables, refuse_unimplemented, refuse_unresolved,
 };
+use dynamos_planner::sql::word_positions;
 use dynamos_planner::stewards_named;
 use dynamos_proto::ids::SiteId;
 use dynamos_proto::status::{Code, ServiceError};
@@ -35,28 +37,24 @@ struct Case {
 }
 
 impl QueryEngine {
-    /// Decides a query, or recent ones of this steward's tables, with and without the agreement.
+    /// Decides a query, or recent ones of this steward's tables, with and without the agreement. `statement` is the text that
+    /// the agreement was read from.
     pub(super) async fn simulate(
         &self,
         caller: &Caller,
-        agreement: Agreement,
+        (agreement, statement): (Agreement, &str),
         query: Option<String>,
     ) -> Result<Outcome, ServiceError> {
         if !show::is_steward_of(&requester(&caller.identity), &agreement) {
             let text = format!("only a steward of `{}` may simulate an agreement of that site", agreement.steward);
             return Err(ServiceError::new(Code::Denied, text));
         }
-        refuse_unimplemented(&agreement).map_err(|refused| {
-            let texts: Vec<String> = refused.iter().map(ToString::to_string).collect();
-            ServiceError::new(Code::Unsupported, texts.join("; "))
-        })?;
+        refuse_unimplemented(&agreement).map_err(|refused| flawed(Code::Unsupported, statement, &refused))?;
         let base = self.request(caller)?;
         let steward = SiteId::new(&agreement.steward);
         let tables = raw_tables(&base.snapshot.catalog, &steward);
-        refuse_unresolved(&agreement, &tables, &engine_state()).map_err(|refused| {
-            let texts: Vec<String> = refused.iter().map(ToString::to_string).collect();
-            ServiceError::new(Code::InvalidArgument, texts.join("; "))
-        })?;
+        refuse_unresolved(&agreement, &tables, &engine_state())
+            .map_err(|refused| flawed(Code::InvalidArgument, statement, &refused))?;
         // Of others' agreements a suggestion would tell; of many queries it would be long in coming.
         let mut suggest = false;
         let cases = match query {
@@ -131,6 +129,13 @@ impl QueryEngine {
             Err(error) => format!("refused: {}", error.message),
         }
     }
+}
+
+/// That an agreement is not simulated, with all that is wrong and where it stands.
+fn flawed<F: Flaw>(code: Code, statement: &str, flaws: &[F]) -> ServiceError {
+    let located = word_positions(statement).unwrap_or_default().locate(flaws);
+    let texts: Vec<String> = located.iter().map(ToString::to_string).collect();
+    ServiceError::new(code, texts.join("; "))
 }
 
 fn denied(refusal: &Refusal, steward: &SiteId) -> String {
