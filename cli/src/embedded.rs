@@ -33,6 +33,7 @@ impl EmbeddedExecutor {
                 kind: PlaceKind::Coordinator,
                 roles: config.coordinator.roles.iter().cloned().collect(),
                 regions: config.coordinator.regions.iter().cloned().collect(),
+                purposes: Vec::new(),
                 state_dir: config.state_dir.join("executor"),
                 agreements_dir: None,
             },

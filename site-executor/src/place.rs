@@ -11,7 +11,7 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::SessionConfig;
 use dynamos_planner::function::{engine_state, engine_state_with};
-use dynamos_planner::policy::{PlaceFacts, UtcMillis};
+use dynamos_planner::policy::{HierarchyError, KnownNames, PlaceFacts, UtcMillis, purpose};
 use dynamos_proto::ids::{QueryId, SiteId};
 use dynamos_proto::sign::PublicKey;
 use tokio::sync::Notify;
@@ -81,7 +81,8 @@ impl Place {
             source,
         })?;
         let tables = SiteTables::open(config).await?;
-        let book = AgreementBook::load(config, steward_keys(config)?, Arc::clone(tables.raw()))?;
+        let names = known_names(config).map_err(|error| SiteError::Engine(error.to_string()))?;
+        let book = AgreementBook::load(config, steward_keys(config)?, Arc::clone(tables.raw()), names)?;
         let tls = TlsFiles::read(config)?;
         let coordinator = key("coordinator", &config.coordinator.public_key)?;
         let issuers = config
@@ -205,4 +206,15 @@ fn facts(config: &SiteConfig) -> BTreeMap<SiteId, PlaceFacts> {
     let own = (config.site.name.clone(), facts(&config.site.roles, &config.site.regions));
     // Without an entry of its own the coordinator is a place without roles.
     std::iter::once((SiteId::coordinator(), PlaceFacts::default())).chain(peers).chain([own]).collect()
+}
+
+/// What the agreements that are made here can name besides tables.
+fn known_names(config: &SiteConfig) -> Result<KnownNames, HierarchyError> {
+    let shipped = purpose::shipped()?;
+    let shipped = shipped.all().into_iter().map(str::to_owned);
+    Ok(KnownNames {
+        purposes: Some(shipped.chain(config.site.purposes.iter().cloned()).collect()),
+        places: facts(config),
+        organisations: Some(config.organisations.iter().map(|one| one.name.clone()).collect()),
+    })
 }

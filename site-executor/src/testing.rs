@@ -179,6 +179,7 @@ impl Federation {
                 kind,
                 roles: Vec::new(),
                 regions: Vec::new(),
+                purposes: Vec::new(),
                 state_dir: path("state"),
                 agreements_dir: None,
             },
@@ -189,7 +190,7 @@ impl Federation {
                 public_key: key_of("coordinator").public().to_text(),
             },
             peers: peers.to_vec(),
-            organisations: ["uva", "vu"]
+            organisations: ["uva", "vu", "kb"]
                 .map(|name| Organisation { name: name.into(), public_key: key_of(name).public().to_text() })
                 .to_vec(),
             limits: Limits { target_partitions: 2, ..Limits::default() },

@@ -5,7 +5,9 @@
 
 use std::path::Path;
 
+use dynamos_cli::demo::scene;
 use dynamos_cli::explain::{ExplainArgs, explained};
+use dynamos_cli::federation::Person;
 use dynamos_planner::Placement;
 use dynamos_planner::policy::{Agreement, UtcMillis};
 use dynamos_planner::sql::parse_agreement;
@@ -173,7 +175,14 @@ fn the_report_on_the_page_is_that_of_explain_policy() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_steward_accepts_and_refuses_what_the_page_says() {
-    let federation = TestFederation::start(None).await;
+    let federation = TestFederation::design(|root| {
+        let mut design = scene(root, None).unwrap();
+        // An organisation that has no site.
+        let (user, organisation) = ("ann@cbs.nl".into(), "cbs".into());
+        design.people.push(Person { user, organisation, role: "analyst".into(), purpose: "education".into() });
+        design
+    })
+    .await;
     let known = "SELECT count(*) FROM uva.wages.personen p JOIN uva.wages.aanstellingen a ON p.unieknr = a.unieknr";
     drop(federation.client("analyst@uva.nl", "auto", known).await);
     let mut steward = federation.plain_client("steward@uva.nl", "statistics").await;

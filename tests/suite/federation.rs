@@ -25,7 +25,13 @@ impl TestFederation {
 
     /// Starts the one that `design` describes; it may write data into the folder that it gets.
     pub async fn design(design: impl FnOnce(&Path) -> Design) -> Self {
+        Self::edited(design, |_| ()).await
+    }
+
+    /// The same, with a chance to change the configuration first.
+    pub async fn edited(design: impl FnOnce(&Path) -> Design, edit: impl FnOnce(&Layout)) -> Self {
         let (folder, layout) = written(design);
+        edit(&layout);
         let federation = Federation::start(&layout, Processes::One).await.unwrap();
         Self { layout, federation, _folder: folder }
     }

@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use dynamos_cli::demo::scene;
-use dynamos_cli::interchange::{Import, export, export_odrl, import, import_odrl, read_agreements, read_json};
+use dynamos_cli::interchange::{
+    ArchetypeEntry, Dataset, EnforcedServices, Import, Profile, RequestType, StewardAgreement, export, export_odrl,
+    import, import_odrl, read_agreements, read_json,
+};
 use dynamos_planner::policy::{Agreement, Archetype, Clause, Grantee, NumberedClause, PlaceRef};
 use dynamos_planner::sql::parse_agreement;
 
@@ -122,4 +125,105 @@ fn sample_agreements_survive_odrl() {
         let joins = sample.clauses.len() - said.clauses.len();
         assert_eq!(report.left_out.iter().filter(|line| line.contains("JOIN")).count(), joins, "{report}");
     }
+}
+
+/// What a steward adds to the original's sample files.
+const PROFILE: &str = r#"
+[places]
+VU = "vu"
+UVA = "uva"
+SURF = "surf"
+
+[datasets.wageGap]
+agreement = "wage_gap"
+purposes = ["statistics"]
+valid_from = "2026-01-01"
+valid_until = "unlimited"
+tables = { Personen = "wages.personen", Aanstellingen = "wages.aanstellingen" }
+
+[datasets.wageGap.requests]
+sqlDataRequest = [
+  "groups: RELEASE avg OF salschal BY geslacht FROM wages.personen JOIN wages.aanstellingen ON unieknr MINIMUM 10 DISTINCT personen.unieknr",
+  "SHIP PARTIALS OF groups",
+  "MASK personen.gebdat AS NULL",
+  "ARCHETYPES",
+]
+"#;
+
+/// A file of the original's own samples; none, and a word about it, where the machine does not have them.
+fn original_sample(name: &str) -> Option<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/dynamos-config");
+    let text = std::fs::read_to_string(folder.join(name));
+    if text.is_err() {
+        println!("the original's sample `{name}` is not on this machine");
+    }
+    text.ok()
+}
+
+/// What can be said here of the agreement of a steward: no IDs, no types of request without clauses, no providers and
+/// archetypes that no relation has.
+fn sayable(steward: &StewardAgreement, profile: &Profile) -> StewardAgreement {
+    let mut said = steward.clone();
+    for relation in said.relations.values_mut() {
+        relation.id = None;
+        relation.request_types.retain(|name| profile.datasets["wageGap"].requests.contains_key(name));
+    }
+    let relations = || steward.relations.values();
+    said.compute_providers
+        .retain(|provider| relations().any(|relation| relation.allowed_compute_providers.contains(provider)));
+    said.archetypes.retain(|archetype| relations().any(|relation| relation.allowed_archetypes.contains(archetype)));
+    said
+}
+
+#[test]
+fn the_originals_samples_come_back_as_far_as_they_can_be_said() {
+    let names =
+        ["agreements.json", "datasets.json", "archetype.json", "requestType.json", "optional_microservices.json"];
+    let Some(texts) = names.into_iter().map(original_sample).collect::<Option<Vec<_>>>() else { return };
+    let [agreements, datasets, archetypes, request_types, enforced] = texts.as_slice() else { unreachable!() };
+    let agreements: Vec<StewardAgreement> = read_json(agreements).unwrap();
+    let datasets: Vec<Dataset> = read_json(datasets).unwrap();
+    let archetypes: Vec<ArchetypeEntry> = read_json(archetypes).unwrap();
+    let request_types: Vec<RequestType> = read_json(request_types).unwrap();
+    let enforced: Vec<EnforcedServices> = read_json(enforced).unwrap();
+    let profile: Profile = dynamos_proto::settings::parse(PROFILE).unwrap();
+    let of = |steward: &str, stewards: &[StewardAgreement]| {
+        let input = Import {
+            agreements: stewards,
+            steward,
+            datasets: Some(&datasets),
+            archetypes: Some(&archetypes),
+            request_types: Some(&request_types),
+            enforced: Some(&enforced),
+            profile: Some(&profile),
+        };
+        import(&input).unwrap_or_else(|error| panic!("{steward}: {error}")).0
+    };
+    let mut stewards = 0;
+    for steward in agreements.iter().filter(|one| !one.relations.is_empty()) {
+        stewards += 1;
+        let imported = of(&steward.name, &agreements);
+        let exported = export(&imported, Some(&profile)).unwrap();
+        assert_eq!(exported.agreements, [sayable(steward, &profile)]);
+        assert_eq!(exported.profile.datasets, profile.datasets);
+        let mut tables = datasets[0].clone();
+        (tables.format, tables.delimiter) = (None, None);
+        // The profile masks a column, and the samples name none.
+        tables.sensitive_columns = [("Personen".to_owned(), vec!["gebdat".to_owned()])].into();
+        assert_eq!(exported.datasets, [tables]);
+        let unweighted = archetypes.iter().map(|one| ArchetypeEntry { weight: None, ..one.clone() });
+        assert_eq!(exported.archetypes, unweighted.collect::<Vec<_>>());
+        let asked = request_types.iter().filter(|one| profile.datasets["wageGap"].requests.contains_key(&one.name));
+        let asked = asked.map(|one| RequestType { optional_services: Default::default(), ..one.clone() });
+        assert_eq!(exported.request_types, asked.collect::<Vec<_>>());
+        if enforced.iter().any(|one| one.data_steward == steward.name) {
+            let own: Vec<_> = enforced.iter().filter(|one| one.data_steward == steward.name).cloned().collect();
+            assert_eq!(exported.enforced, own);
+        }
+        assert_eq!(of(&steward.name, &exported.agreements), imported, "read again");
+        for part in ["type and delimiter", "weight of archetype"] {
+            assert!(exported.report.left_out.iter().any(|one| one.contains(part)), "{part}: {}", exported.report);
+        }
+    }
+    assert!(stewards >= 2, "{stewards} stewards");
 }

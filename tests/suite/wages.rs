@@ -192,7 +192,9 @@ async fn a_steward_sees_what_an_agreement_would_change_before_it_is_in_force() {
     let misspelt = counts_only.replace("BY geslacht", "BY geslagt");
     let refused = error(&mut steward, &format!("{misspelt} FOR {BOTH}")).await;
     assert_eq!(refused.code, Code::InvalidArgument, "{refused}");
-    assert!(refused.message.contains("clause 1: `geslagt` is no column of"), "{refused}");
+    let column = misspelt.find("geslagt").unwrap() + 1;
+    let expected = format!("line 1, column {column}: clause 1: `geslagt` is no column of");
+    assert!(refused.message.contains(&expected), "{refused}");
     // Of others' tables alone it is told nothing.
     let foreign = error(&mut steward, &format!("{counts_only} FOR {}", at("uva"))).await;
     assert_eq!(foreign.code, Code::InvalidArgument, "{foreign}");

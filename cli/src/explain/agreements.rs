@@ -6,35 +6,42 @@ use std::path::{Path, PathBuf};
 use dynamos_planner::catalog::{Catalog, SiteKind};
 use dynamos_planner::function::engine_state;
 use dynamos_planner::policy::{
-    Agreement, AgreementSet, HeldAgreement, raw_tables, refuse_unimplemented, refuse_unresolved,
+    Agreement, AgreementSet, Flaw, HeldAgreement, KnownNames, raw_tables, refuse_unimplemented, refuse_unknown,
+    refuse_unresolved,
 };
-use dynamos_planner::sql::{DynamosStatement, parse_statement};
+use dynamos_planner::sql::{DynamosStatement, Position, SqlError, parse_statement, word_positions};
 use dynamos_proto::ids::SiteId;
 use dynamos_proto::settings::{self, SettingsError};
 
-use super::error::ExplainError;
-use crate::shell::Splitter;
+use super::error::{ExplainError, Flawed};
+use crate::shell::statements_in_place;
 
 /// The version that every agreement is in.
 const EPOCH: u64 = 1;
 
-/// Reads the agreements of files, and of the `.sql` files of folders.
+/// What is wrong with a statement, and where in its file.
+type Flaws = Vec<(Position, String)>;
+
+/// Reads the agreements of files, and of the `.sql` files of folders. `names` is what they can name besides tables.
 ///
 /// # Errors
 ///
 /// When a file cannot be read, holds anything but CREATE AGREEMENT, or an agreement that no site of the catalog would put
 /// in force.
-pub fn read_agreements(paths: &[PathBuf], catalog: &Catalog) -> Result<AgreementSet, ExplainError> {
+pub fn read_agreements(paths: &[PathBuf], catalog: &Catalog, names: &KnownNames) -> Result<AgreementSet, ExplainError> {
     let mut held = AgreementSet::default();
     for path in paths {
         for file in files(path)? {
-            for statement in statements(&settings::text(&file)?) {
-                let agreement =
-                    agreement(&statement, catalog).map_err(|problem| ExplainError::content(&file, problem))?;
+            for statement in statements_in_place(&settings::text(&file)?) {
+                let flawed = |flaws: Flaws| {
+                    let flaw = |(position, problem)| Flawed { path: file.clone(), position, problem };
+                    ExplainError::Agreements(flaws.into_iter().map(flaw).collect())
+                };
+                let agreement = agreement(&statement, catalog, names).map_err(flawed)?;
                 let (steward, name) = (SiteId::new(&agreement.steward), agreement.name.clone());
                 if held.get(&steward, &name).is_some() {
                     let problem = format!("agreement `{name}` of `{steward}` is given twice; remove one");
-                    return Err(ExplainError::content(&file, problem));
+                    return Err(flawed(vec![(begin(&statement), problem)]));
                 }
                 held.insert(HeldAgreement::new(EPOCH, agreement));
             }
@@ -43,27 +50,41 @@ pub fn read_agreements(paths: &[PathBuf], catalog: &Catalog) -> Result<Agreement
     Ok(held)
 }
 
-fn agreement(statement: &str, catalog: &Catalog) -> Result<Agreement, String> {
-    let agreement = match parse_statement(statement).map_err(|error| error.to_string())? {
+fn agreement(statement: &str, catalog: &Catalog, names: &KnownNames) -> Result<Agreement, Flaws> {
+    let whole = |problem: String| vec![(begin(statement), problem)];
+    let parsed = parse_statement(statement);
+    let agreement = match parsed.map_err(|SqlError { position, problem }| vec![(position, problem.to_string())])? {
         DynamosStatement::CreateAgreement(agreement) => agreement,
-        _ => return Err("only CREATE AGREEMENT statements may stand here".to_owned()),
+        _ => return Err(whole("only CREATE AGREEMENT statements may stand here".to_owned())),
     };
-    let steward = &SiteId::new(&agreement.steward);
+    let (name, steward) = (&agreement.name, &SiteId::new(&agreement.steward));
     if catalog.sites.get(steward).is_none_or(|site| site.kind != SiteKind::Steward) {
-        return Err(format!(
-            "agreement `{}` is on site `{steward}`, which is no steward of the catalog",
-            agreement.name
-        ));
+        return Err(whole(format!("agreement `{name}` is on site `{steward}`, which is no steward of the catalog")));
     }
-    refuse_unimplemented(&agreement).map_err(|refused| {
-        let texts: Vec<String> = refused.iter().map(ToString::to_string).collect();
-        format!("agreement `{}`: {}", agreement.name, texts.join("; "))
-    })?;
-    refuse_unresolved(&agreement, &raw_tables(catalog, steward), &engine_state()).map_err(|refused| {
-        let texts: Vec<String> = refused.iter().map(ToString::to_string).collect();
-        format!("agreement `{}`: {}", agreement.name, texts.join("; "))
-    })?;
-    Ok(agreement)
+    refuse_unimplemented(&agreement).map_err(|refused| located(statement, name, &refused))?;
+    let unresolved = refuse_unresolved(&agreement, &raw_tables(catalog, steward), &engine_state()).err();
+    let unknown = refuse_unknown(&agreement, names).err();
+    let refused: Vec<_> = unresolved.into_iter().chain(unknown).flatten().collect();
+    if refused.is_empty() { Ok(agreement) } else { Err(located(statement, name, &refused)) }
+}
+
+/// Where a statement begins.
+fn begin(statement: &str) -> Position {
+    let before = statement.len() - statement.trim_start().len();
+    let before = statement.get(..before).unwrap_or_default();
+    let line = before.matches('\n').count() as u64 + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() as u64 + 1;
+    Position { line, column }
+}
+
+/// What is wrong with an agreement, each at its word.
+fn located<F: Flaw>(statement: &str, agreement: &str, flaws: &[F]) -> Flaws {
+    let located = word_positions(statement).unwrap_or_default().locate(flaws).into_iter();
+    let flaw = located.map(|one| {
+        let position = one.position.unwrap_or_else(|| begin(statement));
+        (position, format!("agreement `{agreement}`: {}", one.problem))
+    });
+    flaw.collect()
 }
 
 /// The path itself, or the `.sql` files of a folder, in order of name.
@@ -82,13 +103,6 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, ExplainError> {
     Ok(files)
 }
 
-fn statements(text: &str) -> Vec<String> {
-    let mut splitter = Splitter::default();
-    let mut statements: Vec<String> = text.lines().flat_map(|line| splitter.push_line(line)).collect();
-    statements.extend(splitter.finish());
-    statements
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -96,6 +110,7 @@ mod tests {
 
     use arrow::datatypes::{DataType, Field, Schema};
     use dynamos_planner::catalog::{Availability, Site, Table, TableName, TableStatistics};
+    use dynamos_planner::policy::purpose;
 
     use super::*;
 
@@ -119,11 +134,18 @@ mod tests {
         Catalog { sites: [(SiteId::new("uva"), site)].into(), ..Catalog::default() }
     }
 
+    fn names() -> KnownNames {
+        let purposes = purpose::shipped().unwrap().all().into_iter().map(str::to_owned).collect();
+        let organisations = Some(["uva".to_owned()].into());
+        KnownNames { purposes: Some(purposes), organisations, ..KnownNames::places_of(&places()) }
+    }
+
     fn read(text: &str) -> Result<AgreementSet, String> {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a.sql"), text).unwrap();
         std::fs::write(folder.path().join("b.txt"), "no agreement").unwrap();
-        read_agreements(&[folder.path().to_owned()], &places()).map_err(|error| error.to_string())
+        let folder = folder.path().to_owned();
+        read_agreements(&[folder], &places(), &names()).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -137,18 +159,39 @@ mod tests {
     #[test]
     fn refuses_what_no_site_would_put_in_force_and_names_the_file() {
         for (text, expected) in [
-            (ONE.replace("uva", "vu"), "site `vu`, which is no steward"),
-            (format!("{ONE}\n{ONE}"), "given twice"),
-            (ONE.replace("RELEASE ROWS (*) FROM s.t", "BUDGET EPSILON 1 PER DAY"), "BUDGET EPSILON is not available"),
-            (ONE.replace("s.t", "s.tt"), "agreement `one`: clause 1: there is no table `s.tt`; there is `s.t`"),
-            (ONE.replace("FROM s.t", "FROM s.t, ROWS ON t WHERE y = 1"), "clause 2: `s.t` has no column `y`"),
-            ("SELECT 1".to_owned(), "only CREATE AGREEMENT"),
-            ("CREATE AGREEMENT".to_owned(), "the name of an agreement"),
+            (ONE.replace("uva", "vu"), "1:1`: agreement `one` is on site `vu`, which is no steward"),
+            (format!("{ONE}\n -- again\n{ONE}"), "2:2`: agreement `one` of `uva` is given twice"),
+            (
+                ONE.replace("RELEASE ROWS (*) FROM s.t", "BUDGET EPSILON 1 PER DAY"),
+                "1:73`: agreement `one`: clause 1: BUDGET EPSILON is not available",
+            ),
+            (ONE.replace("s.t", "s.tt"), "1:88`: agreement `one`: clause 1: there is no table `s.tt`; there is `s.t`"),
+            (
+                ONE.replace("FROM s.t", "FROM s.t,\nROWS ON t WHERE y = 1"),
+                "2:17`: agreement `one`: clause 2: `s.t` has",
+            ),
+            (ONE.replace("research", "reserch"), "1:53`: agreement `one`: `reserch` is no purpose"),
+            (ONE.replace("ANYONE", "ORGANISATION uvaa"), "1:51`: agreement `one`: `uvaa` is no organisation"),
+            (
+                ONE.replace("FROM s.t", "FROM s.t, OBLIGE AUDIT AT REGION eu"),
+                "1:116`: agreement `one`: clause 2: no place that is known here is in the region `eu`",
+            ),
+            ("SELECT 1".to_owned(), "1:1`: only CREATE AGREEMENT"),
+            (format!("{ONE}\n\n  CREATE AGREEMENT"), "3:19`: expected the name of an agreement"),
         ] {
             let error = read(&text).unwrap_err();
-            assert!(error.contains("a.sql`: ") && error.contains(expected), "{error}");
+            assert!(error.contains(&format!("a.sql:{expected}")), "{expected}: {error}");
         }
-        let missing = read_agreements(&["nowhere.sql".into()], &places()).unwrap_err();
+        // Each of several errors has its place in the file.
+        let second =
+            format!("{ONE}\n\n  {}", ONE.replace("one", "two").replace("(*) FROM s.t", "(x, y)\n  FROM s.t TO"));
+        assert!(read(&second).unwrap_err().contains("a.sql:4:12`: "), "what cannot be read");
+        let second = second.replace("s.t TO", "s.t,\nROWS ON s.tt WHERE x = 1, SHIP ROWS (x) FROM s.t TO surf");
+        let several = read(&second).unwrap_err();
+        let found: Vec<&str> =
+            several.lines().filter_map(|line| line.split("a.sql:").nth(1)?.split('`').next()).collect();
+        assert_eq!(found, ["3:85", "5:9", "5:53"], "{several}");
+        let missing = read_agreements(&["nowhere.sql".into()], &places(), &names()).unwrap_err();
         assert!(missing.to_string().contains("`nowhere.sql`"), "{missing}");
     }
 }

@@ -4,6 +4,8 @@
 //!
 //! ```toml
 //! version = 1                          # of the catalog; may be left out
+//! purposes = []                        # those that sites are configured with besides the shipped ones; may be left out
+//! organisations = ["uva", "vu"]        # those that agreements may name; if it is left out, none is looked at
 //!
 //! [coordinator]                        # may be left out
 //! roles = []
@@ -44,6 +46,7 @@ use dynamos_coordinator::clock::SystemClock;
 use dynamos_coordinator::config::{FederatedSection, PlaceKind, SiteSection, check_places, federated_tables};
 use dynamos_coordinator::registry::{KnownPlaces, KnownSite, Registry};
 use dynamos_planner::catalog::Catalog;
+use dynamos_planner::policy::{KnownNames, Purposes};
 use dynamos_proto::ids::SiteId;
 use dynamos_proto::settings;
 use dynamos_proto::v1;
@@ -57,6 +60,10 @@ use super::error::ExplainError;
 struct CatalogFile {
     #[serde(default = "first_version")]
     version: u64,
+    #[serde(default)]
+    purposes: BTreeSet<String>,
+    #[serde(default)]
+    organisations: Option<BTreeSet<String>>,
     #[serde(default)]
     coordinator: CoordinatorPlace,
     sites: Vec<SiteSection>,
@@ -111,18 +118,24 @@ fn first_version() -> u64 {
     1
 }
 
-/// Reads a catalog file.
+/// Reads a catalog file, and the names that agreements can use there; `shipped` are the purposes of the release.
 ///
 /// # Errors
 ///
 /// When the file cannot be read, has an unknown key, or says what no registration could.
-pub fn read_catalog(path: &Path) -> Result<Catalog, ExplainError> {
+pub fn read_catalog(path: &Path, shipped: &Purposes) -> Result<(Catalog, KnownNames), ExplainError> {
     let text = settings::text(path)?;
-    catalog(&text).map_err(|problem| ExplainError::content(path, problem))
+    let content = |problem: String| ExplainError::content(path, problem);
+    let file: CatalogFile = settings::parse(&text).map_err(content)?;
+    let shipped = shipped.all().into_iter().map(str::to_owned);
+    let purposes = Some(shipped.chain(file.purposes.iter().cloned()).collect());
+    let organisations = file.organisations.clone();
+    let catalog = catalog(file).map_err(content)?;
+    let names = KnownNames { purposes, organisations, ..KnownNames::places_of(&catalog) };
+    Ok((catalog, names))
 }
 
-fn catalog(text: &str) -> Result<Catalog, String> {
-    let file: CatalogFile = settings::parse(text)?;
+fn catalog(file: CatalogFile) -> Result<Catalog, String> {
     check_places(&file.sites, &file.federated)?;
     let known = KnownPlaces {
         sites: file.sites.iter().map(KnownSite::from).collect(),
@@ -205,11 +218,14 @@ fn kind(kind: PlaceKind) -> &'static str {
 mod tests {
     use datafusion::common::ScalarValue;
     use dynamos_planner::catalog::{Availability, EntityScope, SiteKind, TableName};
+    use dynamos_planner::policy::purpose;
 
     use super::*;
 
     const FILE: &str = r#"
         version = 7
+        purposes = ["thesis"]
+        organisations = ["cbs"]
         [coordinator]
         regions = ["eu"]
         [[sites]]
@@ -236,10 +252,23 @@ mod tests {
         ]
     "#;
 
+    fn read(text: &str) -> Result<(Catalog, KnownNames), String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        read_catalog(file.path(), &purpose::shipped().unwrap()).map_err(|error| error.to_string())
+    }
+
     #[test]
     fn reads_what_sites_would_have_registered() {
-        let catalog = catalog(FILE).unwrap();
+        let (catalog, names) = read(FILE).unwrap();
         assert_eq!(catalog.version, 7);
+        assert!(names.places[&SiteId::new("surf")].roles.contains("compute_provider"));
+        assert!(names.places[&SiteId::coordinator()].regions.contains("eu"));
+        let purposes = names.purposes.unwrap();
+        assert!(["secondary_use", "statistics", "thesis"].iter().all(|name| purposes.contains(*name)), "{purposes:?}");
+        assert_eq!(names.organisations, Some(["cbs".to_owned()].into()));
+        let unsaid = read(&FILE.replace("organisations = [\"cbs\"]", "")).unwrap().1;
+        assert_eq!(unsaid.organisations, None);
         let surf = &catalog.sites[&SiteId::new("surf")];
         assert_eq!((surf.kind, surf.availability), (SiteKind::Provider, Availability::Up));
         assert!(surf.roles.contains("compute_provider"));
@@ -270,7 +299,7 @@ mod tests {
             ("max = \"9\"", "max = \"nine\"", "bound of column `unieknr`"),
             ("name = \"geslacht\"", "name = \"UNIEKNR\"", "`unieknr` is announced twice"),
         ] {
-            let error = catalog(&FILE.replacen(from, to, 1)).unwrap_err();
+            let error = read(&FILE.replacen(from, to, 1)).unwrap_err();
             assert!(error.contains(expected), "{error}");
         }
     }

@@ -1,9 +1,11 @@
 //! Why a query is not explained. A denial is told as EXPLAIN POLICY reports it, any other refusal as `dynamos sql` would tell
 //! it of the same query; a file that cannot be used is named.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use dynamos_planner::sql::Position;
 use dynamos_proto::settings::SettingsError;
 use dynamos_proto::status::{Code, ServiceError};
 use thiserror::Error;
@@ -30,6 +32,9 @@ pub enum ExplainError {
         /// What is wrong, and where.
         problem: String,
     },
+    /// Agreements in a file are not such as a site would put in force.
+    #[error("{}", lines(.0))]
+    Agreements(Vec<Flawed>),
     /// A parameter is not of the type that the query takes.
     #[error("parameter `${number}`: {problem}")]
     Parameter {
@@ -44,6 +49,28 @@ pub enum ExplainError {
     /// The purposes that come with this release cannot be used.
     #[error("the hierarchy of purposes is broken")]
     Purposes(#[from] dynamos_planner::policy::HierarchyError),
+}
+
+/// What is wrong in a file, and where.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Flawed {
+    /// The file.
+    pub path: PathBuf,
+    /// The line and column.
+    pub position: Position,
+    /// What is wrong.
+    pub problem: String,
+}
+
+impl fmt::Display for Flawed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, position, problem } = self;
+        write!(f, "`{}:{}:{}`: {problem}", path.display(), position.line, position.column)
+    }
+}
+
+fn lines(flaws: &[Flawed]) -> String {
+    flaws.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 impl ExplainError {
@@ -61,6 +88,7 @@ impl ExplainError {
             Self::Denied(ref report) => write!(err, "error: {}: {self}\n{report}", Code::Denied.as_str()),
             Self::Refused(refusal) => ShellError::Server(refusal).report(err),
             Self::File(SettingsError::Unreadable { ref source, .. }) => writeln!(err, "error: {self}: {source}"),
+            Self::Agreements(flaws) => flaws.iter().try_for_each(|flaw| writeln!(err, "error: {flaw}")),
             Self::Purposes(ref source) => writeln!(err, "error: {self}: {source}"),
             Self::File(SettingsError::Malformed { .. })
             | Self::Content { .. }

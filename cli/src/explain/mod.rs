@@ -20,7 +20,7 @@ mod run;
 pub use agreements::read_agreements;
 pub use args::ExplainArgs;
 pub use catalog::read_catalog;
-pub use error::ExplainError;
+pub use error::{ExplainError, Flawed};
 pub use knowledge::read_knowledge;
 pub use plan::{Prepared, explained, prepared};
 pub use run::run;

@@ -42,19 +42,20 @@ pub struct Prepared {
 ///
 /// When a file cannot be used, or the text is no query.
 pub fn prepared(args: &ExplainArgs) -> Result<Prepared, ExplainError> {
-    let mut catalog = read_catalog(&args.catalog)?;
+    let purposes = purpose::shipped()?;
+    let (mut catalog, names) = read_catalog(&args.catalog, &purposes)?;
     for name in &args.down {
         let site = catalog.sites.get_mut(&SiteId::new(name));
         site.ok_or_else(|| ExplainError::Down(name.clone()))?.availability = Availability::Down;
     }
-    let agreements = read_agreements(&args.agreements, &catalog)?;
+    let agreements = read_agreements(&args.agreements, &catalog, &names)?;
     let knowledge = match &args.knowledge {
         Some(path) => read_knowledge(path, &catalog)?,
         None => Knowledge::default(),
     };
     let request = PlanRequest {
         snapshot: Snapshot { catalog: Arc::new(catalog), agreements: Arc::new(agreements), signed: Arc::default() },
-        purposes: Arc::new(purpose::shipped()?),
+        purposes: Arc::new(purposes),
         requester: Requester {
             user: args.user.clone(),
             organisation: args.organisation.clone(),

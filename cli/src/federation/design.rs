@@ -49,7 +49,7 @@ pub struct FederatedTable {
 pub struct Person {
     /// Log-in name.
     pub user: String,
-    /// The steward that vouches for the user.
+    /// Who vouches for the user: a steward, or an organisation without a site.
     pub organisation: String,
     /// Role by which agreements know the user.
     pub role: String,
@@ -58,6 +58,17 @@ pub struct Person {
 }
 
 impl Design {
+    /// Every organisation that vouches for users: the stewards, then those without a site.
+    pub fn organisations(&self) -> Vec<&str> {
+        let mut all: Vec<&str> = self.stewards.iter().map(|steward| steward.name.as_str()).collect();
+        for person in &self.people {
+            if !all.contains(&person.organisation.as_str()) {
+                all.push(&person.organisation);
+            }
+        }
+        all
+    }
+
     /// Every site's name: stewards first, then providers.
     pub fn sites(&self) -> impl Iterator<Item = &str> {
         let stewards = self.stewards.iter().map(|steward| steward.name.as_str());

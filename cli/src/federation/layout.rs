@@ -63,6 +63,13 @@ impl Layout {
             authority.issue(place, &folder)?;
             keys.place.push((place.to_owned(), new_key(&folder.join("signing.seed"))?));
         }
+        for organisation in design.organisations() {
+            if keys.of(organisation).is_none() {
+                let folder = root.join(organisation);
+                fs::create_dir_all(&folder)?;
+                keys.place.push((organisation.to_owned(), new_key(&folder.join("signing.seed"))?));
+            }
+        }
         let clients = free_port(port)?;
         let sites = free_port(0)?;
         write(&root.join("coordinator/coordinator.toml"), &coordinator_toml(design, &keys, clients, sites))?;
@@ -120,8 +127,22 @@ impl Layout {
 }
 
 impl Keys {
-    fn public(&self, place: &str) -> String {
-        self.place.iter().find(|(name, _)| name == place).map(|(_, key)| key.public().to_text()).unwrap_or_default()
+    fn of(&self, name: &str) -> Option<&SigningKey> {
+        self.place.iter().find(|(other, _)| other == name).map(|(_, key)| key)
+    }
+
+    fn public(&self, name: &str) -> String {
+        self.of(name).map(|key| key.public().to_text()).unwrap_or_default()
+    }
+
+    /// The organisations of a configuration.
+    fn organisations_toml(&self, design: &Design) -> String {
+        let mut text = String::new();
+        for name in design.organisations() {
+            let key = self.public(name);
+            append(&mut text, format_args!("\n[[organisations]]\nname = \"{name}\"\npublic_key = \"{key}\"\n"));
+        }
+        text
     }
 }
 
@@ -159,9 +180,9 @@ fn coordinator_toml(design: &Design, keys: &Keys, clients: SocketAddr, sites: So
          [tls]\ncert = \"cert.pem\"\nkey = \"key.pem\"\nca = \"ca.pem\"\n\n[keys]\nsigning = \"signing.seed\"\n\n\
          [links]\nbandwidth_mbit_per_s = 1000\nlatency = \"1ms\"\n"
     );
+    text.push_str(&keys.organisations_toml(design));
     for Steward { name, .. } in &design.stewards {
         let key = keys.public(name);
-        append(&mut text, format_args!("\n[[organisations]]\nname = \"{name}\"\npublic_key = \"{key}\"\n"));
         append(
             &mut text,
             format_args!("\n[[sites]]\nname = \"{name}\"\nkind = \"steward\"\npublic_key = \"{key}\"\n{REGIONS}"),
@@ -207,8 +228,8 @@ fn site_toml(design: &Design, keys: &Keys, name: &str, steward: Option<&Steward>
         if peer != name {
             append(&mut text, format_args!("\n[[peers]]\nname = \"{peer}\"\n{REGIONS}public_key = \"{key}\"\n"));
         }
-        append(&mut text, format_args!("\n[[organisations]]\nname = \"{peer}\"\npublic_key = \"{key}\"\n"));
     }
+    text.push_str(&keys.organisations_toml(design));
     for provider in design.providers.iter().filter(|provider| provider.name != name) {
         let peer = &provider.name;
         append(&mut text, format_args!("\n[[peers]]\nname = \"{peer}\"\n{PROVIDER_ROLES}{REGIONS}"));
@@ -235,7 +256,7 @@ fn users(design: &Design, keys: &Keys) -> anyhow::Result<Vec<User>> {
             exp: expires,
             jti: format!("first-{}", person.user),
         };
-        let key = keys.place.iter().find(|(name, _)| *name == person.organisation).map(|(_, key)| key);
+        let key = keys.of(&person.organisation);
         let key = key.with_context(|| format!("`{}` has no key to vouch with", person.organisation))?;
         Ok(User { user: person.user.clone(), token: issue(&claims, key)?, purposes: claims.purposes })
     };

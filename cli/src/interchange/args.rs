@@ -74,11 +74,27 @@ pub(super) struct ExportArgs {
     #[arg(value_name = "FILE.sql")]
     pub(super) file: PathBuf,
 
-    /// Profile whose names of places, data sets and tables are used (dynamos)
+    /// Profile whose names of places, data sets, tables and request types are used (dynamos)
     #[arg(long, value_name = "PROFILE.toml")]
     pub(super) profile: Option<PathBuf>,
 
     /// Where to write the profile with what the document cannot say (dynamos)
     #[arg(long, value_name = "FILE")]
     pub(super) write_profile: Option<PathBuf>,
+
+    /// Where to write the data sets' JSON (dynamos)
+    #[arg(long, value_name = "FILE")]
+    pub(super) write_datasets: Option<PathBuf>,
+
+    /// Where to write the archetypes' JSON (dynamos)
+    #[arg(long, value_name = "FILE")]
+    pub(super) write_archetypes: Option<PathBuf>,
+
+    /// Where to write the request types' JSON (dynamos)
+    #[arg(long, value_name = "FILE")]
+    pub(super) write_request_types: Option<PathBuf>,
+
+    /// Where to write the JSON of services that stewards demand of every request (dynamos)
+    #[arg(long, value_name = "FILE")]
+    pub(super) write_enforced_services: Option<PathBuf>,
 }

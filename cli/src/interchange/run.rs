@@ -70,8 +70,15 @@ fn exported(args: &ExportArgs) -> Result<(String, Report), InterchangeError> {
         Other::Dynamos => {
             let names = args.profile.as_deref().map(profile).transpose()?;
             let exported = original::export(&agreements, names.as_ref())?;
-            if let Some(path) = &args.write_profile {
-                let text = exported.profile.text().map_err(InterchangeError::Export)?;
+            let files = [
+                (&args.write_profile, exported.profile.text().map_err(InterchangeError::Export)?),
+                (&args.write_datasets, pretty(&exported.datasets)?),
+                (&args.write_archetypes, pretty(&exported.archetypes)?),
+                (&args.write_request_types, pretty(&exported.request_types)?),
+                (&args.write_enforced_services, pretty(&exported.enforced)?),
+            ];
+            for (path, text) in files {
+                let Some(path) = path else { continue };
                 std::fs::write(path, text).map_err(|source| InterchangeError::Output { path: path.clone(), source })?;
             }
             Ok((pretty(&exported.agreements)?, exported.report))

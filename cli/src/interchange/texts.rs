@@ -7,7 +7,7 @@ use dynamos_planner::sql::{DynamosStatement, parse_statement};
 use dynamos_proto::settings;
 
 use super::{InterchangeError, Report};
-use crate::shell::Splitter;
+use crate::shell::statements_in_place;
 
 /// Reads the agreements of a file, in its order.
 ///
@@ -17,10 +17,7 @@ use crate::shell::Splitter;
 pub fn read_agreements(path: &Path) -> Result<Vec<Agreement>, InterchangeError> {
     let content = |problem: String| InterchangeError::Content { path: path.to_owned(), problem };
     let text = settings::text(path)?;
-    let mut splitter = Splitter::default();
-    let mut statements: Vec<String> = text.lines().flat_map(|line| splitter.push_line(line)).collect();
-    statements.extend(splitter.finish());
-    let agreements = statements
+    let agreements = statements_in_place(&text)
         .iter()
         .map(|statement| match parse_statement(statement) {
             Ok(DynamosStatement::CreateAgreement(agreement)) => Ok(agreement),

@@ -37,5 +37,5 @@ pub use render::Format;
 pub use run::run;
 pub(crate) use run::run_commands;
 pub use session::Reader;
-pub(crate) use splitter::Splitter;
+pub(crate) use splitter::statements_in_place;
 pub use target::Secret;

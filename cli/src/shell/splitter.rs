@@ -9,6 +9,30 @@ pub(crate) struct Splitter {
     text: String,
     place: Place,
     content: Content,
+    /// Lines so far.
+    lines: usize,
+    /// Line and column of the first letter of the text, from 1.
+    begin: Option<(usize, usize)>,
+}
+
+/// A statement without its `;`, and the line and column where it begins, from 1.
+#[derive(Debug, PartialEq, Eq)]
+struct Statement {
+    text: String,
+    begin: (usize, usize),
+}
+
+/// The statements of a file. Each stands as deep in white space as in the file, so that a place in its text is the place in
+/// the file.
+pub(crate) fn statements_in_place(text: &str) -> Vec<String> {
+    let mut splitter = Splitter::default();
+    let mut statements: Vec<Statement> = text.lines().flat_map(|line| splitter.push(line)).collect();
+    statements.extend(splitter.end());
+    let in_place = statements.into_iter().map(|Statement { text, begin: (line, column) }| {
+        let (lines, spaces) = (line.saturating_sub(1), column.saturating_sub(1));
+        format!("{}{}{text}", "\n".repeat(lines), " ".repeat(spaces))
+    });
+    in_place.collect()
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,10 +56,18 @@ enum Content {
 impl Splitter {
     /// Adds a line (without its line break) and returns the statements that it completes, without their `;`.
     pub(crate) fn push_line(&mut self, line: &str) -> Vec<String> {
+        self.push(line).into_iter().map(|statement| statement.text).collect()
+    }
+
+    fn push(&mut self, line: &str) -> Vec<Statement> {
+        self.lines += 1;
         let mut complete = Vec::new();
-        let mut characters = line.chars().peekable();
-        while let Some(character) = characters.next() {
-            let next = characters.peek().copied();
+        let mut characters = line.chars().zip(1..).peekable();
+        while let Some((character, column)) = characters.next() {
+            let next = characters.peek().map(|(next, _)| *next);
+            if self.begin.is_none() && !character.is_whitespace() {
+                self.begin = Some((self.lines, column));
+            }
             let pair = self.step(character, next, &mut complete);
             if let (Pair::Taken, Some(second)) = (pair, next) {
                 self.text.push(second);
@@ -53,9 +85,14 @@ impl Splitter {
 
     /// The last statement, which needs no `;`.
     pub(crate) fn finish(&mut self) -> Option<String> {
-        let content = self.content;
-        let text = std::mem::take(self).text;
-        (content == Content::Something).then(|| text.trim().to_owned())
+        self.end().map(|statement| statement.text)
+    }
+
+    fn end(&mut self) -> Option<Statement> {
+        let Self { text, content, lines, begin, .. } = std::mem::take(self);
+        self.lines = lines;
+        let begin = begin.filter(|_| content == Content::Something)?;
+        Some(Statement { text: text.trim().to_owned(), begin })
     }
 
     /// Whether the next line begins a statement, so that a `\` command may stand there.
@@ -63,7 +100,7 @@ impl Splitter {
         self.content == Content::Nothing && matches!(self.place, Place::Code)
     }
 
-    fn step(&mut self, character: char, next: Option<char>, complete: &mut Vec<String>) -> Pair {
+    fn step(&mut self, character: char, next: Option<char>, complete: &mut Vec<Statement>) -> Pair {
         let mut pair = Pair::Single;
         match (self.place, character, next) {
             (Place::Code, '\'' | '"', _) => {
@@ -73,7 +110,7 @@ impl Splitter {
             (Place::Code, '-', Some('-')) => self.place = Place::LineComment,
             (Place::Code, '/', Some('*')) => (self.place, pair) = (Place::BlockComment(1), Pair::Taken),
             (Place::Code, ';', _) => {
-                complete.extend(self.finish());
+                complete.extend(self.end());
                 return Pair::Single;
             }
             (Place::Code, other, _) => {
@@ -137,6 +174,26 @@ mod tests {
         assert_eq!(split("SELECT 3 /*/ ; */; b"), ["SELECT 3 /*/ ; */", "b"]);
         assert_eq!(split("-- only this;\n/* and\n this; */"), Vec::<String>::new());
         assert_eq!(split("SELECT 4 - -1; SELECT 6 / 2 * 3"), ["SELECT 4 - -1", "SELECT 6 / 2 * 3"]);
+    }
+
+    #[test]
+    fn statements_of_a_file_keep_their_places() {
+        let text = "-- first\nSELECT 1; /* x;\n */;  SELECT\r\n 2 ;\n\n  SELECT 3";
+        let statements = statements_in_place(text);
+        assert_eq!(
+            statements,
+            ["-- first\nSELECT 1", "\n\n      SELECT\n 2", "\n\n\n\n\n  SELECT 3"],
+            "the comment between two semicolons is no statement"
+        );
+        let lines: Vec<&str> = text.lines().collect();
+        for (statement, word) in statements.iter().zip(["SELECT 1", "SELECT", "SELECT 3"]) {
+            let (line, column) = statement
+                .lines()
+                .enumerate()
+                .find_map(|(line, text)| text.find("SELECT").map(|column| (line, column)))
+                .unwrap();
+            assert!(lines[line][column..].starts_with(word), "{statement:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A hierarchy of names in which a grant on a node covers everything below it. What names there are is data
 //! ([`super::purpose`]); this file only knows how to climb.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
@@ -70,6 +70,11 @@ impl Hierarchy {
     /// Every name that has a parent, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.parents.keys().map(String::as_str)
+    }
+
+    /// Every name, with those at the top.
+    pub fn all(&self) -> BTreeSet<&str> {
+        self.parents.iter().flat_map(|(child, parent)| [child.as_str(), parent.as_str()]).collect()
     }
 }
 

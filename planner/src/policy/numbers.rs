@@ -7,6 +7,7 @@ use std::mem::discriminant;
 
 use thiserror::Error;
 
+use super::word::{Flaw, NameKind, Word};
 use super::{Agreement, NumberedClause};
 
 /// A clause of a new version that has a number it may not have.
@@ -17,6 +18,16 @@ pub struct Renumbered {
     pub number: u32,
     /// Why it may not, and which number to write.
     pub problem: String,
+}
+
+impl Flaw for Renumbered {
+    fn clause(&self) -> Option<u32> {
+        Some(self.number)
+    }
+
+    fn word(&self) -> Option<Word> {
+        Word::name(NameKind::Number, self.number)
+    }
 }
 
 /// The numbers that clauses of earlier versions had and none of `now` has.

@@ -20,7 +20,7 @@
 //! `DUO:0000004` (no restriction) is left out: a grant on it would cover everything, which a steward can write as
 //! `secondary_use` when it is meant. DUO's modifiers are conditions, not purposes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::hierarchy::{Hierarchy, HierarchyError};
 
@@ -82,6 +82,11 @@ impl Purposes {
         self.versions.values().next_back().into_iter().flat_map(Hierarchy::names)
     }
 
+    /// Every name of the newest version, with those at the top.
+    pub fn all(&self) -> BTreeSet<&str> {
+        self.versions.values().next_back().map(Hierarchy::all).unwrap_or_default()
+    }
+
     /// Whether `granted` covers `asked` in the newest version: what is signed for a short time, such as a token, is read
     /// under that.
     pub fn covers(&self, granted: &str, asked: &str) -> bool {
@@ -105,6 +110,9 @@ mod tests {
         for name in purposes.version(SHIPPED_VERSION).unwrap().names() {
             assert!(purposes.covers("secondary_use", name), "{name}");
         }
+        let all = purposes.all();
+        assert!(all.contains("secondary_use") && all.contains("DUO:0000040"), "{all:?}");
+        assert_eq!(all.len(), EDGES.len() + 1);
     }
 
     #[test]

@@ -15,11 +15,12 @@ use thiserror::Error;
 use super::assemble::reference;
 use super::hashing::listed_hash;
 use super::subject::{
-    RawTables, columns_named, has, mask_concerns, mask_value, must_be_condition, offered, row_condition, rows_concern,
-    said,
+    NamedColumn, RawTables, columns_named, has, mask_concerns, mask_value, must_be_condition, offered, row_condition,
+    rows_concern, said,
 };
 use super::support::CallsHash;
 use super::view::{ProtectedView, concerns, protected_view};
+use super::word::{Flaw, NameKind, Problem, Word};
 use super::{
     Agreement, Argument, Clause, ColumnRef, Columns, FilterClause, FromRelation, JoinClause, JoinKey, MaskClause,
     ReleaseClause, ReleaseWhat, ReleasedAggregates, RowsClause, ShipWhat, TableRef,
@@ -28,14 +29,36 @@ use crate::bind::{coerce, scalar_expr};
 use crate::catalog::TableName;
 use crate::function::KeyKind;
 
-/// One thing that a clause names and its steward does not have.
+/// One thing that an agreement names and that is not there.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("clause {clause}: {problem}")]
+#[error("{}{problem}", in_clause(.clause))]
 pub struct Unresolved {
-    /// The number of the clause.
-    pub clause: u32,
+    /// The number of the clause; none for what stands before the clauses.
+    pub clause: Option<u32>,
+    /// The word that names it.
+    pub word: Option<Word>,
     /// What is wrong, and what there is instead where that is short.
     pub problem: String,
+}
+
+fn in_clause(number: &Option<u32>) -> String {
+    number.map(|number| format!("clause {number}: ")).unwrap_or_default()
+}
+
+impl Unresolved {
+    fn of_clause(number: u32, problem: Problem) -> Self {
+        Self { clause: Some(number), word: problem.word, problem: problem.text }
+    }
+}
+
+impl Flaw for Unresolved {
+    fn clause(&self) -> Option<u32> {
+        self.clause
+    }
+
+    fn word(&self) -> Option<Word> {
+        self.word.clone()
+    }
 }
 
 /// Refuses an agreement with clauses that are not about these tables, all those of its steward, and says what is wrong with
@@ -53,7 +76,7 @@ pub fn refuse_unresolved(
             Clause::Mask(mask) => check_mask(mask, tables, &mut masked, state),
             _ => Ok(()),
         };
-        refused.extend(found.err().map(|problem| Unresolved { clause: numbered.number, problem }));
+        refused.extend(found.err().map(|problem| Unresolved::of_clause(numbered.number, problem)));
     }
     let seen = seen(agreement, tables, state);
     let relations = relations(agreement, &seen);
@@ -71,20 +94,22 @@ pub fn refuse_unresolved(
             Clause::Join(join) => problems.extend(check_join(join, &relations).err()),
             Clause::Mask(_) | Clause::Rows(_) | Clause::Budget(_) | Clause::Archetypes(_) | Clause::Oblige(_) => {}
         }
-        refused.extend(problems.into_iter().map(|problem| Unresolved { clause: numbered.number, problem }));
+        refused.extend(problems.into_iter().map(|problem| Unresolved::of_clause(numbered.number, problem)));
     }
     refused.sort_by_key(|one| one.clause);
     if refused.is_empty() { Ok(()) } else { Err(refused) }
 }
 
-fn check_rows(rows: &RowsClause, tables: &RawTables, state: &SessionState) -> Result<(), String> {
+fn check_rows(rows: &RowsClause, tables: &RawTables, state: &SessionState) -> Result<(), Problem> {
     let about: Vec<&TableName> = match &rows.table {
-        Some(named) => vec![table_named(named, tables.keys())?],
+        Some(named) => vec![table_named(named, tables.keys()).map_err(about_table(named))?],
         None => tables.iter().filter(|(name, raw)| rows_concern(rows, name, raw)).map(|(name, _)| name).collect(),
     };
     let what = format!("the condition `{}`", rows.condition);
-    let table = only(&about, &what, "ROWS ON")?;
-    let Some(raw) = tables.get(table) else { return Err(no_table(&table.to_string(), tables.keys())) };
+    let word = || Word::of(&rows.condition);
+    let table = only(&about, &what, "ROWS ON").map_err(|text| Problem::new(word(), text))?;
+    let missing = || Problem::new(word(), no_table(&table.to_string(), tables.keys()));
+    let raw = tables.get(table).ok_or_else(missing)?;
     row_condition(rows, table, raw, state).map(|_| ())
 }
 
@@ -93,19 +118,20 @@ fn check_mask(
     tables: &RawTables,
     masked: &mut BTreeSet<(TableName, usize)>,
     state: &SessionState,
-) -> Result<(), String> {
+) -> Result<(), Problem> {
+    let problem = |text: String| Problem::new(Word::name(NameKind::Column, &mask.column), text);
     let about: Vec<&TableName> = match &mask.column.table {
-        Some(named) => vec![table_named(named, tables.keys())?],
+        Some(named) => vec![table_named(named, tables.keys()).map_err(problem)?],
         None => tables.iter().filter(|(name, raw)| mask_concerns(mask, name, raw)).map(|(name, _)| name).collect(),
     };
     let what = format!("the column `{}`", mask.column.column);
-    let table = only(&about, &what, "MASK")?;
-    let Some(raw) = tables.get(table) else { return Err(no_table(&table.to_string(), tables.keys())) };
+    let table = only(&about, &what, "MASK").map_err(problem)?;
+    let raw = tables.get(table).ok_or_else(|| problem(no_table(&table.to_string(), tables.keys())))?;
     let (index, _) = mask_value(mask, table, raw, state)?;
     if masked.insert((table.clone(), index)) {
         return Ok(());
     }
-    Err(format!("column `{}` of `{table}` is masked twice; remove one", mask.column.column))
+    Err(problem(format!("column `{}` of `{table}` is masked twice; remove one", mask.column.column)))
 }
 
 /// The one table that a clause without the name of a table is about.
@@ -134,6 +160,11 @@ fn table_named<'a>(
             Err(format!("`{named}` may be {}; write its schema, too", many.join(" or ")))
         }
     }
+}
+
+/// That something is wrong with a table that is named.
+fn about_table(named: &TableRef) -> impl Fn(String) -> Problem {
+    move |text| Problem::new(Word::name(NameKind::Table, named), text)
 }
 
 fn no_table<'a>(named: &str, tables: impl Iterator<Item = &'a TableName>) -> String {
@@ -195,17 +226,18 @@ struct Relation {
 }
 
 impl Relation {
-    fn of(from: &FromRelation, seen: &BTreeMap<TableName, DFSchema>) -> Result<Self, String> {
+    fn of(from: &FromRelation, seen: &BTreeMap<TableName, DFSchema>) -> Result<Self, Problem> {
         let mut relation = Self { tables: Vec::new(), all: DFSchema::empty() };
         for (index, named) in from.tables().enumerate() {
-            let name = table_named(named, seen.keys())?;
-            let Some(schema) = seen.get(name) else { return Err(no_table(&named.to_string(), seen.keys())) };
+            let problem = about_table(named);
+            let name = table_named(named, seen.keys()).map_err(&problem)?;
+            let schema = seen.get(name).ok_or_else(|| problem(no_table(&named.to_string(), seen.keys())))?;
             if relation.tables.iter().any(|(other, _)| other == name) {
-                return Err(format!("`{named}` stands in its FROM twice"));
+                return Err(problem(format!("`{named}` stands in its FROM twice")));
             }
             let before = relation.tables.len();
             relation.tables.push((name.clone(), schema.clone()));
-            relation.all = relation.all.join(schema).map_err(|error| error.strip_backtrace())?;
+            relation.all = relation.all.join(schema).map_err(|error| problem(error.strip_backtrace()))?;
             let Some(step) = index.checked_sub(1).and_then(|step| from.joins.get(step)) else { continue };
             for key in &step.on {
                 relation.check_key(key, before)?;
@@ -215,7 +247,7 @@ impl Relation {
     }
 
     /// A key by which the last table is joined with the `before` tables left of it.
-    fn check_key(&self, key: &JoinKey, before: usize) -> Result<(), String> {
+    fn check_key(&self, key: &JoinKey, before: usize) -> Result<(), Problem> {
         match key {
             JoinKey::Same(name) => {
                 let column = ColumnRef { table: None, column: name.clone() };
@@ -225,8 +257,8 @@ impl Relation {
                 };
                 match (has_key(left), has_key(joined)) {
                     (true, true) => Ok(()),
-                    (false, _) => Err(self.no_column(&column, left)),
-                    (true, false) => Err(self.no_column(&column, joined)),
+                    (false, _) => Err(about_column(&column, self.no_column(&column, left))),
+                    (true, false) => Err(about_column(&column, self.no_column(&column, joined))),
                 }
             }
             JoinKey::Pair { left, right } => self.must_have(left).and_then(|()| self.must_have(right)),
@@ -239,8 +271,11 @@ impl Relation {
     }
 
     /// A key, which the joins may make one column of several tables.
-    fn must_have(&self, column: &ColumnRef) -> Result<(), String> {
-        if self.having(column).is_empty() { Err(self.no_column(column, &self.tables)) } else { Ok(()) }
+    fn must_have(&self, column: &ColumnRef) -> Result<(), Problem> {
+        if !self.having(column).is_empty() {
+            return Ok(());
+        }
+        Err(about_column(column, self.no_column(column, &self.tables)))
     }
 
     fn no_column(&self, column: &ColumnRef, among: &[(TableName, DFSchema)]) -> String {
@@ -250,52 +285,60 @@ impl Relation {
     }
 
     /// What is in `hash(…)`: an entity key of one of the tables, of a type whose values can be hashed.
-    fn key(&self, written: &ast::Expr, tables: &RawTables, state: &SessionState) -> Result<(), String> {
+    fn key(&self, written: &ast::Expr, tables: &RawTables, state: &SessionState) -> Result<(), Problem> {
+        let problem = |text: String| Problem::new(Word::of(written), text);
         let Expr::Column(column) = self.expression(written, state)? else {
-            return Err(format!("`hash({written})` is not of a column"));
+            return Err(problem(format!("`hash({written})` is not of a column")));
         };
         let table = self.tables.iter().find(|(table, _)| column.relation.as_ref() == Some(&reference(table)));
         let entity = table.and_then(|(table, _)| tables.get(table)?.entity.as_ref());
         if entity.is_none_or(|entity| entity.column != column.name) {
-            return Err(format!(
+            return Err(problem(format!(
                 "`{written}` is no entity key, so `hash({written})` cannot be shipped; list the column itself"
-            ));
+            )));
         }
         match Expr::Column(column).get_type(&self.all) {
             Ok(kind) if KeyKind::of(&kind).is_some() => Ok(()),
-            Ok(kind) => Err(format!("`{written}` has type {kind}; only whole numbers and texts can be hashed")),
-            Err(error) => Err(error.strip_backtrace()),
+            Ok(kind) => {
+                Err(problem(format!("`{written}` has type {kind}; only whole numbers and texts can be hashed")))
+            }
+            Err(error) => Err(problem(error.strip_backtrace())),
         }
     }
 
-    fn expression(&self, written: &ast::Expr, state: &SessionState) -> Result<Expr, String> {
+    fn expression(&self, written: &ast::Expr, state: &SessionState) -> Result<Expr, Problem> {
         if written.visit(&mut CallsHash).is_break() {
-            return Err(format!("`{written}` is something that only a list of `SHIP ROWS` can have"));
+            let text = format!("`{written}` is something that only a list of `SHIP ROWS` can have");
+            return Err(Problem::new(Word::of(written), text));
         }
-        for column in columns_named(written) {
+        for NamedColumn { column, word } in columns_named(written) {
             match self.having(&column).as_slice() {
                 [_] => {}
-                [] => return Err(self.no_column(&column, &self.tables)),
+                [] => return Err(Problem::new(word, self.no_column(&column, &self.tables))),
                 many => {
                     let many: Vec<String> = many.iter().map(|table| format!("`{table}.{}`", column.column)).collect();
-                    return Err(format!("`{column}` is ambiguous; write {}", many.join(" or ")));
+                    return Err(Problem::new(word, format!("`{column}` is ambiguous; write {}", many.join(" or "))));
                 }
             }
         }
         let resolved = scalar_expr(written, &self.all, state).and_then(|expr| coerce(expr, &self.all, state));
-        resolved.map_err(|error| said(written, &error))
+        resolved.map_err(|error| said(written, &error, state))
     }
 
-    fn condition(&self, written: &ast::Expr, state: &SessionState) -> Result<(), String> {
+    fn condition(&self, written: &ast::Expr, state: &SessionState) -> Result<(), Problem> {
         must_be_condition(written, &self.expression(written, state)?, &self.all, state)
     }
+}
+
+fn about_column(column: &ColumnRef, text: String) -> Problem {
+    Problem::new(Word::name(NameKind::Column, column), text)
 }
 
 fn check_release(
     release: &ReleaseClause,
     seen: &BTreeMap<TableName, DFSchema>,
     state: &SessionState,
-    problems: &mut Vec<String>,
+    problems: &mut Vec<Problem>,
 ) {
     let aggregates = match &release.what {
         ReleaseWhat::Rows(columns) => {
@@ -317,11 +360,13 @@ fn check_aggregates(
     aggregates: &ReleasedAggregates,
     relation: &Relation,
     state: &SessionState,
-    problems: &mut Vec<String>,
+    problems: &mut Vec<Problem>,
 ) {
     let unknown = |name: &String| !state.aggregate_functions().contains_key(name);
     let functions = aggregates.functions.iter().map(|function| &function.name).filter(|name| unknown(name));
-    problems.extend(functions.map(|name| format!("there is no aggregate function `{name}`")));
+    problems.extend(functions.map(|name| {
+        Problem::new(Word::name(NameKind::Function, name), format!("there is no aggregate function `{name}`"))
+    }));
     let arguments = aggregates.arguments.iter().filter_map(|argument| match argument {
         Argument::Expr(expr) => Some(expr),
         Argument::Star => None,
@@ -337,7 +382,7 @@ fn check_rows_of(
     filter: Option<&ast::Expr>,
     seen: &BTreeMap<TableName, DFSchema>,
     state: &SessionState,
-    problems: &mut Vec<String>,
+    problems: &mut Vec<Problem>,
 ) {
     let relation = match Relation::of(from, seen) {
         Ok(relation) => relation,
@@ -353,19 +398,19 @@ fn check_rows_of(
     problems.extend(filter.and_then(|filter| relation.condition(filter, state).err()));
 }
 
-fn check_filter(filter: &FilterClause, relations: &[Relation], state: &SessionState, problems: &mut Vec<String>) {
+fn check_filter(filter: &FilterClause, relations: &[Relation], state: &SessionState, problems: &mut Vec<Problem>) {
     for expr in &filter.columns {
         problems.extend(in_one_of(relations, |relation| relation.expression(expr, state).map(|_| ())).err());
     }
 }
 
-fn check_join(join: &JoinClause, relations: &[Relation]) -> Result<(), String> {
+fn check_join(join: &JoinClause, relations: &[Relation]) -> Result<(), Problem> {
     in_one_of(relations, |relation| join.keys.iter().try_for_each(|key| relation.must_have(key)))
 }
 
 /// FILTER and JOIN are about whichever relation a question is about: one must do.
-fn in_one_of(relations: &[Relation], check: impl Fn(&Relation) -> Result<(), String>) -> Result<(), String> {
-    let mut problems: Vec<String> = Vec::new();
+fn in_one_of(relations: &[Relation], check: impl Fn(&Relation) -> Result<(), Problem>) -> Result<(), Problem> {
+    let mut problems: Vec<Problem> = Vec::new();
     for relation in relations {
         match check(relation) {
             Ok(()) => return Ok(()),
@@ -374,7 +419,9 @@ fn in_one_of(relations: &[Relation], check: impl Fn(&Relation) -> Result<(), Str
         }
     }
     // Where there is no relation at all, the clauses that should have one are refused.
-    if problems.is_empty() { Ok(()) } else { Err(problems.join(", and ")) }
+    let Some(first) = problems.first() else { return Ok(()) };
+    let texts: Vec<&str> = problems.iter().map(|problem| problem.text.as_str()).collect();
+    Err(Problem::new(first.word.clone(), texts.join(", and ")))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use super::*;
 use crate::function::engine_state;
 use crate::policy::{EntityKey, RawTable};
-use crate::sql::parse_agreement;
+use crate::sql::{parse_agreement, word_positions};
 use crate::wire::LeafTable;
 
 fn table(columns: &[(&str, DataType)], entity: Option<&str>) -> RawTable {
@@ -172,4 +172,39 @@ fn d3_only_entity_keys_of_rows_that_are_shipped_can_be_hashes() {
     let agreement = agreement("SHIP ROWS (hash(id)) FROM s.people TO surf");
     let refused = refuse_unresolved(&agreement, &born, &engine_state()).unwrap_err();
     assert!(refused[0].problem.contains("only whole numbers and texts can be hashed"), "{refused:?}");
+}
+
+/// Where each error points, as line and column of these clauses.
+fn places(clauses: &str) -> Vec<String> {
+    let text = format!("CREATE AGREEMENT a ON SITE vu FOR ANYONE PURPOSE statistics AS (\n{clauses})");
+    let agreement = parse_agreement(&text).unwrap_or_else(|error| panic!("{clauses}: {error}"));
+    let refused = refuse_unresolved(&agreement, &tables(), &engine_state()).err().unwrap_or_default();
+    let located = word_positions(&text).unwrap().locate(&refused);
+    located.iter().filter_map(|one| one.position.map(|at| format!("{}:{}", at.line - 1, at.column))).collect()
+}
+
+#[test]
+fn each_error_points_at_its_word() {
+    for (clauses, expected) in [
+        ("ROWS ON poeple WHERE opted_out", vec!["1:9"]),
+        ("ROWS ON people WHERE id = 1 AND opted_uot IS NOT TRUE", vec!["1:33"]),
+        ("ROWS WHERE opted_uot IS NOT TRUE", vec!["1:12"]),
+        ("ROWS ON people WHERE\n  wage", vec!["2:3"]),
+        ("MASK poeple.born AS NULL", vec!["1:6"]),
+        ("MASK people.bron AS NULL", vec!["1:6"]),
+        ("MASK born AS date_trunc('year',\n bron)", vec!["2:2"]),
+        ("RELEASE ROWS (*) FROM s.people JOIN t.jobss ON id", vec!["1:37"]),
+        ("RELEASE ROWS (*) FROM s.people JOIN s.visits ON idd", vec!["1:49"]),
+        ("RELEASE ROWS (*) FROM s.people JOIN s.visits ON people.id = visits.idd", vec!["1:61"]),
+        (
+            "RELEASE avg, averge OF wage + wgae, upper(bron)\nBY citty, agegroup(born)\nFROM s.people WHERE ward = 'a'\n\
+             MINIMUM 5 DISTINCT person MINIMUM 6 DISTINCT person",
+            vec!["1:14", "1:31", "1:43", "2:4", "2:11", "3:21", "4:20", "4:46"],
+        ),
+        ("SHIP ROWS (hash(city), hash(idd)) FROM s.people TO surf", vec!["1:17", "1:29"]),
+        ("RELEASE ROWS (*) FROM s.people, FILTER ON city, ward COMPARE WITH LITERALS", vec!["1:49"]),
+        ("RELEASE ROWS (*) FROM s.people, JOIN ON id, person WITH surf", vec!["1:45"]),
+    ] {
+        assert_eq!(places(clauses), expected, "{clauses}");
+    }
 }

@@ -12,8 +12,10 @@ use datafusion::logical_expr::ExprSchemable;
 use datafusion::prelude::Expr;
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::ast::{Ident, Visit, Visitor};
+use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::view::{RawTable, concerns};
+use super::word::{NameKind, Problem, Word};
 use super::{Agreement, Clause, ColumnRef, MaskClause, RowsClause, TableRef};
 use crate::bind::scalar_expr;
 use crate::catalog::TableName;
@@ -24,9 +26,17 @@ pub type RawTables = BTreeMap<TableName, RawTable>;
 /// Columns that are listed in an error; of a table with more only their number is said.
 const LISTED_MAX: usize = 12;
 
-/// The columns that an expression names, as written.
-pub(super) fn columns_named(expr: &ast::Expr) -> Vec<ColumnRef> {
-    struct Names(Vec<ColumnRef>);
+/// A column that an expression names.
+pub(super) struct NamedColumn {
+    /// As written.
+    pub(super) column: ColumnRef,
+    /// Where, if that is known.
+    pub(super) word: Option<Word>,
+}
+
+/// The columns that an expression names.
+pub(super) fn columns_named(expr: &ast::Expr) -> Vec<NamedColumn> {
+    struct Names(Vec<NamedColumn>);
     impl Visitor for Names {
         type Break = ();
 
@@ -36,10 +46,11 @@ pub(super) fn columns_named(expr: &ast::Expr) -> Vec<ColumnRef> {
                 ast::Expr::CompoundIdentifier(names) => names.as_slice(),
                 _ => return ControlFlow::Continue(()),
             };
+            let word = Word::at(Span::union_iter(parts.iter().map(|part| part.span)));
             let mut parts = parts.iter().rev().map(meant);
             if let Some(column) = parts.next() {
                 let table = parts.next().map(|table| TableRef { schema: parts.next(), table });
-                self.0.push(ColumnRef { table, column });
+                self.0.push(NamedColumn { column: ColumnRef { table, column }, word });
             }
             ControlFlow::Continue(())
         }
@@ -76,7 +87,7 @@ pub(super) fn rows_concern(rows: &RowsClause, table: &TableName, raw: &RawTable)
         Some(named) => concerns(Some(named), table),
         None => {
             let schema = raw.provider.schema();
-            columns_named(&rows.condition).iter().all(|column| has(column, table, &schema))
+            columns_named(&rows.condition).iter().all(|named| has(&named.column, table, &schema))
         }
     }
 }
@@ -95,10 +106,11 @@ pub(super) fn row_condition(
     table: &TableName,
     raw: &RawTable,
     state: &SessionState,
-) -> Result<Expr, String> {
+) -> Result<Expr, Problem> {
     let schema = raw_schema(table, raw)?;
     own_columns(&rows.condition, table, raw)?;
-    let condition = scalar_expr(&rows.condition, &schema, state).map_err(|error| said(&rows.condition, &error))?;
+    let condition =
+        scalar_expr(&rows.condition, &schema, state).map_err(|error| said(&rows.condition, &error, state))?;
     must_be_condition(&rows.condition, &condition, &schema, state)?;
     Ok(condition)
 }
@@ -109,20 +121,22 @@ pub(super) fn mask_value(
     table: &TableName,
     raw: &RawTable,
     state: &SessionState,
-) -> Result<(usize, Expr), String> {
+) -> Result<(usize, Expr), Problem> {
     let columns = raw.provider.schema();
     let schema = raw_schema(table, raw)?;
     let name = &mask.column.column;
-    let Some((index, field)) = columns.fields().find(name) else { return Err(no_column(name, table, &columns)) };
+    let word = || Word::name(NameKind::Column, &mask.column);
+    let Some((index, field)) = columns.fields().find(name) else {
+        return Err(Problem::new(word(), no_column(name, table, &columns)));
+    };
     own_columns(&mask.value, table, raw)?;
-    let engine = |error: DataFusionError| said(&mask.value, &error);
+    let engine = |error: DataFusionError| said(&mask.value, &error, state);
     let value = scalar_expr(&mask.value, &schema, state).map_err(engine)?;
     crate::bind::coerce(value.clone(), &schema, state).map_err(engine)?;
     let unchanged = matches!(&value, Expr::Column(column) if column.name == *name);
     if raw.entity.as_ref().is_some_and(|entity| entity.column == *name) && !unchanged {
-        return Err(format!(
-            "the entity key `{name}` of `{table}` may not be masked; leave it out of what is released"
-        ));
+        let text = format!("the entity key `{name}` of `{table}` may not be masked; leave it out of what is released");
+        return Err(Problem::new(word(), text));
     }
     // A mask of NULL keeps the column's type.
     let value = if value.get_type(&schema).map_err(engine)?.is_null() {
@@ -155,23 +169,47 @@ pub(super) fn must_be_condition(
     condition: &Expr,
     schema: &DFSchema,
     state: &SessionState,
-) -> Result<(), String> {
-    let coerced = crate::bind::coerce(condition.clone(), schema, state).map_err(|error| said(written, &error))?;
-    match coerced.get_type(schema).map_err(|error| said(written, &error))? {
+) -> Result<(), Problem> {
+    let engine = |error: DataFusionError| said(written, &error, state);
+    let coerced = crate::bind::coerce(condition.clone(), schema, state).map_err(engine)?;
+    match coerced.get_type(schema).map_err(engine)? {
         DataType::Boolean | DataType::Null => Ok(()),
-        other => Err(format!("`{written}` is no condition but of type {other}")),
+        other => Err(Problem::new(Word::of(written), format!("`{written}` is no condition but of type {other}"))),
     }
 }
 
-/// What the engine says of an expression of a clause. It has seen names and types, not a row.
-pub(super) fn said(written: &ast::Expr, error: &DataFusionError) -> String {
-    format!("`{written}` has no meaning there: {}", error.strip_backtrace())
+/// What the engine says of an expression of a clause. It has seen names and types, not a row. It is about the first function
+/// that there is not, else about the whole expression.
+pub(super) fn said(written: &ast::Expr, error: &DataFusionError, state: &SessionState) -> Problem {
+    let text = format!("`{written}` has no meaning there: {}", error.strip_backtrace());
+    Problem::new(unknown_function(written, state).or_else(|| Word::of(written)), text)
 }
 
-fn own_columns(expr: &ast::Expr, table: &TableName, raw: &RawTable) -> Result<(), String> {
+/// Where the first function stands that the engine does not have.
+fn unknown_function(written: &ast::Expr, state: &SessionState) -> Option<Word> {
+    struct Unknown<'a>(&'a SessionState);
+    impl Visitor for Unknown<'_> {
+        type Break = Option<Word>;
+
+        fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<Self::Break> {
+            match expr {
+                ast::Expr::Function(function) => {
+                    let name = function.name.to_string();
+                    let known = self.0.scalar_functions().contains_key(&name)
+                        || self.0.aggregate_functions().contains_key(&name);
+                    if known { ControlFlow::Continue(()) } else { ControlFlow::Break(Word::of(expr)) }
+                }
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    written.visit(&mut Unknown(state)).break_value().flatten()
+}
+
+fn own_columns(expr: &ast::Expr, table: &TableName, raw: &RawTable) -> Result<(), Problem> {
     let schema = raw.provider.schema();
-    match columns_named(expr).iter().find(|column| !has(column, table, &schema)) {
-        Some(column) => Err(no_column(&column.to_string(), table, &schema)),
+    match columns_named(expr).into_iter().find(|named| !has(&named.column, table, &schema)) {
+        Some(named) => Err(Problem::new(named.word, no_column(&named.column.to_string(), table, &schema))),
         None => Ok(()),
     }
 }
@@ -181,7 +219,8 @@ fn no_column(name: &str, table: &TableName, schema: &Schema) -> String {
     format!("`{table}` has no column `{name}`; {}", offered(columns))
 }
 
-fn raw_schema(table: &TableName, raw: &RawTable) -> Result<DFSchema, String> {
+fn raw_schema(table: &TableName, raw: &RawTable) -> Result<DFSchema, Problem> {
     let reference = TableReference::partial(table.schema.clone(), table.table.clone());
-    DFSchema::try_from_qualified_schema(reference, &raw.provider.schema()).map_err(|error| error.strip_backtrace())
+    DFSchema::try_from_qualified_schema(reference, &raw.provider.schema())
+        .map_err(|error| Problem::new(None, error.strip_backtrace()))
 }

@@ -14,8 +14,9 @@ use super::clause::{
     ShipWhat,
 };
 use super::hashing::listed_hash;
-use super::relation::{Columns, FromRelation, JoinKey, JoinKind, JoinStep, TableRef};
+use super::relation::{ColumnRef, Columns, FromRelation, JoinKey, JoinKind, JoinStep, TableRef};
 use super::release::{ReleaseClause, ReleaseWhat};
+use super::word::{Flaw, NameKind, Word};
 
 /// One thing that an agreement asks for and this release does not do.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -23,18 +24,30 @@ use super::release::{ReleaseClause, ReleaseWhat};
 pub struct Unimplemented {
     /// The number of the clause.
     pub clause: u32,
+    /// The word that asks for it, if there is one.
+    pub word: Option<Word>,
     /// What it asks for.
     pub what: String,
     /// Why that is refused, and what to write instead where there is something.
     pub why: &'static str,
 }
 
+impl Flaw for Unimplemented {
+    fn clause(&self) -> Option<u32> {
+        Some(self.clause)
+    }
+
+    fn word(&self) -> Option<Word> {
+        self.word.clone()
+    }
+}
+
 /// Refuses an agreement with clauses that this release cannot enforce, and names all of them.
 pub fn refuse_unimplemented(agreement: &Agreement) -> Result<(), Vec<Unimplemented>> {
     let mut refused = Vec::new();
     for numbered in &agreement.clauses {
-        let mut refuse = |what: String, why: &'static str| {
-            refused.push(Unimplemented { clause: numbered.number, what, why });
+        let mut refuse = |word: Option<Word>, what: String, why: &'static str| {
+            refused.push(Unimplemented { clause: numbered.number, word, what, why });
         };
         match &numbered.clause {
             Clause::Release(release) => check_release(release, &mut refuse),
@@ -49,8 +62,12 @@ pub fn refuse_unimplemented(agreement: &Agreement) -> Result<(), Vec<Unimplement
     if refused.is_empty() { Ok(()) } else { Err(refused) }
 }
 
-/// Takes what is refused and why.
-type Refuse<'a> = dyn FnMut(String, &'static str) + 'a;
+/// Takes what is refused and why, and the word that it is about.
+type Refuse<'a> = dyn FnMut(Option<Word>, String, &'static str) + 'a;
+
+fn keyword(word: &str) -> Option<Word> {
+    Word::name(NameKind::Keyword, word)
+}
 
 fn check_release(release: &ReleaseClause, refuse: &mut Refuse<'_>) {
     check_from(&release.from, refuse);
@@ -62,20 +79,21 @@ fn check_release(release: &ReleaseClause, refuse: &mut Refuse<'_>) {
         if entity.table.is_none() && shared {
             let why =
                 "where a LEFT JOIN finds no match the key of one table is NULL, so say which table's key is counted";
-            refuse(format!("DISTINCT {entity} over a LEFT JOIN ON {entity}"), why);
+            let word = Word::name(NameKind::Column, entity);
+            refuse(word, format!("DISTINCT {entity} over a LEFT JOIN ON {entity}"), why);
         }
     }
     if aggregates.minimum_sites.is_some() && aggregates.minimums.is_empty() {
         let why = "a steward counts if it has an entity in the group, so say which: add MINIMUM 1 DISTINCT and the key";
-        refuse("MINIMUM … SITES without MINIMUM … DISTINCT".to_owned(), why);
+        refuse(keyword("MINIMUM … SITES"), "MINIMUM … SITES without MINIMUM … DISTINCT".to_owned(), why);
     }
     if let Some(portion) = &aggregates.dominance {
         if aggregates.minimums.is_empty() {
             let why = "no entity may have more of a sum, so say which: add MINIMUM 1 DISTINCT and the key";
-            refuse("DOMINANCE without MINIMUM … DISTINCT".to_owned(), why);
+            refuse(keyword("DOMINANCE"), "DOMINANCE without MINIMUM … DISTINCT".to_owned(), why);
         }
         if portion.portion().is_none() {
-            refuse(format!("DOMINANCE {portion}"), "a portion has at most 18 digits");
+            refuse(keyword("DOMINANCE"), format!("DOMINANCE {portion}"), "a portion has at most 18 digits");
         }
     }
 }
@@ -87,7 +105,7 @@ fn check_ship(ship: &ShipClause, refuse: &mut Refuse<'_>) {
     for expr in columns.iter().filter(|expr| listed_hash(expr).is_none() && expr.visit(&mut CallsHash).is_break()) {
         let why =
             "of a hash it can be told whether it is the same and nothing else; list `hash(…)` of one column, as it is";
-        refuse(format!("`{expr}`"), why);
+        refuse(Word::of(expr), format!("`{expr}`"), why);
     }
 }
 
@@ -102,16 +120,18 @@ fn check_from(from: &FromRelation, refuse: &mut Refuse<'_>) {
         let filled =
             |table: &TableRef| earlier.iter().any(|one| one.kind == JoinKind::Left && same_table(&one.table, table));
         if before.iter().any(|table| same_table(table, &step.table)) {
-            refuse(format!("`{}` twice in a relation with LEFT JOIN", step.table), "its keys could be those of either");
+            let word = Word::name(NameKind::Table, &step.table);
+            let what = format!("`{}` twice in a relation with LEFT JOIN", step.table);
+            refuse(word, what, "its keys could be those of either");
         }
         for key in &step.on {
             if let Err(why) = clear_key(key, &step.table, &before, earlier) {
-                refuse(format!("`{}` in a relation with LEFT JOIN", key_text(key)), why);
+                refuse(key_word(key), format!("`{}` in a relation with LEFT JOIN", key_text(key)), why);
             }
             if step.kind == JoinKind::Inner && kept_table(key, &step.table).is_some_and(filled) {
                 let why =
                     "it would drop the rows that the LEFT JOIN before it keeps; say LEFT JOIN again, or JOIN in both";
-                refuse(format!("JOIN {} ON `{}`", step.table, key_text(key)), why);
+                refuse(key_word(key), format!("JOIN {} ON `{}`", step.table, key_text(key)), why);
             }
         }
         before.push(&step.table);
@@ -155,6 +175,14 @@ fn same_table(one: &TableRef, other: &TableRef) -> bool {
     one.table == other.table && schemas.is_none_or(|(one, other)| one == other)
 }
 
+/// The first column of a key.
+fn key_word(key: &JoinKey) -> Option<Word> {
+    match key {
+        JoinKey::Same(column) => Word::name(NameKind::Column, ColumnRef { table: None, column: column.clone() }),
+        JoinKey::Pair { left, .. } => Word::name(NameKind::Column, left),
+    }
+}
+
 fn key_text(key: &JoinKey) -> String {
     match key {
         JoinKey::Same(name) => format!("ON {name}"),
@@ -164,7 +192,8 @@ fn key_text(key: &JoinKey) -> String {
 
 fn check_budget(budget: &BudgetClause, refuse: &mut Refuse<'_>) {
     if budget.limits.iter().any(|limit| matches!(limit, BudgetLimit::Epsilon { .. })) {
-        refuse("BUDGET EPSILON".to_owned(), "no noise is added to answers; limit the number of queries instead");
+        let why = "no noise is added to answers; limit the number of queries instead";
+        refuse(keyword("EPSILON"), "BUDGET EPSILON".to_owned(), why);
     }
 }
 
@@ -175,13 +204,11 @@ fn check_oblige(oblige: &ObligeClause, refuse: &mut Refuse<'_>) {
         Obligation::Retention { amount: 0, .. } | Obligation::Audit => {}
         Obligation::Retention { .. } => {
             let why = "places keep nothing of a query that has ended; say RETENTION INTERVAL '0' HOUR";
-            refuse(oblige.to_string(), why);
+            refuse(keyword("OBLIGE"), oblige.to_string(), why);
         }
         Obligation::Notification => {
-            refuse(
-                "OBLIGE NOTIFICATION".to_owned(),
-                "no place tells a steward of a use; AUDIT records it at the place",
-            );
+            let why = "no place tells a steward of a use; AUDIT records it at the place";
+            refuse(keyword("OBLIGE"), "OBLIGE NOTIFICATION".to_owned(), why);
         }
     }
 }
@@ -192,9 +219,10 @@ fn check_filter(filter: &FilterClause, refuse: &mut Refuse<'_>) {
             continue;
         }
         if filter.with != Comparison::Literals {
-            refuse(format!("FILTER ON `{expr}`"), "functions of columns are compared with literals only");
+            let why = "functions of columns are compared with literals only";
+            refuse(Word::of(expr), format!("FILTER ON `{expr}`"), why);
         } else if expr.visit(&mut NamesColumn).is_continue() {
-            refuse(format!("FILTER ON `{expr}`"), "it is about no column");
+            refuse(Word::of(expr), format!("FILTER ON `{expr}`"), "it is about no column");
         }
     }
 }
@@ -203,7 +231,7 @@ fn check_mask(mask: &MaskClause, refuse: &mut Refuse<'_>) {
     if let Err(part) = check_total(&mask.value) {
         let why = "a mask must give a value for every row, never an error; use a column, literal, CASE, date_trunc, \
                    date_part, extract, upper, lower, substr, left, concat or coalesce, with literal lengths";
-        refuse(format!("MASK with `{part}`"), why);
+        refuse(Word::of(part), format!("MASK with `{part}`"), why);
     }
 }
 
@@ -236,7 +264,7 @@ impl Visitor for NamesColumn {
 }
 
 /// Whether an expression has a value for every row; if not, the part that may have none.
-fn check_total(expr: &Expr) -> Result<(), String> {
+fn check_total(expr: &Expr) -> Result<(), &Expr> {
     match expr {
         Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_) | Expr::TypedString(_) => Ok(()),
         Expr::Nested(inner)
@@ -261,29 +289,29 @@ fn check_total(expr: &Expr) -> Result<(), String> {
         }
         Expr::Substring { expr: inner, substring_from, substring_for, .. } => {
             let literal = |bound: &Option<Box<Expr>>| bound.as_ref().is_none_or(|bound| is_number(bound));
-            if literal(substring_from) && literal(substring_for) { check_total(inner) } else { Err(expr.to_string()) }
+            if literal(substring_from) && literal(substring_for) { check_total(inner) } else { Err(expr) }
         }
         Expr::Function(function) => {
             let plain = function.filter.is_none() && function.over.is_none() && function.null_treatment.is_none();
             match positional(&function.args).filter(|_| plain) {
                 Some(arguments) => check_function(&function.name.to_string(), &arguments, expr),
-                None => Err(expr.to_string()),
+                None => Err(expr),
             }
         }
-        _ => Err(expr.to_string()),
+        _ => Err(expr),
     }
 }
 
 /// Functions without errors, and the arguments that must be literals for that to be so.
-fn check_function(name: &str, arguments: &[&Expr], call: &Expr) -> Result<(), String> {
+fn check_function<'a>(name: &str, arguments: &[&'a Expr], call: &'a Expr) -> Result<(), &'a Expr> {
     match (name, arguments) {
-        ("upper" | "lower" | "year", [value]) => check_total(value),
-        ("date_trunc" | "date_part", [unit, value]) if is_string(unit) => check_total(value),
-        ("left", [value, length]) if is_number(length) => check_total(value),
-        ("substr" | "substring", [value, from]) if is_number(from) => check_total(value),
-        ("substr" | "substring", [value, from, length]) if is_number(from) && is_number(length) => check_total(value),
-        ("concat" | "coalesce", [_, ..]) => arguments.iter().try_for_each(|argument| check_total(argument)),
-        _ => Err(call.to_string()),
+        ("upper" | "lower" | "year", &[value]) => check_total(value),
+        ("date_trunc" | "date_part", &[unit, value]) if is_string(unit) => check_total(value),
+        ("left", &[value, length]) if is_number(length) => check_total(value),
+        ("substr" | "substring", &[value, from]) if is_number(from) => check_total(value),
+        ("substr" | "substring", &[value, from, length]) if is_number(from) && is_number(length) => check_total(value),
+        ("concat" | "coalesce", [_, ..]) => arguments.iter().copied().try_for_each(check_total),
+        _ => Err(call),
     }
 }
 

@@ -14,15 +14,15 @@
 //! INVARIANT(canonical_text): an agreement that is accepted reads back from its canonical text as the same value. The
 //! signature is over that text, so it is checked for each agreement here, not only in tests.
 
-use std::collections::BTreeMap;
-
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::clause::clause;
 use super::cursor::Cursor;
 use super::error::{Position, SqlError, SqlProblem};
+use super::positions::{WordPositions, last_of};
 use crate::policy::{
-    Agreement, Clause, ClauseRef, ColumnRef, Grantee, NumberedClause, ReleaseWhat, ShipWhat, TableRef, UtcMillis,
+    Agreement, Clause, ClauseRef, ColumnRef, Grantee, NameKind, NumberedClause, ReleaseWhat, ShipWhat, TableRef,
+    UtcMillis,
 };
 
 /// Reads a text that is one `CREATE AGREEMENT …`, such as the canonical text of an agreement.
@@ -33,17 +33,6 @@ pub fn parse_agreement(text: &str) -> Result<Agreement, SqlError> {
     let agreement = agreement(&mut cursor)?;
     cursor.end()?;
     Ok(agreement)
-}
-
-/// Where the clauses of a `CREATE | ALTER | SIMULATE AGREEMENT …` begin, by number: for what is found to be wrong with an
-/// agreement once it has been read.
-pub fn clause_positions(text: &str) -> Result<BTreeMap<u32, Position>, SqlError> {
-    let mut cursor = Cursor::new(text)?;
-    if !cursor.eat("alter") && !cursor.eat("simulate") {
-        cursor.expect("create")?;
-    }
-    cursor.expect("agreement")?;
-    Ok(read_with_positions(&mut cursor)?.1)
 }
 
 /// An agreement after the word AGREEMENT.
@@ -65,7 +54,8 @@ fn read(cursor: &mut Cursor<'_>) -> Result<Agreement, SqlError> {
     Ok(read_with_positions(cursor)?.0)
 }
 
-fn read_with_positions(cursor: &mut Cursor<'_>) -> Result<(Agreement, BTreeMap<u32, Position>), SqlError> {
+/// An agreement after the word AGREEMENT, and where its words stand.
+pub(super) fn read_with_positions(cursor: &mut Cursor<'_>) -> Result<(Agreement, WordPositions), SqlError> {
     let (name, steward) = name_and_steward(cursor)?;
     cursor.expect("for")?;
     let grantees = cursor.list(grantee)?;
@@ -74,7 +64,9 @@ fn read_with_positions(cursor: &mut Cursor<'_>) -> Result<(Agreement, BTreeMap<u
     let (valid_from, valid_until) = validity(cursor)?;
     cursor.expect("as")?;
     cursor.expect_token(&Token::LParen)?;
-    let Seen { clauses, positions, .. } = clauses(cursor)?;
+    let head = cursor.take_words();
+    let Seen { clauses, mut positions, .. } = clauses(cursor)?;
+    positions.head = head;
     Ok((Agreement { name, steward, grantees, purposes, valid_from, valid_until, clauses }, positions))
 }
 
@@ -88,10 +80,13 @@ pub(super) fn name_and_steward(cursor: &mut Cursor<'_>) -> Result<(String, Strin
 
 /// A purpose, as a name or as a string (`'DUO:0000042'`).
 pub(super) fn purpose(cursor: &mut Cursor<'_>) -> Result<String, SqlError> {
-    match cursor.nth_token(0) {
+    let position = cursor.position();
+    let purpose = match cursor.nth_token(0) {
         Token::SingleQuotedString(_) => cursor.string("a purpose"),
         _ => cursor.name("a purpose"),
-    }
+    }?;
+    cursor.note(NameKind::Purpose, &purpose, position);
+    Ok(purpose)
 }
 
 fn grantee(cursor: &mut Cursor<'_>) -> Result<Grantee, SqlError> {
@@ -99,15 +94,22 @@ fn grantee(cursor: &mut Cursor<'_>) -> Result<Grantee, SqlError> {
         cursor.string("a user's name in single quotes").map(Grantee::User)
     } else if cursor.eat("role") {
         let role = cursor.name("a role")?;
-        let organisation = if cursor.eat("of") { Some(cursor.name("an organisation")?) } else { None };
+        let organisation = if cursor.eat("of") { Some(organisation(cursor)?) } else { None };
         Ok(Grantee::Role { role, organisation })
     } else if cursor.eat("organisation") || cursor.eat("organization") {
-        cursor.name("an organisation").map(Grantee::Organisation)
+        organisation(cursor).map(Grantee::Organisation)
     } else if cursor.eat("anyone") {
         Ok(Grantee::Anyone)
     } else {
         cursor.expected("`USER`, `ROLE`, `ORGANISATION` or `ANYONE`")
     }
+}
+
+fn organisation(cursor: &mut Cursor<'_>) -> Result<String, SqlError> {
+    let position = cursor.position();
+    let organisation = cursor.name("an organisation")?;
+    cursor.note(NameKind::Organisation, &organisation, position);
+    Ok(organisation)
 }
 
 fn validity(cursor: &mut Cursor<'_>) -> Result<(Option<UtcMillis>, Option<UtcMillis>), SqlError> {
@@ -140,8 +142,8 @@ fn moment(cursor: &mut Cursor<'_>) -> Result<UtcMillis, SqlError> {
 #[derive(Default)]
 struct Seen {
     clauses: Vec<NumberedClause>,
-    /// Where they begin.
-    positions: BTreeMap<u32, Position>,
+    /// Where they and their words stand.
+    positions: WordPositions,
     masks: Vec<ColumnRef>,
     /// References of SHIP PARTIALS, which may point forward, and where they stand.
     partials: Vec<(Position, ClauseRef)>,
@@ -174,21 +176,24 @@ fn numbered_clause(cursor: &mut Cursor<'_>, seen: &mut Seen) -> Result<(), SqlEr
     let name = label(cursor, seen)?;
     let position = cursor.position();
     let clause = clause(cursor)?;
+    let words = cursor.take_words();
+    let at = |kind: NameKind| last_of(&words, kind).unwrap_or(position);
     match &clause {
         Clause::Mask(mask) => {
             if seen.masks.iter().any(|other| may_be_one(other, &mask.column)) {
-                return Err(position.error(SqlProblem::Twice { what: format!("MASK {}", mask.column) }));
+                let what = format!("MASK {}", mask.column);
+                return Err(at(NameKind::Column).error(SqlProblem::Twice { what }));
             }
             seen.masks.push(mask.column.clone());
         }
         Clause::Ship(ship) => {
             if let ShipWhat::Partials { of } = &ship.what {
-                seen.partials.push((position, of.clone()));
+                seen.partials.push((at(NameKind::Reference), of.clone()));
             }
         }
         _ => {}
     }
-    seen.positions.insert(number, position);
+    seen.positions.clauses.insert(number, (position, words));
     seen.clauses.push(NumberedClause { number, name, clause });
     Ok(())
 }
@@ -200,6 +205,7 @@ fn number(cursor: &mut Cursor<'_>, seen: &Seen) -> Result<u32, SqlError> {
         return last.checked_add(1).ok_or_else(|| position.error(SqlProblem::NumberNotRising { number: last }));
     }
     let number = cursor.count("a clause number")?;
+    cursor.note(NameKind::Number, number, position);
     cursor.expect_token(&Token::Colon)?;
     if number > last { Ok(number) } else { Err(position.error(SqlProblem::NumberNotRising { number })) }
 }

@@ -10,7 +10,7 @@ use super::relation::{column_ref, columns, filter, from, place, table_ref};
 use super::release::release;
 use crate::policy::{
     Archetype, BudgetClause, BudgetLimit, Clause, ClauseRef, Comparison, FilterClause, JoinClause, JoinPartner,
-    MaskClause, Obligation, ObligeClause, Period, RowsClause, ShipClause, ShipWhat, TimeUnit,
+    MaskClause, NameKind, Obligation, ObligeClause, Period, PlaceRef, RowsClause, ShipClause, ShipWhat, TimeUnit,
 };
 
 /// The words that begin a clause.
@@ -78,10 +78,13 @@ fn ship(cursor: &mut Cursor<'_>) -> Result<ShipClause, SqlError> {
 
 fn clause_ref(cursor: &mut Cursor<'_>) -> Result<ClauseRef, SqlError> {
     const WHAT: &str = "the number or name of a RELEASE clause";
-    match cursor.nth_token(0) {
-        Token::Number(..) => cursor.count(WHAT).map(ClauseRef::Number),
-        _ => cursor.name(WHAT).map(ClauseRef::Name),
-    }
+    let position = cursor.position();
+    let reference = match cursor.nth_token(0) {
+        Token::Number(..) => ClauseRef::Number(cursor.count(WHAT)?),
+        _ => ClauseRef::Name(cursor.name(WHAT)?),
+    };
+    cursor.note(NameKind::Reference, &reference, position);
+    Ok(reference)
 }
 
 fn filter_on(cursor: &mut Cursor<'_>) -> Result<FilterClause, SqlError> {
@@ -119,7 +122,10 @@ fn join(cursor: &mut Cursor<'_>) -> Result<JoinClause, SqlError> {
         JoinPartner::Table(table_ref(cursor)?)
     } else {
         cursor.eat("site");
-        JoinPartner::Site(cursor.name("a partner (`REQUESTER`, a site, `TABLE` or `ANY`)")?)
+        let position = cursor.position();
+        let site = cursor.name("a partner (`REQUESTER`, a site, `TABLE` or `ANY`)")?;
+        cursor.note(NameKind::Place, PlaceRef::Site(site.clone()), position);
+        JoinPartner::Site(site)
     };
     Ok(JoinClause { keys, with })
 }
@@ -137,7 +143,9 @@ fn rows(cursor: &mut Cursor<'_>) -> Result<RowsClause, SqlError> {
 }
 
 fn budget_limit(cursor: &mut Cursor<'_>) -> Result<BudgetLimit, SqlError> {
+    let position = cursor.position();
     if cursor.eat("epsilon") {
+        cursor.note(NameKind::Keyword, "EPSILON", position);
         let amount = cursor.decimal("a number above 0", |amount| !amount.is_zero())?;
         return Ok(BudgetLimit::Epsilon { amount, per: period(cursor)? });
     }
@@ -181,6 +189,7 @@ fn archetypes(cursor: &mut Cursor<'_>) -> Result<Vec<Archetype>, SqlError> {
 }
 
 fn oblige(cursor: &mut Cursor<'_>) -> Result<ObligeClause, SqlError> {
+    cursor.note(NameKind::Keyword, "OBLIGE", cursor.position());
     let obligation = if cursor.eat("retention") {
         cursor.expect("interval")?;
         let position = cursor.position();

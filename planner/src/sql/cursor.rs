@@ -4,6 +4,7 @@
 //! Words without quotes are put in lower case before anything reads them, and quotes that make no difference are
 //! dropped, so that two spellings of one agreement are one value.
 
+use std::fmt::Display;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{Expr, Query, Value, Visit, Visitor};
@@ -14,8 +15,9 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer, Word};
 
 use super::error::{Position, SqlError, SqlProblem};
 use super::limits::{MAX_BYTES, check_depth};
-use crate::policy::Decimal;
+use super::positions::PlacedWord;
 use crate::policy::print::{KINDS, RESERVED, is_plain};
+use crate::policy::{Decimal, NameKind, Word};
 
 static DIALECT: GenericDialect = GenericDialect {};
 
@@ -26,6 +28,8 @@ const FOUND_MAX: usize = 40;
 pub(super) struct Cursor<'a> {
     parser: Parser<'a>,
     text: &'a str,
+    /// Words that were read and may turn out to mean nothing.
+    words: Vec<PlacedWord>,
 }
 
 impl<'a> Cursor<'a> {
@@ -43,7 +47,7 @@ impl<'a> Cursor<'a> {
                 normalise(word);
             }
         }
-        Ok(Self { parser: Parser::new(&DIALECT).with_tokens_with_locations(tokens), text })
+        Ok(Self { parser: Parser::new(&DIALECT).with_tokens_with_locations(tokens), text, words: Vec::new() })
     }
 
     /// Where the next token begins.
@@ -53,6 +57,16 @@ impl<'a> Cursor<'a> {
             Token::EOF => Position::after(self.text),
             _ => next.span.start.into(),
         }
+    }
+
+    /// Remembers where a word stands that errors can be about.
+    pub(super) fn note(&mut self, kind: NameKind, name: impl Display, position: Position) {
+        self.words.push((Word::Name(kind, name.to_string()), position));
+    }
+
+    /// The words since they were last taken.
+    pub(super) fn take_words(&mut self) -> Vec<PlacedWord> {
+        std::mem::take(&mut self.words)
     }
 
     /// The text from `start` to here, without white space around it.

@@ -8,13 +8,15 @@ mod error;
 #[cfg(test)]
 mod generate;
 mod limits;
+mod positions;
 mod relation;
 mod release;
 mod statement;
 #[cfg(test)]
 mod tests;
 
-pub use agreement::{clause_positions, parse_agreement};
+pub use agreement::parse_agreement;
 pub use error::{Position, SqlError, SqlProblem};
 pub use limits::MAX_BYTES;
+pub use positions::{Located, WordPositions, word_positions};
 pub use statement::{DynamosStatement, ExplainMode, parse_statement};

@@ -5,19 +5,29 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::cursor::Cursor;
 use super::error::SqlError;
-use crate::policy::{ColumnRef, Columns, FromRelation, JoinKey, JoinKind, JoinStep, PlaceRef, TableRef};
+use crate::policy::{ColumnRef, Columns, FromRelation, JoinKey, JoinKind, JoinStep, NameKind, PlaceRef, TableRef};
 
 /// `table` or `schema.table`.
 pub(super) fn table_ref(cursor: &mut Cursor<'_>) -> Result<TableRef, SqlError> {
+    let position = cursor.position();
     let first = cursor.name("a table")?;
-    if cursor.eat_token(&Token::Period) {
-        return Ok(TableRef { schema: Some(first), table: cursor.part("a table")? });
-    }
-    Ok(TableRef { schema: None, table: first })
+    let table = match cursor.eat_token(&Token::Period) {
+        true => TableRef { schema: Some(first), table: cursor.part("a table")? },
+        false => TableRef { schema: None, table: first },
+    };
+    cursor.note(NameKind::Table, &table, position);
+    Ok(table)
 }
 
 /// `column`, `table.column` or `schema.table.column`.
 pub(super) fn column_ref(cursor: &mut Cursor<'_>) -> Result<ColumnRef, SqlError> {
+    let position = cursor.position();
+    let column = column_name(cursor)?;
+    cursor.note(NameKind::Column, &column, position);
+    Ok(column)
+}
+
+fn column_name(cursor: &mut Cursor<'_>) -> Result<ColumnRef, SqlError> {
     let first = cursor.name("a column")?;
     if !cursor.eat_token(&Token::Period) {
         return Ok(ColumnRef { table: None, column: first });
@@ -89,18 +99,25 @@ pub(super) fn filter(cursor: &mut Cursor<'_>) -> Result<Option<Expr>, SqlError> 
 
 /// `site`, `SITE site`, `ROLE role`, `REGION region`, `COORDINATOR` or `ANY`.
 pub(super) fn place(cursor: &mut Cursor<'_>) -> Result<PlaceRef, SqlError> {
-    if cursor.eat("role") {
-        return cursor.name("a role of sites").map(PlaceRef::Role);
-    }
-    if cursor.eat("region") {
-        return cursor.name("a region").map(PlaceRef::Region);
-    }
     if cursor.eat("coordinator") {
         return Ok(PlaceRef::Coordinator);
     }
     if cursor.eat("any") {
         return Ok(PlaceRef::Any);
     }
+    if cursor.eat("role") {
+        return named_place(cursor, "a role of sites", PlaceRef::Role);
+    }
+    if cursor.eat("region") {
+        return named_place(cursor, "a region", PlaceRef::Region);
+    }
     cursor.eat("site");
-    cursor.name("a place (a site, `ROLE`, `REGION`, `COORDINATOR` or `ANY`)").map(PlaceRef::Site)
+    named_place(cursor, "a place (a site, `ROLE`, `REGION`, `COORDINATOR` or `ANY`)", PlaceRef::Site)
+}
+
+fn named_place(cursor: &mut Cursor<'_>, what: &str, of_kind: fn(String) -> PlaceRef) -> Result<PlaceRef, SqlError> {
+    let position = cursor.position();
+    let place = of_kind(cursor.name(what)?);
+    cursor.note(NameKind::Place, &place, position);
+    Ok(place)
 }

@@ -16,8 +16,8 @@ use super::cursor::Cursor;
 use super::error::{SqlError, SqlProblem};
 use super::relation::{column_ref, columns, filter, from};
 use crate::policy::{
-    Argument, Decimal, DistinctInput, Minimum, MinimumScope, Outcome, ReleaseClause, ReleaseWhat, ReleasedAggregates,
-    ReleasedFunction,
+    Argument, Decimal, DistinctInput, Minimum, MinimumScope, NameKind, Outcome, ReleaseClause, ReleaseWhat,
+    ReleasedAggregates, ReleasedFunction,
 };
 
 /// A clause after the word RELEASE.
@@ -60,7 +60,9 @@ fn aggregates(cursor: &mut Cursor<'_>) -> Result<ReleaseClause, SqlError> {
 }
 
 fn function(cursor: &mut Cursor<'_>) -> Result<ReleasedFunction, SqlError> {
+    let position = cursor.position();
     let name = cursor.name("`ROWS` or an aggregate function")?;
+    cursor.note(NameKind::Function, &name, position);
     let distinct = if cursor.eat("distinct") { DistinctInput::Distinct } else { DistinctInput::All };
     Ok(ReleasedFunction { name, distinct })
 }
@@ -98,6 +100,8 @@ fn conditions(cursor: &mut Cursor<'_>) -> Result<Conditions, SqlError> {
                 return cursor.expected("`DISTINCT` or `SITES`");
             } else if all.minimum_sites.replace(count).is_some() {
                 return twice("MINIMUM … SITES");
+            } else {
+                cursor.note(NameKind::Keyword, "MINIMUM … SITES", position);
             }
         } else if cursor.eat("per") {
             cursor.expect("site")?;
@@ -109,6 +113,7 @@ fn conditions(cursor: &mut Cursor<'_>) -> Result<Conditions, SqlError> {
             if all.dominance.replace(share).is_some() {
                 return twice("DOMINANCE");
             }
+            cursor.note(NameKind::Keyword, "DOMINANCE", position);
         } else if cursor.eat("round") {
             cursor.expect("to")?;
             let step = cursor.decimal("a number above 0", |step| !step.is_zero())?;

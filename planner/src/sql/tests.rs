@@ -211,18 +211,18 @@ fn errors_in_clauses_say_where_and_what() {
             "line 2, column 17: a clause cannot hold a window function; write an expression of the columns of its own row",
         ),
         ("ROWS ON t WHERE a = ", "line 3, column 1: expected an expression, found `)`"),
-        ("MASK t.a AS 1, MASK b AS 2, MASK a AS 3", "line 2, column 29: `MASK a` is given twice; remove one"),
+        ("MASK t.a AS 1, MASK b AS 2, MASK a AS 3", "line 2, column 34: `MASK a` is given twice; remove one"),
         (
             "SHIP PARTIALS OF 2 TO surf",
-            "line 2, column 1: there is no clause `2` in this agreement; give the number or name of an aggregate RELEASE",
+            "line 2, column 18: there is no clause `2` in this agreement; give the number or name of an aggregate RELEASE",
         ),
         (
             "MASK a AS 1, SHIP PARTIALS OF 1 TO surf",
-            "line 2, column 14: clause `1` releases no aggregates, so it has no partials; name an aggregate RELEASE",
+            "line 2, column 31: clause `1` releases no aggregates, so it has no partials; name an aggregate RELEASE",
         ),
         (
             "RELEASE ROWS (*) FROM t, SHIP PARTIALS OF 1 TO surf",
-            "line 2, column 26: clause `1` releases no aggregates, so it has no partials; name an aggregate RELEASE",
+            "line 2, column 43: clause `1` releases no aggregates, so it has no partials; name an aggregate RELEASE",
         ),
         (
             "SHIP ROWS (a) FROM t TO from",

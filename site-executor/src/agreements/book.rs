@@ -7,9 +7,10 @@ use std::sync::Arc;
 use dynamos_planner::function::engine_state;
 use dynamos_planner::policy::purpose::SHIPPED_VERSION;
 use dynamos_planner::policy::{
-    Agreement, AgreementSet, RawTables, refuse_renumbered, refuse_unimplemented, refuse_unresolved, retired,
+    Agreement, AgreementSet, Flaw, KnownNames, RawTables, refuse_renumbered, refuse_unimplemented, refuse_unknown,
+    refuse_unresolved, retired,
 };
-use dynamos_planner::sql::{DynamosStatement, clause_positions, parse_statement};
+use dynamos_planner::sql::{DynamosStatement, WordPositions, parse_statement, word_positions};
 use dynamos_proto::ids::SiteId;
 use dynamos_proto::sign::{PublicKey, SigningKey, agreement_bytes};
 use dynamos_proto::status::{Code, ServiceError};
@@ -24,9 +25,6 @@ use crate::error::SiteError;
 /// The role that a steward's own organisation gives to those who decide about its agreements.
 const STEWARD_ROLE: &str = "steward";
 
-/// What is wrong with a clause of this number, with where it stands.
-type Located<'a> = dyn Fn(u32, &dyn std::fmt::Display) -> String + 'a;
-
 /// The agreements at a place. INVARIANT(epochs_rise): an agreement is held in the newest version that was ever seen here;
 /// a steward's own version is on disk before anybody is told of it, another steward's before anything is done under it.
 #[derive(Debug)]
@@ -37,6 +35,8 @@ pub(crate) struct AgreementBook {
     path: PathBuf,
     /// What the steward's agreements can be about.
     tables: Arc<RawTables>,
+    /// What else they can name.
+    names: KnownNames,
     pub(super) own: BTreeMap<String, Record>,
     /// Newest version seen of each agreement of another steward, revoked ones included.
     pub(super) seen: BTreeMap<(SiteId, String), ForeignRecord>,
@@ -51,6 +51,7 @@ impl AgreementBook {
         config: &SiteConfig,
         peers: BTreeMap<SiteId, PublicKey>,
         tables: Arc<RawTables>,
+        names: KnownNames,
     ) -> Result<Self, SiteError> {
         let key = match (&config.keys.signing, config.site.kind) {
             (Some(path), PlaceKind::Steward) => Some(read_key(path, &config.site.name)?),
@@ -63,6 +64,7 @@ impl AgreementBook {
             key,
             peers,
             tables,
+            names,
             own: BTreeMap::new(),
             seen: BTreeMap::new(),
             held: Arc::default(),
@@ -83,12 +85,15 @@ impl AgreementBook {
     }
 
     /// The tables may have changed since an agreement was made. What it can no longer be applied to is not shown under it;
-    /// the steward must learn why.
+    /// the steward must learn why. A name that is not known any more matches nothing.
     fn report_unresolved(&self) {
         for held in self.held.of(&self.place) {
             for problem in refuse_unresolved(&held.agreement, &self.tables, &engine_state()).err().into_iter().flatten()
             {
                 tracing::error!(agreement = %held.agreement.name, %problem, "an agreement does not fit the tables; alter it");
+            }
+            for problem in refuse_unknown(&held.agreement, &self.names).err().into_iter().flatten() {
+                tracing::warn!(agreement = %held.agreement.name, %problem, "an agreement uses a name that is not known here; alter it");
             }
         }
     }
@@ -269,36 +274,29 @@ impl AgreementBook {
         }
     }
 
-    /// The agreement, if it can be enforced on this steward's tables. What is wrong with a clause is said with its place in the
-    /// text that it was read from.
+    /// The agreement, if it can be enforced on this steward's tables and names only what there is. What is wrong is said with
+    /// its place in the text that it was read from.
     fn enforceable(&self, agreement: Agreement, text: &str) -> Result<Agreement, ServiceError> {
         self.must_be_own(&agreement.steward)?;
-        let positions = clause_positions(text).unwrap_or_default();
-        let located = |clause: u32, problem: &dyn std::fmt::Display| match positions.get(&clause) {
-            Some(position) => format!("{position}: {problem}"),
-            None => problem.to_string(),
-        };
-        refuse_unimplemented(&agreement).map_err(|refused| {
-            let texts: Vec<String> = refused.iter().map(|one| located(one.clause, one)).collect();
-            ServiceError::new(Code::Unsupported, texts.join("; "))
-        })?;
-        refuse_unresolved(&agreement, &self.tables, &engine_state()).map_err(|refused| {
-            let texts: Vec<String> = refused.iter().map(|one| located(one.clause, one)).collect();
-            ServiceError::new(Code::InvalidArgument, texts.join("; "))
-        })?;
-        self.must_keep_numbers(&agreement, &located)?;
+        let positions = word_positions(text).unwrap_or_default();
+        refuse_unimplemented(&agreement).map_err(|refused| refusal(Code::Unsupported, &positions, &refused))?;
+        let unresolved = refuse_unresolved(&agreement, &self.tables, &engine_state()).err();
+        let unknown = refuse_unknown(&agreement, &self.names).err();
+        let refused: Vec<_> = unresolved.into_iter().chain(unknown).flatten().collect();
+        if !refused.is_empty() {
+            return Err(refusal(Code::InvalidArgument, &positions, &refused));
+        }
+        self.must_keep_numbers(&agreement, &positions)?;
         Ok(agreement)
     }
 
     /// An agreement is one for good, revoked or not, as its epochs are: its numbers go on, too.
-    fn must_keep_numbers(&self, agreement: &Agreement, located: &Located<'_>) -> Result<(), ServiceError> {
+    fn must_keep_numbers(&self, agreement: &Agreement, positions: &WordPositions) -> Result<(), ServiceError> {
         let Some(known) = self.own.get(&agreement.name) else { return Ok(()) };
         let before = parse(&known.text);
         let before = before.ok_or_else(|| ServiceError::new(Code::Internal, "the version before cannot be read"))?;
-        refuse_renumbered(&before, &known.retired, agreement).map_err(|refused| {
-            let texts: Vec<String> = refused.iter().map(|one| located(one.number, one)).collect();
-            ServiceError::new(Code::InvalidArgument, texts.join("; "))
-        })
+        refuse_renumbered(&before, &known.retired, agreement)
+            .map_err(|refused| refusal(Code::InvalidArgument, positions, &refused))
     }
 
     fn must_be_own(&self, steward: &str) -> Result<(), ServiceError> {
@@ -319,6 +317,12 @@ impl AgreementBook {
         }
         Err(ServiceError::new(Code::UnknownName, format!("`{}` has no agreement `{name}`", self.place)))
     }
+}
+
+/// That an agreement is refused, with all that is wrong and where it stands.
+fn refusal<F: Flaw>(code: Code, positions: &WordPositions, flaws: &[F]) -> ServiceError {
+    let texts: Vec<String> = positions.locate(flaws).iter().map(ToString::to_string).collect();
+    ServiceError::new(code, texts.join("; "))
 }
 
 pub(super) fn parse(text: &str) -> Option<Agreement> {

@@ -73,6 +73,9 @@ pub struct SiteSection {
     /// Names that `REGION …` matches, the narrowest first.
     #[serde(default)]
     pub regions: Vec<String>,
+    /// Purposes besides those of the release that its agreements may name; each covers itself alone.
+    #[serde(default)]
+    pub purposes: Vec<String>,
     /// The folder for what must survive a restart, and for spilled data.
     pub state_dir: PathBuf,
     /// A folder of `*.sql` files with one `CREATE AGREEMENT` each; stewards only.
@@ -228,6 +231,7 @@ mod tests {
         kind = "steward"
         roles = ["university"]
         regions = ["nl", "eu"]
+        purposes = ["thesis"]
         state_dir = "state"
         agreements_dir = "agreements"
         [tls]
@@ -274,6 +278,7 @@ mod tests {
     fn reads_every_section_and_resolves_paths() {
         let config = load(SAMPLE).unwrap();
         assert_eq!(config.site.state_dir, Path::new("state"));
+        assert_eq!(config.site.purposes, ["thesis"]);
         assert_eq!(config.limits.query_deadline.as_secs(), 5);
         assert_eq!(config.limits.memory_per_query.0, 64 << 20);
         assert_eq!(config.tables[0].entity.as_deref(), Some("unieknr"));

@@ -119,17 +119,21 @@ async fn strangers_and_clauses_that_cannot_be_enforced_are_refused() {
 async fn c2_an_agreement_about_what_there_is_not_is_refused() {
     let mut federation = Federation::start([ROWS, ROWS], PLAIN).await;
     let uva = federation.executor("uva");
-    for (more, expected) in [
-        ("ROWS ON person WHERE salary < 150", "clause 2: there is no table `person`; there is `wages.persons`"),
-        ("ROWS ON persons WHERE salray < 150", "clause 2: `wages.persons` has no column `salray`"),
-        ("ROWS WHERE salray < 150", "clause 2: the condition `salray < 150` is about no table here"),
-        ("MASK id AS NULL", "clause 2: the entity key `id` of `wages.persons` may not be masked"),
+    for (more, word, expected) in [
+        ("ROWS ON person WHERE salary < 150", "person", "there is no table `person`; there is `wages.persons`"),
+        ("ROWS ON persons WHERE salray < 150", "salray", "`wages.persons` has no column `salray`"),
+        ("ROWS WHERE salray < 150", "salray", "the condition `salray < 150` is about no table here"),
+        ("MASK id AS NULL", "id", "the entity key `id` of `wages.persons` may not be masked"),
+        ("SHIP ROWS (id) FROM wages.persons TO surff", "surff", "`surff` is no place that is known here"),
+        ("JOIN ON id WITH vuu", "vuu", "`vuu` is no place that is known here; the nearest are `vu`, `surf`, `uva`"),
+        ("OBLIGE AUDIT AT ROLE helper", "helper", "no place that is known here has the role `helper`"),
     ] {
         let created = create("b").replace("ELSE DROP", &format!("ELSE DROP,\n  {more}"));
         let altered = created.replace("CREATE AGREEMENT b", "ALTER AGREEMENT a");
         for statement in [created, altered] {
             let line = 1 + statement[..statement.find(more).unwrap()].matches('\n').count();
-            let expected = format!("line {line}, column 3: {expected}");
+            let column = 3 + more.find(word).unwrap();
+            let expected = format!("line {line}, column {column}: clause 2: {expected}");
             let refused = uva.change_agreement(statement, token("uva")).await.unwrap_err();
             assert!(refused.code == Code::InvalidArgument && refused.message.contains(&expected), "{refused}");
         }
@@ -140,6 +144,76 @@ async fn c2_an_agreement_about_what_there_is_not_is_refused() {
     let config = federation.steward("uva", ROWS, &format!("{PLAIN}, ROWS ON person WHERE salary < 150"));
     let refused = Executor::start(&config).await.unwrap_err().to_string();
     assert!(refused.contains("a.sql") && refused.contains("no table `person`"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_error_has_the_place_of_its_word() {
+    let federation = Federation::start([ROWS, ROWS], PLAIN).await;
+    let statement = "CREATE AGREEMENT b ON SITE uva
+  FOR ROLE analyst OF uvaa, ORGANISATION kb
+  PURPOSE statistcs
+AS (
+  RELEASE avg, summ OF salary, salray
+          BY grade,
+             grad
+          FROM wages.persons
+          MINIMUM 2 DISTINCT idd,
+  SHIP ROWS (id, naem) FROM wages.persons TO vu, surff,
+  FILTER ON grade, agegroup(salary) COMPARE WITH LITERALS
+)";
+    let refused = federation.executor("uva").change_agreement(statement.to_owned(), token("uva")).await.unwrap_err();
+    let places: Vec<String> = refused
+        .message
+        .split("; line ")
+        .map(|one| one.trim_start_matches("line ").split(": ").take(1).collect::<String>().replace(", column ", ":"))
+        .collect();
+    assert_eq!(places, ["2:23", "3:11", "5:16", "5:32", "7:14", "9:30", "10:18", "10:50", "11:20"], "{refused}");
+    for part in ["the nearest are `uva`, `vu`, `kb`", "the nearest are `statistics`", "no aggregate function `summ`"] {
+        assert!(refused.message.contains(part), "{part}: {refused}");
+    }
+    // Clauses that the release does not have, and numbers, have places, too.
+    let uva = federation.executor("uva");
+    for (from, to, expected) in [
+        (
+            "ELSE DROP",
+            "ELSE DROP,\n BUDGET 1 QUERIES PER DAY, EPSILON 1 PER DAY",
+            "line 2, column 28: clause 2: BUDGET EPSILON",
+        ),
+        ("ELSE DROP", "ELSE DROP,\n MASK grade AS concat(grade, salary / 2)", "line 2, column 30: clause 2: MASK with"),
+        ("(RELEASE", "(\n 7: RELEASE", "line 2, column 2: clause 7: it was clause 1"),
+    ] {
+        let statement = create("a").replace("CREATE", "ALTER").replacen(from, to, 1);
+        let refused = uva.change_agreement(statement, token("uva")).await.unwrap_err();
+        assert!(refused.message.contains(expected), "{refused}");
+    }
+}
+
+/// What was in force goes on to be: names are looked at when an agreement is made, not when it is read again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_place_that_is_no_longer_known_stops_no_restart() {
+    let mut federation = Federation::start([ROWS, ROWS], PLAIN).await;
+    let shipping = format!("{PLAIN}, SHIP PARTIALS OF 1 TO surf");
+    let mut config = federation.steward("uva", ROWS, &shipping);
+    federation.stop("uva");
+    config.site.purposes = vec!["thesis".into()];
+    let uva = Executor::start(&config).await.unwrap();
+    let own = create("b").replace("PURPOSE statistics", "PURPOSE thesis");
+    assert_eq!(change(&uva, &own).await, Ok((1, false)));
+    drop(uva);
+    config.site.purposes.clear();
+    config.peers.retain(|peer| peer.name.as_str() != "surf");
+    let uva = Executor::start(&config).await.unwrap();
+    let signed = uva.publication().1;
+    let held: Vec<_> = signed.iter().map(|one| (one.name.as_str(), one.epoch, one.revoked)).collect();
+    assert_eq!(held, [("a", 2, false), ("b", 1, false)]);
+    assert!(signed[0].text.contains("TO surf") && signed[1].text.contains("thesis"));
+    // It is asked for anew when it is altered.
+    let altered = create("a").replace("CREATE", "ALTER").replace(PLAIN, &shipping);
+    let refused = uva.change_agreement(altered, token("uva")).await.unwrap_err();
+    assert!(refused.message.contains("`surf` is no place that is known here"), "{refused}");
+    let altered = own.replace("CREATE", "ALTER");
+    let refused = uva.change_agreement(altered, token("uva")).await.unwrap_err();
+    assert!(refused.message.contains("`thesis` is no purpose that is known here"), "{refused}");
 }
 
 /// A change of agreement `n`, which has the plain clause and these behind it.

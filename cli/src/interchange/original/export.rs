@@ -1,4 +1,4 @@
-//! Agreements → the original's JSON, and the profile with all that it cannot say. Reading both back gives the same
+//! Agreements → the original's JSON, and the profile with all that it cannot say; its other files are made in `files`. Reading both back gives the same
 //! agreements as far as the JSON can carry them: it knows single users only, one list of providers for a user, and
 //! sites as providers. Where it would have to say more than the agreement does, it says less.
 
@@ -6,55 +6,87 @@ use std::collections::BTreeMap;
 
 use dynamos_planner::policy::{Agreement, Archetype, Clause, Grantee, NumberedClause, PlaceRef, ShipWhat, TableRef};
 
-use super::model::{Relation, StewardAgreement};
+use super::files::{self, Said};
+use super::import::completed;
+use super::model::{ArchetypeEntry, Dataset, EnforcedServices, Relation, RequestType, StewardAgreement};
 use super::profile::{DatasetTerms, Profile, moment_text};
 use super::terms::archetype_name;
-use crate::interchange::{InterchangeError, Report};
+use crate::interchange::{InterchangeError, Report, pieces};
 
-/// The one request type of the original that asks for data.
+/// The one request type of the original that asks for data; for clauses of which a profile says no other.
 const REQUEST_TYPE: &str = "sqlDataRequest";
 const BOTH: [Archetype; 2] = [Archetype::ComputeToData, Archetype::DataToCompute];
 
 /// What an export writes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Exported {
     /// The original's agreements, one a steward.
     pub agreements: Vec<StewardAgreement>,
+    /// The data sets that they name.
+    pub datasets: Vec<Dataset>,
+    /// The archetypes that they name.
+    pub archetypes: Vec<ArchetypeEntry>,
+    /// The types of request that they name.
+    pub request_types: Vec<RequestType>,
+    /// The services that stewards demand of every request.
+    pub enforced: Vec<EnforcedServices>,
     /// What they cannot say.
     pub profile: Profile,
     /// What became of everything.
     pub report: Report,
 }
 
-/// Writes agreements as the original's JSON. `names` is a profile whose names of places, data sets and tables are used.
+/// Writes agreements as the original's JSON. `names` is a profile whose names of places, data sets, tables and types of request
+/// are used.
 ///
 /// # Errors
 ///
 /// When two agreements would have to be one: of one user with different terms, or of one name with different clauses.
 pub fn export(agreements: &[Agreement], names: Option<&Profile>) -> Result<Exported, InterchangeError> {
-    let mut export = Export { names, stewards: Vec::new(), profile: Profile::default(), report: Report::default() };
+    let (profile, report) = (Profile::default(), Report::default());
+    let mut export = Export { names, stewards: Vec::new(), said: Vec::new(), profile, report };
     agreements.iter().try_for_each(|agreement| export.add(agreement))?;
-    let Export { stewards, profile, report, .. } = export;
-    Ok(Exported { agreements: stewards, profile, report })
+    let Export { stewards, said, profile, mut report, .. } = export;
+    Ok(Exported {
+        agreements: stewards,
+        datasets: files::datasets(&said, &profile, &mut report),
+        archetypes: files::archetypes(&said, &mut report),
+        request_types: files::request_types(&said, &mut report),
+        enforced: files::enforced(&said, &mut report),
+        profile,
+        report,
+    })
 }
 
 struct Export<'a> {
     names: Option<&'a Profile>,
     stewards: Vec<StewardAgreement>,
+    /// What became of each agreement.
+    said: Vec<Said<'a>>,
     profile: Profile,
     report: Report,
 }
 
-impl Export<'_> {
-    fn add(&mut self, agreement: &Agreement) -> Result<(), InterchangeError> {
+impl<'a> Export<'a> {
+    fn add(&mut self, agreement: &'a Agreement) -> Result<(), InterchangeError> {
         let steward = self.place(&agreement.steward);
         let dataset = self.dataset_name(&agreement.name);
         self.report.carry(format!("SITE {} → steward `{steward}`", agreement.steward));
         let providers = providers(agreement, &mut self.report);
-        let archetypes: Vec<String> =
-            archetypes(agreement).into_iter().map(|one| archetype_name(one).to_owned()).collect();
+        let allowed = archetypes(agreement);
+        let archetypes: Vec<String> = allowed.iter().map(|one| archetype_name(*one).to_owned()).collect();
         self.report.carry(format!("ARCHETYPES of `{}` → {}", agreement.name, archetypes.join(", ")));
-        let terms = self.terms(agreement, &dataset, &providers);
+        let types = types_of(agreement, self.names.and_then(|names| names.datasets.get(&dataset)));
+        let terms = self.terms(agreement, &dataset, &providers, &types);
+        let relation_types = relation_types(&types, &terms);
+        self.said.push(Said {
+            agreement,
+            steward: steward.clone(),
+            dataset: dataset.clone(),
+            archetypes: allowed,
+            types,
+            relation_types: relation_types.clone(),
+        });
         self.report.carry(format!("`{}` → data set `{dataset}`", agreement.name));
         match self.profile.datasets.get(&dataset) {
             Some(other) if *other != terms => {
@@ -71,7 +103,7 @@ impl Export<'_> {
         let providers: Vec<String> = providers.iter().map(|provider| self.place(provider)).collect();
         let relation = Relation {
             id: None,
-            request_types: vec![REQUEST_TYPE.to_owned()],
+            request_types: relation_types,
             data_sets: vec![dataset],
             allowed_archetypes: archetypes,
             allowed_compute_providers: providers,
@@ -108,13 +140,14 @@ impl Export<'_> {
                     agreement.name
                 )));
             }
+            extend(&mut known.request_types, &relation.request_types);
             extend(&mut known.data_sets, &relation.data_sets);
         }
         Ok(())
     }
 
     /// The profile's part for an agreement.
-    fn terms(&mut self, agreement: &Agreement, dataset: &str, providers: &[String]) -> DatasetTerms {
+    fn terms(&mut self, agreement: &Agreement, dataset: &str, providers: &[String], types: &[String]) -> DatasetTerms {
         let named = self.names.and_then(|names| names.datasets.get(dataset));
         let their_name = |ours: &str| {
             named.and_then(|named| {
@@ -123,16 +156,19 @@ impl Export<'_> {
         };
         let ours: Vec<String> = tables(agreement).into_iter().map(ToString::to_string).collect();
         let tables = ours.into_iter().map(|ours| (their_name(&ours).unwrap_or_else(|| ours.clone()), ours)).collect();
-        let mut clauses = Vec::new();
+        let mut requests: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let mut next = 1;
-        for clause in &agreement.clauses {
+        for (clause, request_type) in agreement.clauses.iter().zip(types) {
             let Some(text) = text(clause, providers) else { continue };
             let number = if clause.number == next { String::new() } else { format!("{}: ", clause.number) };
             next = clause.number.saturating_add(1);
             if !matches!(clause.clause, Clause::Archetypes(_)) {
                 self.report.leave_out(format!("`{}`: {text} (in the profile)", agreement.name));
             }
-            clauses.push(format!("{number}{text}"));
+            requests.entry(request_type.clone()).or_default().push(format!("{number}{text}"));
+        }
+        if requests.is_empty() {
+            requests.insert(REQUEST_TYPE.to_owned(), Vec::new());
         }
         let (valid_from, valid_until) = (moment_text(agreement.valid_from), moment_text(agreement.valid_until));
         self.report.leave_out(format!(
@@ -146,7 +182,7 @@ impl Export<'_> {
             valid_from,
             valid_until,
             tables,
-            requests: [(REQUEST_TYPE.to_owned(), clauses)].into(),
+            requests,
         }
     }
 
@@ -227,21 +263,70 @@ fn providers(agreement: &Agreement, report: &mut Report) -> Vec<String> {
 fn text(clause: &NumberedClause, providers: &[String]) -> Option<String> {
     match &clause.clause {
         Clause::Ship(_) if providers.is_empty() || sites(clause).is_none_or(|sites| sites.is_empty()) => None,
+        _ => Some(open_text(clause)),
+    }
+}
+
+/// A clause without targets and names of archetypes.
+fn open_text(clause: &NumberedClause) -> String {
+    match &clause.clause {
         Clause::Ship(ship) => {
             let mut open = ship.clone();
             open.to.clear();
             let open = NumberedClause { clause: Clause::Ship(open), ..clause.clone() }.to_string();
-            Some(open.strip_suffix(" TO ").unwrap_or(&open).to_owned())
+            open.strip_suffix(" TO ").unwrap_or(&open).to_owned()
         }
         Clause::Archetypes(_) => {
             let text = clause.to_string();
-            Some(
-                text.rsplit_once("ARCHETYPES")
-                    .map_or("ARCHETYPES".to_owned(), |(label, _)| format!("{label}ARCHETYPES")),
-            )
+            text.rsplit_once("ARCHETYPES").map_or("ARCHETYPES".to_owned(), |(label, _)| format!("{label}ARCHETYPES"))
         }
-        _ => Some(clause.to_string()),
+        _ => clause.to_string(),
     }
+}
+
+/// The type of request of each clause: the one under which a profile has it, else that of the clause before it. An import puts
+/// the clauses of the types behind one another; if that would change their order, all are of one type.
+fn types_of(agreement: &Agreement, named: Option<&DatasetTerms>) -> Vec<String> {
+    let requests = named.map(|named| named.requests.iter()).into_iter().flatten();
+    let known: Vec<(&String, Vec<String>)> = requests
+        .map(|(name, texts)| {
+            let texts: Vec<String> = texts.iter().map(|text| completed(text)).collect();
+            (name, pieces::clauses(&texts).unwrap_or_default().iter().map(open_text).collect())
+        })
+        .collect();
+    let only = match known.as_slice() {
+        [(name, _)] => (*name).clone(),
+        _ => REQUEST_TYPE.to_owned(),
+    };
+    let found: Vec<Option<&String>> = agreement
+        .clauses
+        .iter()
+        .map(|clause| {
+            let text = open_text(clause);
+            known.iter().find(|(_, texts)| texts.contains(&text)).map(|(name, _)| *name)
+        })
+        .collect();
+    let mut current = found.iter().flatten().next().map_or(only.clone(), |name| (*name).clone());
+    let mut types = Vec::new();
+    for name in found {
+        if let Some(name) = name {
+            current.clone_from(name);
+        }
+        types.push(current.clone());
+    }
+    let mut runs = types.clone();
+    runs.dedup();
+    let distinct = runs.iter().enumerate().all(|(index, name)| !runs.iter().skip(index + 1).any(|other| other == name));
+    if distinct { types } else { vec![only; agreement.clauses.len()] }
+}
+
+/// The types of request of an agreement's relations: those with clauses, in the order of the clauses.
+fn relation_types(types: &[String], terms: &DatasetTerms) -> Vec<String> {
+    let mut named: Vec<String> = Vec::new();
+    extend(&mut named, types);
+    named.retain(|name| terms.requests.contains_key(name));
+    extend(&mut named, &terms.requests.keys().cloned().collect::<Vec<_>>());
+    named
 }
 
 /// Every table that a clause is about, in the order of the text.

@@ -10,7 +10,7 @@ use dynamos_planner::policy::{
 
 use super::model::{ArchetypeEntry, Dataset, EnforcedServices, RequestType, StewardAgreement};
 use super::profile::{DatasetTerms, Profile, moment};
-use super::terms::{Terms, functions, terms};
+use super::terms::{ANONYMIZE, AVERAGES, QUERY, Terms, functions, terms};
 use crate::interchange::{InterchangeError, Report, pieces, texts};
 
 /// What an import reads.
@@ -202,14 +202,7 @@ fn clauses(
             written.push((text, computes.map(functions)));
         }
     }
-    let texts: Vec<String> = written
-        .iter()
-        .map(|(text, _)| match pieces::first_word(text).as_str() {
-            "ship" => format!("{text}\n TO ANY"),
-            "archetypes" => format!("{text}\n compute_to_data"),
-            _ => (*text).clone(),
-        })
-        .collect();
+    let texts: Vec<String> = written.iter().map(|(text, _)| completed(text)).collect();
     let clauses = pieces::clauses(&texts).map_err(|problem| {
         let targets = "SHIP clauses stand without TO and ARCHETYPES without names: the JSON has them";
         InterchangeError::Profile(format!("{problem}; {targets}"))
@@ -222,6 +215,15 @@ fn clauses(
         }
     }
     Ok(clauses)
+}
+
+/// The text of a profile's clause, with something in place of what the JSON says.
+pub(super) fn completed(text: &str) -> String {
+    match pieces::first_word(text).as_str() {
+        "ship" => format!("{text}\n TO ANY"),
+        "archetypes" => format!("{text}\n compute_to_data"),
+        _ => text.to_owned(),
+    }
 }
 
 /// Puts the JSON's providers and archetypes into the clauses.
@@ -327,17 +329,17 @@ fn check_enforced(
     let types = own.flat_map(|one| &one.types).filter(|(name, _)| terms.request_types.contains(name));
     for (request_type, service) in types.flat_map(|(name, services)| services.iter().map(move |one| (name, one))) {
         match service.as_str() {
-            "sql-anonymize" if clauses.iter().any(|one| matches!(one.clause, Clause::Mask(_))) => {
+            ANONYMIZE if clauses.iter().any(|one| matches!(one.clause, Clause::Mask(_))) => {
                 report.carry(format!("service `{service}`, demanded of `{request_type}` → the profile's MASK clauses"));
             }
-            "sql-anonymize" => {
+            ANONYMIZE => {
                 return Err(InterchangeError::Profile(format!(
                     "`{}` demands `{service}` of `{request_type}`; write MASK clauses, such as `MASK t.born AS \
                      date_trunc('year', born)`",
                     input.steward
                 )));
             }
-            "sql-query" | "sql-algorithm" | "sql-aggregate" | "sql-graph" => {}
+            QUERY | AVERAGES | "sql-aggregate" | "sql-graph" => {}
             _ => {
                 return Err(InterchangeError::Nothing(format!(
                     "`{}` demands service `{service}` of `{request_type}`, and there is none like it here",

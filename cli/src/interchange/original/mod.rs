@@ -1,7 +1,8 @@
-//! The JSON of the original DYNAMOS middleware: agreements, data sets, archetypes and request types. It names users, data
-//! sets and providers, and nothing finer, so that a [`Profile`] has to say the rest.
+//! The JSON of the original DYNAMOS middleware: agreements, data sets, archetypes, request types and demanded services. It
+//! names users, data sets and providers, and nothing finer, so that a [`Profile`] has to say the rest.
 
 mod export;
+mod files;
 mod import;
 mod model;
 mod profile;

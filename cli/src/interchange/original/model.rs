@@ -44,16 +44,16 @@ pub struct Relation {
 }
 
 /// A data set.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dataset {
     /// Its name.
     pub name: String,
     /// How its files are written; a matter of the site's configuration.
-    #[serde(rename = "type", default)]
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,
     /// What stands between two cells.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delimiter: Option<String>,
     /// Its tables.
     #[serde(default)]
@@ -64,7 +64,7 @@ pub struct Dataset {
 }
 
 /// An archetype.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ArchetypeEntry {
     /// Its name.
@@ -74,12 +74,12 @@ pub struct ArchetypeEntry {
     /// Who gets the result.
     pub result_recipient: String,
     /// The lower the better.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<f64>,
 }
 
 /// A type of request.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct RequestType {
     /// Its name.
@@ -93,7 +93,7 @@ pub struct RequestType {
 }
 
 /// Services that a steward demands of every request, whether it asks for them or not.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct EnforcedServices {
     /// The steward.

@@ -10,7 +10,13 @@ use crate::interchange::Report;
 const KNOWN: [(&str, Archetype); 2] =
     [("computeToData", Archetype::ComputeToData), ("dataThroughTtp", Archetype::DataToCompute)];
 /// What an archetype file must say of who gets the result.
-const REQUESTER: &str = "requestor";
+pub(super) const REQUESTER: &str = "requestor";
+/// The service that reads data.
+pub(super) const QUERY: &str = "sql-query";
+/// The service that computes averages.
+pub(super) const AVERAGES: &str = "sql-algorithm";
+/// The service that hides what is sensitive.
+pub(super) const ANONYMIZE: &str = "sql-anonymize";
 
 /// What one or several users may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +32,14 @@ pub(super) fn archetype_name(archetype: Archetype) -> &'static str {
     match archetype {
         Archetype::ComputeToData => "computeToData",
         Archetype::DataToCompute => "dataThroughTtp",
+    }
+}
+
+/// The original's word for who computes.
+pub(super) fn provider_name(archetype: Archetype) -> &'static str {
+    match archetype {
+        Archetype::ComputeToData => "dataProvider",
+        Archetype::DataToCompute => "other",
     }
 }
 
@@ -79,9 +93,9 @@ fn services(known: &RequestType, report: &mut Report) {
     let RequestType { name, required_services, optional_services } = known;
     for service in required_services.iter().chain(optional_services.keys()) {
         match service.as_str() {
-            "sql-query" | "sql-aggregate" => {}
-            "sql-algorithm" => report.carry(format!("service `{service}` of `{name}` → avg in a RELEASE clause")),
-            "sql-anonymize" => report.leave_out(format!(
+            QUERY | "sql-aggregate" => {}
+            AVERAGES => report.carry(format!("service `{service}` of `{name}` → avg in a RELEASE clause")),
+            ANONYMIZE => report.leave_out(format!(
                 "service `{service}` of `{name}`: what is masked is not the requester's choice; write MASK clauses"
             )),
             "sql-graph" => report.leave_out(format!("service `{service}` of `{name}`: clients draw their results")),
@@ -92,7 +106,7 @@ fn services(known: &RequestType, report: &mut Report) {
 
 /// The functions that a request of this type computes.
 pub(super) fn functions(request_type: &RequestType) -> &'static [&'static str] {
-    let computes = |service: &String| service == "sql-algorithm";
+    let computes = |service: &String| service == AVERAGES;
     let averages =
         request_type.required_services.iter().any(computes) || request_type.optional_services.keys().any(computes);
     if averages { &["avg"] } else { &[] }

@@ -294,3 +294,97 @@ fn what_a_steward_demands_of_every_request_is_kept_or_nothing_is_granted() {
     // Another steward's demands are its own.
     assert!(with(&anonymize.replace("NORTH", "SOUTH"), &profile(PROFILE)).is_ok());
 }
+
+/// The files as an import reads them.
+fn again(exported: &Exported, profile: &Profile) -> Vec<String> {
+    let json = |text: serde_json::Result<String>| text.unwrap();
+    let input = Import {
+        agreements: &read_json(&json(serde_json::to_string(&exported.agreements))).unwrap(),
+        steward: "NORTH",
+        datasets: Some(&read_json(&json(serde_json::to_string(&exported.datasets))).unwrap()),
+        archetypes: Some(&read_json(&json(serde_json::to_string(&exported.archetypes))).unwrap()),
+        request_types: Some(&read_json(&json(serde_json::to_string(&exported.request_types))).unwrap()),
+        enforced: Some(&read_json(&json(serde_json::to_string(&exported.enforced))).unwrap()),
+        profile: Some(profile),
+    };
+    import(&input).unwrap().0.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn export_writes_the_other_files_as_far_as_the_profile_tells_them() {
+    let names = profile(PROFILE);
+    let (agreements, _) = imported(AGREEMENTS, Some(&names)).unwrap();
+    let exported = export(&agreements, Some(&names)).unwrap();
+    // What was read, without what there is no word for here.
+    let mut datasets: Vec<Dataset> = read_json(DATASETS).unwrap();
+    for dataset in &mut datasets {
+        (dataset.format, dataset.delimiter) = (None, None);
+        dataset.tables.sort();
+        dataset.sensitive_columns.clear();
+    }
+    let mut archetypes: Vec<ArchetypeEntry> = read_json(ARCHETYPES).unwrap();
+    archetypes.iter_mut().for_each(|archetype| archetype.weight = None);
+    let mut request_types: Vec<RequestType> = read_json(REQUEST_TYPES).unwrap();
+    request_types.retain(|one| one.name == "sqlDataRequest");
+    request_types.iter_mut().for_each(|one| one.optional_services.clear());
+    assert_eq!(exported.datasets, datasets);
+    assert_eq!(exported.archetypes, archetypes);
+    assert_eq!(exported.request_types, request_types);
+    assert!(exported.enforced.is_empty(), "{:?}", exported.enforced);
+    for part in ["type and delimiter of data set `scales`", "weight of archetype `dataThroughTtp`", "function sum of"] {
+        assert!(exported.report.left_out.iter().any(|one| one.contains(part)), "{part}: {}", exported.report);
+    }
+    assert_eq!(again(&exported, &exported.profile), [EXPECTED]);
+}
+
+#[test]
+fn export_keeps_the_types_of_request_of_a_profile() {
+    let two = PROFILE
+        .replace("  \"SHIP ROWS", "]\notherRequest = [\n  \"SHIP ROWS")
+        .replace("COMPARE WITH LITERALS\"", "COMPARE WITH LITERALS\", \"ARCHETYPES\"");
+    let names = profile(&two);
+    assert_eq!(names.datasets["scales"].requests.len(), 2);
+    let (agreements, _) = imported(AGREEMENTS, Some(&names)).unwrap();
+    assert_eq!(agreements[0].to_string(), EXPECTED);
+    let exported = export(&agreements, Some(&names)).unwrap();
+    let relation = exported.agreements[0].relations.values().next().unwrap();
+    assert_eq!(relation.request_types, ["sqlDataRequest", "otherRequest"]);
+    let known: Vec<(&str, usize)> =
+        exported.request_types.iter().map(|one| (one.name.as_str(), one.required_services.len())).collect();
+    assert_eq!(known, [("sqlDataRequest", 2), ("otherRequest", 1)]);
+    assert_eq!(exported.profile.datasets, names.datasets);
+    assert_eq!(again(&exported, &exported.profile), [EXPECTED]);
+    // Clauses that would change their order are all of one type.
+    let mut mixed = agreements[0].clone();
+    mixed.clauses.swap(1, 3);
+    for (clause, number) in mixed.clauses.iter_mut().zip(1..) {
+        clause.number = number;
+    }
+    let exported = export(&[mixed.clone()], Some(&names)).unwrap();
+    assert_eq!(exported.profile.datasets["scales"].requests.keys().collect::<Vec<_>>(), ["sqlDataRequest"]);
+    assert_eq!(again(&exported, &exported.profile), [mixed.to_string()]);
+}
+
+#[test]
+fn what_is_masked_is_exported_as_sensitive_and_as_a_demand() {
+    let masked = PROFILE.replace("\"FILTER", "\"MASK people.born AS NULL\", \"FILTER");
+    let names = profile(&masked);
+    let (agreements, _) = imported(AGREEMENTS, Some(&names)).unwrap();
+    let exported = export(&agreements, Some(&names)).unwrap();
+    assert_eq!(exported.datasets[0].sensitive_columns, [("People".to_owned(), vec!["born".to_owned()])].into());
+    let demanded = r#"{ "data_steward": "NORTH", "types": { "sqlDataRequest": ["sql-anonymize"] } }"#;
+    assert_eq!(exported.enforced, read_json::<EnforcedServices>(demanded).unwrap());
+    assert_eq!(again(&exported, &exported.profile), [agreements[0].to_string()]);
+    // A demand would be one of the steward's other agreement, too.
+    let mut plain = parse_agreement(EXPECTED).unwrap();
+    plain.name = "more".to_owned();
+    let both = export(&[agreements[0].clone(), plain], Some(&names)).unwrap();
+    assert!(both.enforced.is_empty(), "{:?}", both.enforced);
+    let told = "not every agreement of `NORTH` masks something";
+    assert!(both.report.left_out.iter().any(|one| one.contains(told)), "{}", both.report);
+    // A column of one of several tables is nobody's.
+    let open = masked.replace("people.born AS", "born AS");
+    let exported = export(&imported(AGREEMENTS, Some(&profile(&open))).unwrap().0, Some(&profile(&open))).unwrap();
+    assert!(exported.datasets[0].sensitive_columns.is_empty(), "{:?}", exported.datasets);
+    assert!(exported.report.left_out.iter().any(|one| one.contains("MASK born")), "{}", exported.report);
+}
