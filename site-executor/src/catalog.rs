@@ -28,6 +28,7 @@ use crate::source::{self, SourceTable};
 pub(crate) struct SiteTables {
     tables: BTreeMap<TableName, OpenTable>,
     raw: Arc<RawTables>,
+    in_pieces: RawTables,
 }
 
 /// What a place with this configuration tells the federation about its tables, without starting it.
@@ -42,6 +43,8 @@ pub async fn published_tables(config: &SiteConfig) -> Result<Vec<v1::Table>, Sit
 #[derive(Debug)]
 struct OpenTable {
     provider: Arc<dyn TableProvider>,
+    /// See [`SourceTable::pieces`].
+    pieces: Arc<dyn TableProvider>,
     entity: Option<EntityKey>,
     published: v1::Table,
 }
@@ -66,14 +69,24 @@ impl SiteTables {
             };
             table.published.stewards = part.stewards.iter().map(ToString::to_string).collect();
         }
-        let raw: RawTables = tables.iter().map(|(name, table)| (name.clone(), table.raw())).collect();
+        let raw_of = |provider: fn(&OpenTable) -> &Arc<dyn TableProvider>| -> RawTables {
+            let raw =
+                |table: &OpenTable| RawTable { provider: Arc::clone(provider(table)), entity: table.entity.clone() };
+            tables.iter().map(|(name, table)| (name.clone(), raw(table))).collect()
+        };
+        let (raw, in_pieces) = (raw_of(|table| &table.provider), raw_of(|table| &table.pieces));
         comparable_entities(&raw)?;
-        Ok(Self { tables, raw: Arc::new(raw) })
+        Ok(Self { tables, raw: Arc::new(raw), in_pieces })
     }
 
-    /// The raw rows of the tables: for protected views, and to know what agreements are about.
+    /// The raw rows of the tables: for tables that are shown as they are, and to know what agreements are about.
     pub(crate) fn raw(&self) -> &Arc<RawTables> {
         &self.raw
+    }
+
+    /// The same in pieces that are in the order of the rows: for protected views.
+    pub(crate) fn in_pieces(&self) -> &RawTables {
+        &self.in_pieces
     }
 
     /// Whether counts of a column's values add over stewards: it is the entity key and local to this place, or no two
@@ -130,13 +143,11 @@ fn comparable_entities(tables: &RawTables) -> Result<(), SiteError> {
 }
 
 impl OpenTable {
-    fn raw(&self) -> RawTable {
-        RawTable { provider: Arc::clone(&self.provider), entity: self.entity.clone() }
-    }
-
     fn new(name: &TableName, config: &SiteTable, source: SourceTable) -> Result<Self, SiteError> {
         let engine = |error: datafusion::common::DataFusionError| problem(name, error.strip_backtrace());
-        let provider = with_lower_names(name, &source).map_err(engine)??;
+        lower_names_differ(name, &source.schema)?;
+        let provider = with_lower_names(name, &source.provider).map_err(engine)?;
+        let pieces = with_lower_names(name, &source.pieces).map_err(engine)?;
         let schema = provider.schema();
         if schema.index_of(STEWARD).is_ok() {
             // Agreements are not asked about a column of this name: in a federated table it says whose a row is.
@@ -174,31 +185,39 @@ impl OpenTable {
             let name = config.entity_name.clone().unwrap_or_else(|| column.clone());
             EntityKey { column, name }
         });
-        Ok(Self { provider, entity, published })
+        Ok(Self { provider, pieces, entity, published })
+    }
+}
+
+/// Whether the names of a table's columns are different ones in lower case, too.
+fn lower_names_differ(name: &TableName, schema: &Schema) -> Result<(), SiteError> {
+    let mut seen = BTreeSet::new();
+    match schema.fields().iter().find(|field| !seen.insert(field.name().to_lowercase())) {
+        Some(twice) => {
+            let column = twice.name();
+            Err(problem(name, format!("column `{column}` has the name of another column in lower case")))
+        }
+        None => Ok(()),
     }
 }
 
 /// The table with its column names in lower case; the source's own provider where they are so already.
 fn with_lower_names(
     name: &TableName,
-    source: &SourceTable,
-) -> Result<Result<Arc<dyn TableProvider>, SiteError>, datafusion::common::DataFusionError> {
-    let names: Vec<&String> = source.schema.fields().iter().map(|field| field.name()).collect();
-    let mut seen = BTreeSet::new();
-    if let Some(twice) = names.iter().find(|column| !seen.insert(column.to_lowercase())) {
-        return Ok(Err(problem(name, format!("column `{twice}` has the name of another column in lower case"))));
+    source: &Arc<dyn TableProvider>,
+) -> datafusion::common::Result<Arc<dyn TableProvider>> {
+    let schema = source.schema();
+    if schema.fields().iter().all(|field| field.name().to_lowercase() == *field.name()) {
+        return Ok(Arc::clone(source));
     }
-    if names.iter().all(|column| column.to_lowercase() == **column) {
-        return Ok(Ok(Arc::clone(&source.provider)));
-    }
-    let columns = names.iter().map(|column| {
-        Expr::Column(Column::new(Some(name.table.as_str()), column.as_str())).alias(column.to_lowercase())
+    let columns = schema.fields().iter().map(|field| {
+        let column = field.name();
+        Expr::Column(Column::new(Some(name.table.as_str()), column)).alias(column.to_lowercase())
     });
-    let renamed =
-        LogicalPlanBuilder::scan(name.table.as_str(), provider_as_source(Arc::clone(&source.provider)), None)?
-            .project(columns)?
-            .build()?;
-    Ok(Ok(Arc::new(ViewTable::new(renamed, None))))
+    let renamed = LogicalPlanBuilder::scan(name.table.as_str(), provider_as_source(Arc::clone(source)), None)?
+        .project(columns.collect::<Vec<_>>())?
+        .build()?;
+    Ok(Arc::new(ViewTable::new(renamed, None)))
 }
 
 fn problem(name: &TableName, problem: impl Into<String>) -> SiteError {
@@ -233,8 +252,12 @@ fn as_text(value: &ScalarValue) -> Option<String> {
     array_value_to_string(&value.to_array().ok()?, 0).ok()
 }
 
-/// A count rounded to two significant digits.
+/// Counts below this are all published as this: one row more or less is seen of none of them.
+const COUNT_MIN: u64 = 100;
+
+/// A count rounded to two significant digits, from [`COUNT_MIN`] on.
 fn coarse(count: u64) -> u64 {
+    let count = count.max(COUNT_MIN);
     let mut unit = 1;
     while count / unit >= 100 {
         unit *= 10;
@@ -259,16 +282,26 @@ mod tests {
     use crate::source::{TableConfig, TableStatistics};
 
     fn opened(names: [&str; 2], entity: Option<&str>) -> Result<OpenTable, SiteError> {
+        opened_rows(names, entity, (0..1234).collect(), StringArray::from(vec!["a"; 1234]))
+    }
+
+    fn opened_rows(
+        names: [&str; 2],
+        entity: Option<&str>,
+        ids: Vec<i64>,
+        codes: StringArray,
+    ) -> Result<OpenTable, SiteError> {
         let fields = [(names[0], DataType::Int64), (names[1], DataType::Utf8)];
         let schema = Arc::new(Schema::new(fields.map(|(name, kind)| Field::new(name, kind, true)).to_vec()));
-        let ids = Int64Array::from((0..1234).collect::<Vec<i64>>());
-        let codes = StringArray::from(vec!["a"; 1234]);
+        let ids = Int64Array::from(ids);
         let batch = RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(ids), Arc::new(codes)]).unwrap();
         let statistics = TableStatistics::of_batches(&schema, std::slice::from_ref(&batch)).unwrap();
-        let provider = Arc::new(MemTable::try_new(Arc::clone(&schema), vec![vec![batch]]).unwrap());
+        let provider: Arc<dyn TableProvider> =
+            Arc::new(MemTable::try_new(Arc::clone(&schema), vec![vec![batch]]).unwrap());
+        let pieces = Arc::clone(&provider);
         let mut config = SiteTable::plain(TableConfig::csv("s", "t", "p"));
         config.entity = entity.map(str::to_owned);
-        OpenTable::new(&TableName::new("s", "t"), &config, SourceTable { schema, provider, statistics })
+        OpenTable::new(&TableName::new("s", "t"), &config, SourceTable { schema, provider, pieces, statistics })
     }
 
     #[test]
@@ -313,7 +346,23 @@ mod tests {
     }
 
     #[test]
+    fn e3_no_count_below_a_hundred_is_published() {
+        assert_eq!([0, 1, 7, 98, 99].map(coarse), [100; 5]);
+        // Ids that are all different, with one text, with one text and a NULL: nobody sees which.
+        let published = |ids: i64, nulls: usize| {
+            let texts = StringArray::from_iter((0..ids).map(|id| (id as usize >= nulls).then_some("a")));
+            opened_rows(["id", "code"], None, (0..ids).collect(), texts).unwrap().published
+        };
+        let small = published(3, 0);
+        assert_eq!((small.rows, small.columns[1].distinct, small.columns[1].nulls), (100, Some(100), Some(100)));
+        for (ids, nulls) in [(4, 0), (4, 1), (60, 30), (99, 98)] {
+            let other = published(ids, nulls);
+            assert_eq!((other.rows, &other.columns[1]), (small.rows, &small.columns[1]), "{ids} rows, {nulls} NULLs");
+        }
+    }
+
+    #[test]
     fn two_digits_remain() {
-        assert_eq!([0, 7, 99, 104, 105, 995, 123_456].map(coarse), [0, 7, 99, 100, 110, 1000, 120_000]);
+        assert_eq!([100, 104, 105, 995, 123_456].map(coarse), [100, 100, 110, 1000, 120_000]);
     }
 }

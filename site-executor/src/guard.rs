@@ -2,7 +2,6 @@
 //! size (else the first batch would tell how many hidden rows were filtered out of it), and no more than the limits.
 
 use arrow::array::{Array, RecordBatch, RecordBatchOptions};
-use arrow::compute::BatchCoalescer;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 use dynamos_proto::ids::SiteId;
@@ -10,34 +9,30 @@ use dynamos_proto::status::{Code, ServiceError};
 
 use crate::config::Limits;
 use crate::fault;
-
-/// Rows in each batch that leaves, but the last.
-pub(crate) const BATCH_ROWS: usize = 8192;
+use crate::recut::Recut;
 
 /// Re-cuts and counts one fragment's output.
 #[derive(Debug)]
 pub(crate) struct Guard {
     place: SiteId,
     declared: SchemaRef,
-    cutter: BatchCoalescer,
+    cut: Recut,
     rows_max: u64,
     bytes_max: u64,
     rows: u64,
     bytes: u64,
-    bare_rows: usize,
 }
 
 impl Guard {
     pub(crate) fn new(place: &SiteId, declared: SchemaRef, limits: &Limits) -> Self {
         Self {
             place: place.clone(),
-            cutter: BatchCoalescer::new(SchemaRef::clone(&declared), BATCH_ROWS),
+            cut: Recut::new(SchemaRef::clone(&declared)),
             declared,
             rows_max: limits.output_rows,
             bytes_max: limits.output_bytes.0,
             rows: 0,
             bytes: 0,
-            bare_rows: 0,
         }
     }
 
@@ -55,36 +50,17 @@ impl Guard {
             let hint = "ask for less at once, or ask the site's operator for a larger `output_rows` or `output_bytes`";
             return Err(fault::into_engine(ServiceError::new(Code::ResourceExhausted, text).with_hint(hint)));
         }
-        if self.declared.fields().is_empty() {
-            self.bare_rows += batch.num_rows();
-            return Ok(());
-        }
-        Ok(self.cutter.push_batch(exact)?)
+        self.cut.push(exact)
     }
 
     /// A full batch, if there is one.
     pub(crate) fn next(&mut self) -> Result<Option<RecordBatch>> {
-        if self.bare_rows >= BATCH_ROWS {
-            self.bare_rows -= BATCH_ROWS;
-            return Ok(Some(self.bare(BATCH_ROWS)?));
-        }
-        Ok(self.cutter.next_completed_batch())
+        self.cut.next()
     }
 
     /// What remains after the last batch of the plan.
     pub(crate) fn finish(&mut self) -> Result<Option<RecordBatch>> {
-        if self.bare_rows > 0 {
-            let rows = std::mem::take(&mut self.bare_rows);
-            return Ok(Some(self.bare(rows)?));
-        }
-        self.cutter.finish_buffered_batch()?;
-        Ok(self.cutter.next_completed_batch())
-    }
-
-    /// Rows of which no column is asked for, only their number.
-    fn bare(&self, rows: usize) -> Result<RecordBatch> {
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        Ok(RecordBatch::try_new_with_options(SchemaRef::clone(&self.declared), Vec::new(), &options)?)
+        self.cut.finish()
     }
 
     /// Rows and bytes so far.

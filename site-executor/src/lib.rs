@@ -32,6 +32,7 @@ mod measure;
 mod place;
 mod protected;
 mod query;
+mod recut;
 mod registration;
 mod server;
 mod service;

@@ -1,10 +1,14 @@
 //! What a place tells about the fragments it ran: row and byte counts in buckets. Exact ones go to the own log, as numbers and
 //! operator names only.
 
+use std::sync::Arc;
+
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::MetricValue;
 pub(crate) use dynamos_proto::bucket::bucket;
 use serde::Serialize;
+
+use crate::protected::BarrierExec;
 
 /// What one operator of a fragment did, as far as it counted; an operator that was stopped has counted until then.
 #[derive(Debug, PartialEq, Serialize)]
@@ -28,14 +32,14 @@ struct OperatorFigures<'a> {
 
 /// What each operator of a fragment did so far, as a list in JSON for the own log: from the output downwards, inputs behind
 /// the operator that they belong to.
-pub(crate) fn operators(plan: &dyn ExecutionPlan) -> String {
+pub(crate) fn operators(plan: &Arc<dyn ExecutionPlan>) -> String {
     let mut all = Vec::new();
     collect(plan, 0, &mut all);
     // Numbers and names can be written as JSON.
     serde_json::to_string(&all).unwrap_or_default()
 }
 
-fn collect<'a>(plan: &'a dyn ExecutionPlan, depth: usize, all: &mut Vec<OperatorFigures<'a>>) {
+fn collect<'a>(plan: &'a Arc<dyn ExecutionPlan>, depth: usize, all: &mut Vec<OperatorFigures<'a>>) {
     let metrics = plan.metrics().unwrap_or_default();
     let bytes = metrics.sum(|metric| matches!(metric.value(), MetricValue::OutputBytes(_)));
     all.push(OperatorFigures {
@@ -46,7 +50,8 @@ fn collect<'a>(plan: &'a dyn ExecutionPlan, depth: usize, all: &mut Vec<Operator
         spilled_bytes: metrics.spilled_bytes().filter(|bytes| *bytes > 0),
         busy_us: metrics.elapsed_compute().map(|busy_ns| busy_ns / 1000),
     });
-    for child in plan.children() {
-        collect(child.as_ref(), depth + 1, all);
+    let inside = plan.downcast_ref::<BarrierExec>().map(BarrierExec::inside);
+    for child in plan.children().into_iter().chain(inside) {
+        collect(child, depth + 1, all);
     }
 }

@@ -25,10 +25,10 @@ use crate::config::{Limits, PlaceKind, SiteConfig};
 use crate::cpu::CpuPool;
 use crate::error::SiteError;
 use crate::exchange::PeerChannels;
-use crate::guard::BATCH_ROWS;
 use crate::lease::{Grants, LeaseHolder};
 use crate::ledger::Ledger;
 use crate::query::{Query, QueryRegistry};
+use crate::recut::BATCH_ROWS;
 use crate::spill::{SpillFolder, SpillRoot};
 
 /// All sorts of a query together set aside no more than this part of its memory, one in so many, for merging.

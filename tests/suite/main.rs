@@ -23,6 +23,7 @@ mod generated;
 mod golden;
 mod grouping_sets;
 mod hashes;
+mod hidden_rows;
 mod interchange;
 mod joins;
 mod ledgers;

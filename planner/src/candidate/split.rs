@@ -1,5 +1,6 @@
 //! Aggregates in two steps over released rows: partial states where the rows are, merged elsewhere. `avg` becomes a sum
-//! and a count; what cannot be merged from states of constant size is not split.
+//! and a count; what cannot be merged from states of constant size is not split. Sums of doubles are not rounded before they
+//! are merged, so that the answer has the same bits as without these steps.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use datafusion::logical_expr::{Aggregate, EmptyRelation, ExprSchemable, LogicalP
 use datafusion::prelude::Expr;
 
 use crate::bind::unalias;
-use crate::function::average_of;
+use crate::function::{EXACT_SUM, average_of, exact_sum, sum_of, united_sums};
 
 /// The three operators that do what one aggregate does.
 #[derive(Clone, Debug)]
@@ -44,7 +45,7 @@ pub fn split(aggregate: &Aggregate, state: &SessionState) -> Result<Option<Split
         let mut names = Vec::new();
         for (part, (function, merge, argument)) in parts.into_iter().enumerate() {
             let name = format!("s{index}_{part}");
-            states.push(apply(state, function, argument, call)?.alias(name.clone()));
+            states.push(apply(state, &function, argument, call)?.alias(name.clone()));
             merges.push((merge, name.clone()));
             names.push(name);
         }
@@ -54,7 +55,7 @@ pub fn split(aggregate: &Aggregate, state: &SessionState) -> Result<Option<Split
     let partial_schema = Arc::clone(&partial.schema);
     let key_columns: Vec<Column> = partial_schema.columns().into_iter().take(keys).collect();
     let merge_exprs = merges.into_iter().map(|(function, name)| {
-        let call = call_over(state, function, Expr::Column(Column::from_name(&name)))?;
+        let call = call_over(state, &function, Expr::Column(Column::from_name(&name)))?;
         Ok(call.alias(name))
     });
     let merge = Aggregate::try_new(
@@ -86,9 +87,15 @@ fn finish(
             let kind = partial.field_with_unqualified_name(name)?.data_type().clone();
             Ok(cast(Expr::Column(Column::from_name(name)), kind))
         };
+        let exact = |name: &String| {
+            let kind = partial.field_with_unqualified_name(name).map(|field| field.data_type());
+            kind.is_ok_and(|kind| *kind == EXACT_SUM)
+        };
+        let unrounded = states.first().is_some_and(exact);
         let states = states.iter().map(state).collect::<Result<Vec<_>>>()?;
         let value = match (function.as_str(), states.as_slice()) {
             ("avg", [_, _]) => average_of().call(states),
+            ("sum", [_]) if unrounded => sum_of().call(states),
             (_, [only]) => cast(only.clone(), field.data_type().clone()),
             _ => return datafusion::common::plan_err!("`{function}` has other states than it was split into"),
         };
@@ -97,7 +104,7 @@ fn finish(
     Ok(LogicalPlan::Projection(Projection::try_new(output, Arc::new(stub(merged)))?))
 }
 
-type Part = (&'static str, &'static str, Expr);
+type Part = (String, String, Expr);
 
 /// State function, merge function and argument of each state.
 fn parts_of(call: &AggregateFunction, input: &DFSchema) -> Result<Option<Vec<Part>>> {
@@ -107,20 +114,26 @@ fn parts_of(call: &AggregateFunction, input: &DFSchema) -> Result<Option<Vec<Par
     }
     let [argument] = params.args.as_slice() else { return Ok(None) };
     let argument = argument.clone();
+    let part = |state: &str, merge: &str, argument: &Expr| (state.to_owned(), merge.to_owned(), argument.clone());
+    let same = |function: &str| Some(vec![part(function, function, &argument)]);
+    let sum = |summand: &Expr| -> Result<Part> {
+        Ok(match summand.get_type(input)? {
+            DataType::Float64 => part(exact_sum().name(), united_sums().name(), summand),
+            _ => part("sum", "sum", summand),
+        })
+    };
+    let count = part("count", "sum", &argument);
     Ok(match (call.func.name(), params.distinct) {
-        ("sum", false) => Some(vec![("sum", "sum", argument)]),
-        ("count", false) => Some(vec![("count", "sum", argument)]),
-        ("min", _) => Some(vec![("min", "min", argument)]),
-        ("max", _) => Some(vec![("max", "max", argument)]),
-        ("bool_and", _) => Some(vec![("bool_and", "bool_and", argument)]),
-        ("bool_or", _) => Some(vec![("bool_or", "bool_or", argument)]),
+        ("sum", false) => Some(vec![sum(&argument)?]),
+        ("count", false) => Some(vec![count]),
+        (function @ ("min" | "max" | "bool_and" | "bool_or"), _) => same(function),
         ("avg", false) => {
             let summand = match argument.get_type(input)? {
                 DataType::Decimal128(..) => argument.clone(),
                 kind if kind.is_numeric() => cast(argument.clone(), DataType::Float64),
                 _ => return Ok(None),
             };
-            Some(vec![("sum", "sum", summand), ("count", "sum", argument)])
+            Some(vec![sum(&summand)?, count])
         }
         _ => None,
     })

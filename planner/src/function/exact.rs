@@ -178,6 +178,11 @@ impl ExactSum {
         self.wide.is_some()
     }
 
+    /// Two numbers that add up to the sum, if it has such ones at hand.
+    pub(super) fn as_pair(&self) -> Option<(f64, f64)> {
+        (self.special == 0 && self.wide.is_none()).then_some((self.high, self.low))
+    }
+
     /// The sum as bytes, at most 274 of them and mostly 10 or 18. Equal sums have equal bytes.
     pub fn encode(&self) -> Vec<u8> {
         if self.special != 0 {

@@ -106,21 +106,21 @@ struct Cell {
 }
 
 /// The columns of doubles and of sums.
-fn numbers(column: &ArrayRef) -> Result<&Float64Array> {
+pub(super) fn numbers(column: &ArrayRef) -> Result<&Float64Array> {
     match column.as_primitive_opt::<Float64Type>() {
         Some(numbers) => Ok(numbers),
         None => exec_err!("an exact sum is one of doubles, not of {}", column.data_type()),
     }
 }
 
-fn sums(column: &ArrayRef) -> Result<&BinaryArray> {
+pub(super) fn sums(column: &ArrayRef) -> Result<&BinaryArray> {
     match column.as_binary_opt::<i32>() {
         Some(sums) => Ok(sums),
         None => exec_err!("{} is no type of sums", column.data_type()),
     }
 }
 
-fn only(columns: &[ArrayRef]) -> Result<&ArrayRef> {
+pub(super) fn only(columns: &[ArrayRef]) -> Result<&ArrayRef> {
     match columns {
         [column] => Ok(column),
         _ => exec_err!("a sum has one argument"),
@@ -175,8 +175,14 @@ impl Accumulator for One {
 
 /// The sum of different doubles: zeros of both signs and NaNs may stay apart, it is the same sum.
 #[derive(Debug, Default)]
-struct Distinct {
+pub(super) struct Distinct {
     numbers: BTreeSet<u64>,
+}
+
+impl Distinct {
+    pub(super) fn each(&self) -> impl Iterator<Item = f64> + '_ {
+        self.numbers.iter().copied().map(f64::from_bits)
+    }
 }
 
 impl Accumulator for Distinct {
@@ -199,7 +205,7 @@ impl Accumulator for Distinct {
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
         let mut sum = ExactSum::default();
-        self.numbers.iter().for_each(|number| _ = sum.add(f64::from_bits(*number)));
+        self.each().for_each(|number| _ = sum.add(number));
         Ok(ScalarValue::Binary((!self.numbers.is_empty()).then(|| sum.encode())))
     }
 
@@ -253,8 +259,26 @@ impl Groups {
 }
 
 /// Whether a filter, if there is one, keeps a row.
-fn is_kept(filter: Option<&BooleanArray>, row: usize) -> bool {
+pub(super) fn is_kept(filter: Option<&BooleanArray>, row: usize) -> bool {
     filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row))
+}
+
+/// Each number that is none of the NULLs and is kept, with its group.
+pub(super) fn for_each_number(
+    numbers: &Float64Array,
+    groups: &[usize],
+    filter: Option<&BooleanArray>,
+    mut each: impl FnMut(usize, f64),
+) {
+    let rows = groups.iter().zip(numbers.values());
+    let kept = filter.map(|filter| NullBuffer::new(filter.values() & &validity(filter)));
+    match NullBuffer::union(kept.as_ref(), numbers.nulls()) {
+        None => rows.for_each(|(group, number)| each(*group, *number)),
+        Some(kept) => {
+            let rows = rows.zip(kept.iter()).filter(|(_, kept)| *kept);
+            rows.for_each(|((group, number), _)| each(*group, *number));
+        }
+    }
 }
 
 impl GroupsAccumulator for Groups {
@@ -270,16 +294,7 @@ impl GroupsAccumulator for Groups {
         match self.input {
             Input::Sums => self.unite(sums(column)?, groups, filter),
             Input::Numbers => {
-                let numbers = numbers(column)?;
-                let rows = groups.iter().zip(numbers.values());
-                let kept = filter.map(|filter| NullBuffer::new(filter.values() & &validity(filter)));
-                match NullBuffer::union(kept.as_ref(), numbers.nulls()) {
-                    None => rows.for_each(|(group, number)| self.add(*group, *number)),
-                    Some(kept) => {
-                        let rows = rows.zip(kept.iter()).filter(|(_, kept)| *kept);
-                        rows.for_each(|((group, number), _)| self.add(*group, *number));
-                    }
-                }
+                for_each_number(numbers(column)?, groups, filter, |group, number| self.add(group, number));
                 Ok(())
             }
         }

@@ -4,6 +4,9 @@
 mod average;
 mod entities;
 mod exact;
+mod exact_aggregate;
+#[cfg(test)]
+mod exact_aggregate_tests;
 mod exact_sum;
 #[cfg(test)]
 mod exact_tests;

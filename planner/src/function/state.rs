@@ -1,4 +1,5 @@
-//! The session state that planner and sites share: DataFusion's functions and the agreed ones, no tables, no files.
+//! The session state that planner and sites share: DataFusion's functions and the agreed ones, no tables, no files. Its sums
+//! and averages of doubles are exact.
 
 use std::sync::Arc;
 
@@ -8,10 +9,11 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::prelude::SessionConfig;
 
-use super::average_of;
+use super::exact_aggregate::{exact_engine_average, exact_engine_sum};
 use super::hash_key::hash_key;
 use super::pushdown::physical_rules;
 use super::remainder::is_remainder;
+use super::{average_of, exact_sum, sum_of, united_sums};
 
 /// What [`rules`] leaves out.
 const LEFT_OUT: [&str; 2] = ["single_distinct_aggregation_to_group_by", "eliminate_cross_join"];
@@ -41,6 +43,16 @@ pub fn engine_state_with(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Ses
     debug_assert!(matches!(previous, Ok(None)), "`dynamos_hash_key` must be registered once");
     let previous = datafusion::execution::FunctionRegistry::register_udaf(&mut state, Arc::new(is_remainder()));
     debug_assert!(matches!(previous, Ok(None)), "`dynamos.is_remainder` must be registered once");
+    let previous = datafusion::execution::FunctionRegistry::register_udf(&mut state, Arc::new(sum_of()));
+    debug_assert!(matches!(previous, Ok(None)), "`dynamos_sum_of` must be registered once");
+    for exact in [exact_sum(), united_sums()] {
+        let previous = datafusion::execution::FunctionRegistry::register_udaf(&mut state, Arc::new(exact));
+        debug_assert!(matches!(previous, Ok(None)), "exact sums must be registered once");
+    }
+    for exact in [exact_engine_sum(), exact_engine_average()] {
+        let previous = datafusion::execution::FunctionRegistry::register_udaf(&mut state, Arc::new(exact));
+        debug_assert!(matches!(previous, Ok(Some(_))), "the engine has no `sum` or no `avg`");
+    }
     state
 }
 

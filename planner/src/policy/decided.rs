@@ -15,7 +15,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array, new_null_array,
 };
 use arrow::compute::kernels::nullif::nullif;
-use arrow::compute::{cast, concat_batches, take};
+use arrow::compute::{cast, concat_batches, take, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt64Type};
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::{Result, exec_err};
@@ -58,7 +58,7 @@ impl GroupDecision {
         // Two sums, each at most so long.
         let magnitudes = self.held_to_dominance().count() * self.rules.stewards;
         let blocks = if self.sets.is_empty() { 0 } else { 256 };
-        groups.saturating_mul(coarser * 40 + shares * 64 + magnitudes * 640 + self.keys * 16 + blocks)
+        groups.saturating_mul(coarser * 40 + shares * 64 + magnitudes * 640 + self.keys * 32 + blocks)
     }
 
     fn group_columns(&self) -> usize {
@@ -69,6 +69,21 @@ impl GroupDecision {
     fn held_to_dominance(&self) -> impl Iterator<Item = usize> + '_ {
         let counters = self.rules.counters.iter().enumerate();
         counters.filter(|(_, counter)| counter.dominance.is_some()).map(|(index, _)| index)
+    }
+
+    /// The groups in the order of their keys. The engine gives them in the order of the first rows that it met of each, which
+    /// would tell of protected rows.
+    pub fn in_key_order(&self, groups: &RecordBatch) -> Result<RecordBatch> {
+        let keys: Vec<ArrayRef> = groups.columns().iter().take(self.group_columns()).cloned().collect();
+        if keys.is_empty() {
+            return Ok(groups.clone());
+        }
+        let fields = keys.iter().map(|key| SortField::new(key.data_type().clone()));
+        let rows = RowConverter::new(fields.collect())?.convert_columns(&keys)?;
+        let mut order: Vec<_> = rows.iter().zip(0_u64..).collect();
+        order.sort_unstable();
+        let order: UInt64Array = order.into_iter().map(|(_, row)| Some(row)).collect();
+        Ok(take_record_batch(groups, &order)?)
     }
 
     /// The released groups, the parts of a released remainder, and for a grouping without keys one row in any case. Fails if
@@ -261,6 +276,21 @@ mod tests {
         assert_eq!(text(&dropped), ["|false||2|", "|false|c|4|"]);
         let failed = decision(1, Outcome::Fail).decided(&groups).unwrap_err();
         assert!(failed.to_string().contains("a group is below the agreed minimum"), "{failed}");
+    }
+
+    #[test]
+    fn e3_groups_are_in_the_order_of_their_keys_in_whichever_their_rows_were() {
+        let (keys, by) = ([Some("b"), None, Some("a")], decision(1, Outcome::Drop));
+        let given = |order: [usize; 3]| {
+            let groups = by_key(&keys, &[people(0, 4), people(4, 9), people(9, 13)]);
+            let order = UInt64Array::from(order.map(|row| row as u64).to_vec());
+            text(&by.decided(&by.in_key_order(&take_record_batch(&groups, &order).unwrap()).unwrap()).unwrap())
+        };
+        for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+            assert_eq!(given(order), ["|false||2|", "|false|a|3|", "|false|b|1|"]);
+        }
+        let total = by_key(&[Some("x")], &[people(0, 3)]).project(&[1, 2]).unwrap();
+        assert_eq!(decision(0, Outcome::Drop).in_key_order(&total).unwrap(), total);
     }
 
     #[test]

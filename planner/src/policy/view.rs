@@ -2,7 +2,7 @@
 //! of the agreement; the planner uses the same derivation to know its schema.
 //!
 //! ```text
-//!  Projection(masks) ← [LeftAnti(entities that another table's ROWS hides)] ← Filter(ROWS, on raw values) ← Scan
+//!  Projection(masks) ← [RightAnti(entities that another table's ROWS hides)] ← Filter(ROWS, on raw values) ← Scan
 //! ```
 
 use std::sync::Arc;
@@ -71,9 +71,11 @@ pub fn protected_view(
     }
     if let Some(entity) = &raw.entity {
         for hidden in hidden_entities(agreement, table, entity, tables, state)? {
-            let left = datafusion::common::Column::new(Some(reference(table)), &entity.column);
-            let right = datafusion::common::Column::new(Some(HIDDEN), HIDDEN_KEY);
-            view = view.join(hidden, JoinType::LeftAnti, (vec![left], vec![right]), None)?;
+            let key = datafusion::common::Column::new(Some(HIDDEN), HIDDEN_KEY);
+            let own = datafusion::common::Column::new(Some(reference(table)), &entity.column);
+            let on = (vec![key], vec![own]);
+            // The engine gathers the left side and passes the rows of the right one in their order.
+            view = LogicalPlanBuilder::from(hidden).join(view.build()?, JoinType::RightAnti, on, None)?;
             derived = true;
         }
     }

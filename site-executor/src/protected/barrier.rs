@@ -1,5 +1,6 @@
 //! The operator above a protected plan. It passes batches and stops everything that the engine would push further down:
-//! predicates, also those that a join finds while it runs, limits, orders and projections.
+//! predicates, also those that a join finds while it runs, limits, orders and projections. What is below is planned when the
+//! barrier is put above it: to the rules of the plan above a barrier is a leaf, so that they change nothing there.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,27 +10,32 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
 use datafusion::physical_plan::filter_pushdown::{FilterDescription, FilterPushdownPhase};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties};
 
 /// Rows from below, and nothing from above.
 #[derive(Debug)]
 pub(crate) struct BarrierExec {
-    input: Arc<dyn ExecutionPlan>,
+    inside: Arc<dyn ExecutionPlan>,
     properties: Arc<PlanProperties>,
 }
 
 impl BarrierExec {
-    pub(crate) fn new(input: Arc<dyn ExecutionPlan>) -> Self {
+    pub(crate) fn new(inside: Arc<dyn ExecutionPlan>) -> Self {
         // Nothing that is known of the hidden rows (constants, orders) is told above.
         let properties = PlanProperties::new(
-            EquivalenceProperties::new(input.schema()),
-            datafusion::physical_plan::Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
-            input.properties().emission_type,
-            input.properties().boundedness,
+            EquivalenceProperties::new(inside.schema()),
+            Partitioning::UnknownPartitioning(inside.output_partitioning().partition_count()),
+            inside.properties().emission_type,
+            inside.properties().boundedness,
         );
-        Self { input, properties: Arc::new(properties) }
+        Self { inside, properties: Arc::new(properties) }
+    }
+
+    /// What is below, for those who do not change it.
+    pub(crate) fn inside(&self) -> &Arc<dyn ExecutionPlan> {
+        &self.inside
     }
 }
 
@@ -45,7 +51,7 @@ impl ExecutionPlan for BarrierExec {
     }
 
     fn schema(&self) -> SchemaRef {
-        self.input.schema()
+        self.inside.schema()
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {
@@ -53,18 +59,11 @@ impl ExecutionPlan for BarrierExec {
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![false]
+        Vec::new()
     }
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        match <[_; 1]>::try_from(children) {
-            Ok([input]) => Ok(Arc::new(Self::new(input))),
-            Err(_) => internal_err!("a barrier has one input"),
-        }
+        if children.is_empty() { Ok(self) } else { internal_err!("nothing is put below a barrier") }
     }
 
     fn apply_expressions(
@@ -85,6 +84,6 @@ impl ExecutionPlan for BarrierExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        self.input.execute(partition, context)
+        self.inside.execute(partition, context)
     }
 }

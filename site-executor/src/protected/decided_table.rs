@@ -17,7 +17,7 @@ use datafusion::physical_plan::{ExecutionPlanProperties, PhysicalExpr};
 use dynamos_planner::policy::GroupDecision;
 
 use super::decision::DecisionExec;
-use super::inside::plan_inside;
+use super::inside::plan_groups;
 
 /// Groups and the decision over them.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl TableProvider for DecidedTable {
         _filters: &[Expr],
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let mut groups = plan_inside(state, &self.groups).await?;
+        let mut groups = plan_groups(state, &self.groups).await?;
         if groups.output_partitioning().partition_count() > 1 {
             groups = Arc::new(CoalescePartitionsExec::new(groups));
         }

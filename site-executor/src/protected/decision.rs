@@ -1,5 +1,5 @@
 //! The operator that decides which groups of a release point are released: it gathers all of them, within the query's
-//! memory, and gives what [`GroupDecision`] makes of them. Nothing that is above can reach below it.
+//! memory, and gives what [`GroupDecision`] makes of them, in the order of their keys. Nothing that is above can reach below it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use futures::StreamExt;
 
 /// All groups from below, and those that are released.
 #[derive(Debug)]
-pub(super) struct DecisionExec {
+pub(crate) struct DecisionExec {
     groups: Arc<dyn ExecutionPlan>,
     decision: GroupDecision,
     schema: SchemaRef,
@@ -106,14 +106,14 @@ impl ExecutionPlan for DecisionExec {
             let mut batches: Vec<RecordBatch> = Vec::new();
             while let Some(batch) = groups.next().await {
                 let batch = batch?;
-                // Once as it came, once among the others.
+                // Twice at any time: as it came and among the others, then among these and in the order of keys.
                 memory.try_grow(batch.get_array_memory_size().saturating_mul(2))?;
                 memory.try_grow(decision.bytes(batch.num_rows()))?;
                 batches.push(batch);
             }
             let all = concat_batches(&groups.schema(), &batches)?;
             drop(batches);
-            decision.decided(&all)
+            decision.decided(&decision.in_key_order(&all)?)
         };
         let schema = Arc::clone(&self.schema);
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::once(decided))))

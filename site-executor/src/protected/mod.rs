@@ -4,11 +4,15 @@
 mod barrier;
 mod decided_table;
 mod decision;
+mod in_order;
 mod inside;
 mod leak_proof;
 mod table;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use barrier::BarrierExec;
 pub(crate) use decided_table::DecidedTable;
+pub(crate) use decision::DecisionExec;
+pub(crate) use in_order::InOrderExec;
 pub(crate) use table::{ProtectedTable, PushDown};

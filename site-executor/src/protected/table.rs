@@ -10,8 +10,9 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableProvi
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::barrier::BarrierExec;
-use super::inside::plan_inside;
+use super::inside::plan_view;
 use super::leak_proof::is_leak_proof;
+use crate::query::yielding;
 
 /// Which predicates may pass the barrier into the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +85,11 @@ impl TableProvider for ProtectedTable {
                 projection.iter().map(|index| Expr::Column(Column::from(self.plan.schema().qualified_field(*index))));
             view = view.project(fields.collect::<Vec<_>>())?;
         }
-        Ok(Arc::new(BarrierExec::new(plan_inside(state, &view.build()?).await?)))
+        let view = view.build()?;
+        let inside = match self.push_down {
+            PushDown::LeakProof => plan_view(state, &view).await?,
+            PushDown::Nothing => state.create_physical_plan(&view).await?,
+        };
+        Ok(Arc::new(BarrierExec::new(yielding(inside)?)))
     }
 }

@@ -12,9 +12,11 @@ mod accepted;
 mod giving;
 mod halt;
 mod hash_keys;
+mod in_turn;
 mod plan;
 mod registry;
 mod run;
+mod steady;
 mod whose;
 mod yielding;
 
@@ -22,3 +24,4 @@ pub(crate) use accepted::{Query, ended, lenders, unreachable};
 pub(crate) use halt::Term;
 pub(crate) use registry::QueryRegistry;
 pub(crate) use run::{FragmentStream, start};
+pub(crate) use yielding::yielding;

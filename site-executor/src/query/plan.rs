@@ -24,6 +24,7 @@ use dynamos_planner::wire::{Leaf, bind_leaves};
 use dynamos_proto::ids::{FragmentId, ReleaseId};
 
 use super::accepted::{Query, output_schema, sender_conditions};
+use super::steady::{gathered, steady};
 use super::whose::with_stewards;
 use super::yielding::yielding;
 use crate::exchange::exchange_table;
@@ -43,18 +44,20 @@ impl FragmentPlanner<'_> {
     /// The fragment as the engine runs it, with one output partition, ordered if the plan says so.
     pub(super) async fn physical(&self) -> Result<Arc<dyn ExecutionPlan>> {
         let logical = self.logical()?;
-        let physical = yielding(self.query.state.create_physical_plan(&logical).await?)?;
+        let physical = steady(self.query.state.create_physical_plan(&logical).await?)?;
         let declared = self.query.output(self.fragment.id);
         if !declared.is_some_and(|declared| same_types(declared, &physical.schema())) {
             return plan_err!("fragment {} gives other columns than the graph declares", self.fragment.id);
         }
         let partitions = physical.output_partitioning().partition_count();
-        match physical.output_ordering() {
+        let whole: Arc<dyn ExecutionPlan> = match physical.output_ordering() {
             Some(order) if partitions > 1 => {
-                Ok(Arc::new(SortPreservingMergeExec::new(order.clone(), Arc::clone(&physical))))
+                Arc::new(SortPreservingMergeExec::new(order.clone(), Arc::clone(&physical)))
             }
-            Some(_) | None => Ok(physical),
-        }
+            None if partitions > 1 => gathered(physical),
+            Some(_) | None => physical,
+        };
+        yielding(whole)
     }
 
     fn logical(&self) -> Result<LogicalPlan> {
@@ -102,8 +105,7 @@ impl FragmentPlanner<'_> {
 
     /// What exists of an own table under the agreement that governs the query, or what a clause of it releases.
     fn view(&self, name: &TableName, clause: Option<u32>) -> Result<Arc<dyn TableProvider>> {
-        let tables = self.place.tables.raw();
-        let Some(raw) = tables.get(name) else { return plan_err!("no table `{name}` here") };
+        let tables = self.place.tables.in_pieces();
         let governing = self.query.graph.governing.get(&self.place.name);
         let held = governing.and_then(|one| self.query.agreements.get(&self.place.name, &one.agreement));
         let Some(held) = held else { return plan_err!("no agreement governs table `{name}`") };
@@ -112,7 +114,10 @@ impl FragmentPlanner<'_> {
             return Ok(ProtectedTable::new(plan, PushDown::LeakProof));
         }
         match protected_view(&held.agreement, name, tables, &self.query.state)? {
-            ProtectedView::Whole => Ok(Arc::clone(&raw.provider)),
+            ProtectedView::Whole => match self.place.tables.raw().get(name) {
+                Some(raw) => Ok(Arc::clone(&raw.provider)),
+                None => plan_err!("no table `{name}` here"),
+            },
             ProtectedView::Derived(plan) => Ok(ProtectedTable::new(plan, PushDown::LeakProof)),
         }
     }

@@ -345,7 +345,7 @@ impl Drop for ReportAtEnd {
         let code = self.error.as_ref().map(|error| error.code.as_str()).unwrap_or_default();
         let (query_id, fragment_id, given) = (&self.query.graph.query, &self.id, self.given);
         let (planned_us, ran_us) = (micros(self.started, planned), micros(planned, Instant::now()));
-        let operators = self.plan.as_ref().map(|plan| measure::operators(plan.as_ref())).unwrap_or_default();
+        let operators = self.plan.as_ref().map(measure::operators).unwrap_or_default();
         tracing::info!(
             %query_id, %fragment_id, rows, bytes, ?given, code, planned_us, ran_us, %operators, "fragment ended"
         );

@@ -25,7 +25,7 @@ const TURN: Duration = Duration::from_millis(10);
 const NESTED_LOOP_ROWS: usize = 128;
 
 /// The plan with such points around each operator of several inputs.
-pub(super) fn yielding(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+pub(crate) fn yielding(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let wrapped = plan.transform_up(|node| {
         if node.children().len() < 2 {
             return Ok(Transformed::no(node));
@@ -41,7 +41,7 @@ pub(super) fn yielding(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn Execution
 
 /// Passes rows on, in batches of at most `rows_max`, and gives way now and then.
 #[derive(Debug)]
-struct YieldExec {
+pub(super) struct YieldExec {
     input: Arc<dyn ExecutionPlan>,
     rows_max: usize,
 }

@@ -9,6 +9,8 @@
 //! TableConfig ─► files ─┬─► csv:     header ─► layout (declared or inferred) ─► batches ─► MemTable
 //!                       └─► parquet: footers ─► one schema ─► ListingTable (pruning and push-down)
 //! ```
+//!
+//! Each is there twice: as the engine cuts it for its threads, and in pieces in the order of its rows, for views that hide some.
 
 mod batches;
 mod column_builder;
@@ -28,6 +30,7 @@ mod parquet_files;
 mod parquet_statistics;
 #[cfg(test)]
 mod parquet_tests;
+mod pieces;
 mod records;
 mod statistics;
 
@@ -39,4 +42,5 @@ pub use date_format::DateFormat;
 pub use encoding::Encoding;
 pub use error::{FolderProblem, HeaderProblem, RowProblem, SourceError};
 pub use open::{SourceTable, open};
+pub(crate) use pieces::PIECE_BATCHES;
 pub use statistics::{ColumnStatistics, TableStatistics};

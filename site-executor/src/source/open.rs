@@ -14,6 +14,7 @@ use super::csv_files::read_csv;
 use super::error::SourceError;
 use super::files::TableFiles;
 use super::parquet_files::ParquetFiles;
+use super::pieces::{pieces_in_memory, pieces_of_files};
 use super::statistics::TableStatistics;
 
 /// Partitions of a table in memory are at least this many, so that small machines scan in parallel too.
@@ -28,6 +29,8 @@ pub struct SourceTable {
     pub schema: SchemaRef,
     /// What the engine scans. For the site's own plans only: it holds every row and column.
     pub provider: Arc<dyn TableProvider>,
+    /// The same, in partitions that are pieces of the table in the order of its rows: for what hides some of them.
+    pub pieces: Arc<dyn TableProvider>,
     /// What it contains, for estimates.
     pub statistics: TableStatistics,
 }
@@ -54,14 +57,16 @@ fn open_blocking(config: &TableConfig, root: &Path) -> Result<SourceTable, Sourc
             let rows = read_csv(config, &TableFiles::find(root, "csv")?)?;
             let schema = rows.schema;
             let statistics = TableStatistics::of_batches(&schema, &rows.batches).map_err(engine_error)?;
+            let pieces = pieces_in_memory(&schema, &rows.batches).map_err(engine_error)?;
             let table = MemTable::try_new(schema.clone(), into_partitions(rows.batches)).map_err(engine_error)?;
-            Ok(SourceTable { schema, provider: Arc::new(table), statistics })
+            Ok(SourceTable { schema, provider: Arc::new(table), pieces, statistics })
         }
         TableFormat::Parquet => {
             let files = ParquetFiles::read(config, &TableFiles::find(root, "parquet")?)?;
             let statistics = TableStatistics::of_parquet(&files).map_err(engine_error)?;
             let provider = files.provider(config, root)?;
-            Ok(SourceTable { schema: files.schema(), provider, statistics })
+            let pieces = pieces_of_files(Arc::clone(&provider));
+            Ok(SourceTable { schema: files.schema(), provider, pieces, statistics })
         }
     }
 }

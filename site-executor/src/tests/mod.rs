@@ -9,6 +9,7 @@ mod logs;
 mod partials;
 mod record;
 mod registration;
+mod sums;
 
 pub(crate) use exchange::{channel, fetch};
 pub(crate) use partials::average_by_grade;
