@@ -14,6 +14,7 @@
 
 mod admission;
 mod agreements;
+mod apart;
 mod catalog;
 mod change;
 mod clock;

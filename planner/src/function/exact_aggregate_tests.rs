@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array};
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDF, EmitTo};
@@ -173,7 +173,7 @@ fn e3_a_window_that_moves_forgets_nothing_and_keeps_nothing() {
 
 #[test]
 fn e3_different_values_are_added_once_each() {
-    for (name, expected) in [("sum", 0.1 + 0.2), ("avg", (0.1 + 0.2) / 4.0)] {
+    for (name, expected) in [("sum", 0.1_f64 + 0.2), ("avg", (0.1 + 0.2) / 4.0)] {
         let mut parts = [one(name, true), one(name, true)];
         parts[0].update_batch(&[column(&[Some(0.1), Some(1e300), None, Some(0.1)])]).unwrap();
         parts[1].update_batch(&[column(&[Some(0.2), Some(1e300), Some(-1e300)])]).unwrap();

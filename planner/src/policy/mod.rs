@@ -50,6 +50,7 @@ mod sides;
 mod states;
 mod subject;
 pub mod support;
+mod total;
 pub mod view;
 mod whole;
 mod within;

@@ -3,9 +3,7 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, UnaryOperator, Value, Visit, Visitor,
-};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, UnaryOperator, Value, Visit, Visitor};
 use thiserror::Error;
 
 use super::agreement::Agreement;
@@ -15,7 +13,8 @@ use super::clause::{
 };
 use super::hashing::listed_hash;
 use super::relation::{ColumnRef, Columns, FromRelation, JoinKey, JoinKind, JoinStep, TableRef};
-use super::release::{ReleaseClause, ReleaseWhat};
+use super::release::{Argument, ReleaseClause, ReleaseWhat};
+use super::total::{check_defined, positional};
 use super::word::{Flaw, NameKind, Word};
 
 /// One thing that an agreement asks for and this release does not do.
@@ -56,7 +55,8 @@ pub fn refuse_unimplemented(agreement: &Agreement) -> Result<(), Vec<Unimplement
             Clause::Mask(mask) => check_mask(mask, &mut refuse),
             Clause::Budget(budget) => check_budget(budget, &mut refuse),
             Clause::Oblige(oblige) => check_oblige(oblige, &mut refuse),
-            Clause::Join(_) | Clause::Rows(_) | Clause::Archetypes(_) => {}
+            Clause::Rows(rows) => check_each([&rows.condition], &mut refuse),
+            Clause::Join(_) | Clause::Archetypes(_) => {}
         }
     }
     if refused.is_empty() { Ok(()) } else { Err(refused) }
@@ -69,9 +69,26 @@ fn keyword(word: &str) -> Option<Word> {
     Word::name(NameKind::Keyword, word)
 }
 
+/// Expressions that run over protected rows have a value for each of them.
+fn check_each<'a>(exprs: impl IntoIterator<Item = &'a Expr>, refuse: &mut Refuse<'_>) {
+    for expr in exprs {
+        if let Err(part) = check_defined(expr) {
+            let why = "it could fail on a value, and the error would tell of that value; write it so that it has a value for \
+                       every row, with TRY_CAST, NULLIF or CASE";
+            refuse(Word::of(part), format!("`{part}`"), why);
+        }
+    }
+}
+
 fn check_release(release: &ReleaseClause, refuse: &mut Refuse<'_>) {
     check_from(&release.from, refuse);
+    check_each(&release.filter, refuse);
     let ReleaseWhat::Aggregates(aggregates) = &release.what else { return };
+    let arguments = aggregates.arguments.iter().filter_map(|argument| match argument {
+        Argument::Expr(expr) => Some(expr),
+        Argument::Star => None,
+    });
+    check_each(arguments.chain(&aggregates.by), refuse);
     for minimum in &aggregates.minimums {
         let entity = &minimum.entity;
         let filled = release.from.joins.iter().filter(|step| step.kind == JoinKind::Left);
@@ -223,6 +240,8 @@ fn check_filter(filter: &FilterClause, refuse: &mut Refuse<'_>) {
             refuse(Word::of(expr), format!("FILTER ON `{expr}`"), why);
         } else if expr.visit(&mut NamesColumn).is_continue() {
             refuse(Word::of(expr), format!("FILTER ON `{expr}`"), "it is about no column");
+        } else {
+            check_each([expr], refuse);
         }
     }
 }
@@ -313,19 +332,6 @@ fn check_function<'a>(name: &str, arguments: &[&'a Expr], call: &'a Expr) -> Res
         ("concat" | "coalesce", [_, ..]) => arguments.iter().copied().try_for_each(check_total),
         _ => Err(call),
     }
-}
-
-/// The arguments of a call, if all are plain expressions.
-fn positional(arguments: &FunctionArguments) -> Option<Vec<&Expr>> {
-    let FunctionArguments::List(list) = arguments else { return None };
-    if list.duplicate_treatment.is_some() || !list.clauses.is_empty() {
-        return None;
-    }
-    let expr = |argument| match argument {
-        &FunctionArg::Unnamed(FunctionArgExpr::Expr(ref expr)) => Some(expr),
-        _ => None,
-    };
-    list.args.iter().map(expr).collect()
 }
 
 fn is_comparison(op: &BinaryOperator) -> bool {
@@ -426,6 +432,11 @@ mod tests {
             ("OBLIGE retention INTERVAL '12' HOUR AT surf", "1: OBLIGE RETENTION INTERVAL '12' HOUR AT surf"),
             ("FILTER ON a, lower(b) COMPARE WITH LITERALS, COLUMNS", "1: FILTER ON `lower(b)`"),
             ("FILTER ON random() COMPARE WITH LITERALS", "1: FILTER ON `random()`"),
+            ("FILTER ON 100 / a COMPARE WITH LITERALS", "1: `100 / a`"),
+            ("RELEASE avg OF 100 / hours FROM t", "1: `100 / hours`"),
+            ("RELEASE count OF * BY CAST(zip AS INT) FROM t", "1: `CAST(zip AS INT)`"),
+            ("RELEASE ROWS (a) FROM t WHERE a % b = 1", "1: `a % b`"),
+            ("ROWS ON t WHERE CAST(zip AS INT) > 1000", "1: `CAST(zip AS INT)`"),
             ("9: MASK a AS 1 / b", "9: MASK with `1 / b`"),
         ] {
             assert_eq!(refused(clauses), [what], "{clauses}");

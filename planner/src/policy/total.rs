@@ -41,7 +41,7 @@ const TOTAL: [&str; 31] = [
 ];
 
 /// Whether an expression has a value for every row; if not, the part that may have none. Arithmetic wraps around.
-pub(super) fn check_defined(expr: &Expr) -> Result<(), String> {
+pub(super) fn check_defined(expr: &Expr) -> Result<(), &Expr> {
     match expr {
         Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_) | Expr::TypedString(_) => Ok(()),
         Expr::Nested(inner)
@@ -57,10 +57,14 @@ pub(super) fn check_defined(expr: &Expr) -> Result<(), String> {
         | Expr::Floor { expr: inner, .. }
         | Expr::Trim { expr: inner, trim_what: None, trim_characters: None, .. } => check_defined(inner),
         Expr::BinaryOp { left, op: BinaryOperator::Divide | BinaryOperator::Modulo, right } => {
-            if is_never_zero(right) { all([left, right]) } else { Err(expr.to_string()) }
+            if is_never_zero(right) {
+                all([left.as_ref(), right.as_ref()])
+            } else {
+                Err(expr)
+            }
         }
-        Expr::BinaryOp { left, op, right } if is_defined(op) => all([left, right]),
-        Expr::Between { expr, low, high, .. } => all([expr, low, high]),
+        Expr::BinaryOp { left, op, right } if is_defined(op) => all([left.as_ref(), right.as_ref()]),
+        Expr::Between { expr, low, high, .. } => all([expr.as_ref(), low.as_ref(), high.as_ref()]),
         Expr::InList { expr, list, .. } => check_defined(expr).and_then(|()| list.iter().try_for_each(check_defined)),
         Expr::Like { expr: text, pattern, escape_char: None, any: false, .. }
         | Expr::ILike { expr: text, pattern, escape_char: None, any: false, .. }
@@ -74,11 +78,7 @@ pub(super) fn check_defined(expr: &Expr) -> Result<(), String> {
         }
         Expr::Substring { expr: inner, substring_from, substring_for, .. } => {
             let literal = |bound: &Option<Box<Expr>>| bound.as_ref().is_none_or(|bound| is_number(bound));
-            if literal(substring_from) && literal(substring_for) {
-                check_defined(inner)
-            } else {
-                Err(expr.to_string())
-            }
+            if literal(substring_from) && literal(substring_for) { check_defined(inner) } else { Err(expr) }
         }
         Expr::Cast { kind: datafusion::sql::sqlparser::ast::CastKind::TryCast, expr: inner, .. } => {
             check_defined(inner)
@@ -87,18 +87,18 @@ pub(super) fn check_defined(expr: &Expr) -> Result<(), String> {
             let plain = function.filter.is_none() && function.over.is_none() && function.null_treatment.is_none();
             match positional(&function.args).filter(|_| plain) {
                 Some(arguments) => check_function(&function.name.to_string(), &arguments, expr),
-                None => Err(expr.to_string()),
+                None => Err(expr),
             }
         }
-        _ => Err(expr.to_string()),
+        _ => Err(expr),
     }
 }
 
-fn all<'a>(exprs: impl IntoIterator<Item = &'a Expr>) -> Result<(), String> {
+fn all<'a>(exprs: impl IntoIterator<Item = &'a Expr>) -> Result<(), &'a Expr> {
     exprs.into_iter().try_for_each(check_defined)
 }
 
-fn check_function(name: &str, arguments: &[&Expr], call: &Expr) -> Result<(), String> {
+fn check_function<'a>(name: &str, arguments: &[&'a Expr], call: &'a Expr) -> Result<(), &'a Expr> {
     match (name, arguments) {
         ("date_trunc" | "date_part", [unit, value]) if is_text(unit) => check_defined(value),
         ("left" | "right", [value, length]) if is_number(length) => check_defined(value),
@@ -106,7 +106,7 @@ fn check_function(name: &str, arguments: &[&Expr], call: &Expr) -> Result<(), St
             check_defined(value)
         }
         (name, [_, ..]) if TOTAL.contains(&name) => all(arguments.iter().copied()),
-        _ => Err(call.to_string()),
+        _ => Err(call),
     }
 }
 
@@ -174,7 +174,7 @@ mod tests {
 
     fn defined(text: &str) -> Result<(), String> {
         let expr = Parser::new(&GenericDialect {}).try_with_sql(text).unwrap().parse_expr().unwrap();
-        check_defined(&expr)
+        check_defined(&expr).map_err(ToString::to_string)
     }
 
     #[test]

@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast::{Expr, Query, Value, Visit, Visitor};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer, Word};
+use datafusion::sql::sqlparser::tokenizer::{self, Token, Tokenizer};
 
 use super::error::{Position, SqlError, SqlProblem};
 use super::limits::{MAX_BYTES, check_depth};
@@ -267,7 +267,7 @@ impl Visitor for OfOneRow {
 }
 
 /// One spelling for one name.
-fn normalise(word: &mut Word) {
+fn normalise(word: &mut tokenizer::Word) {
     if word.quote_style.is_none() {
         word.value = word.value.to_lowercase();
         return;

@@ -13,10 +13,11 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
-use datafusion::physical_plan::stream::{RecordBatchReceiverStream, RecordBatchStreamAdapter};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties};
 use futures::{StreamExt, stream};
 
+use crate::apart::apart;
 use crate::recut::Recut;
 use crate::source::PIECE_BATCHES;
 
@@ -152,9 +153,7 @@ impl Rows {
             let begun = if self.ahead == 1 || self.partitions == 1 {
                 self.input.execute(self.next, context)?
             } else {
-                let mut apart = RecordBatchReceiverStream::builder(self.input.schema(), PIECE_BATCHES);
-                apart.run_input(Arc::clone(&self.input), self.next, context);
-                apart.build()
+                apart(&self.input, self.next, context, PIECE_BATCHES)
             };
             self.begun.push_back(begun);
             self.next += 1;

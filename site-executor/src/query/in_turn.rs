@@ -10,9 +10,11 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
-use datafusion::physical_plan::stream::{RecordBatchReceiverStream, RecordBatchStreamAdapter};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties};
 use futures::{StreamExt, stream};
+
+use crate::apart::apart;
 
 /// Batches of a partition that wait for its turn; when they are there the partition waits, too.
 const WAITING_BATCHES: usize = 2;
@@ -76,11 +78,8 @@ impl ExecutionPlan for InTurnExec {
         if partition != 0 {
             return internal_err!("partitions that take turns are one");
         }
-        let partitions = (0..self.input.output_partitioning().partition_count()).map(|partition| {
-            let mut apart = RecordBatchReceiverStream::builder(self.input.schema(), WAITING_BATCHES);
-            apart.run_input(Arc::clone(&self.input), partition, Arc::clone(&context));
-            apart.build()
-        });
+        let partitions = (0..self.input.output_partitioning().partition_count())
+            .map(|partition| apart(&self.input, partition, Arc::clone(&context), WAITING_BATCHES));
         let batches = stream::try_unfold(partitions.collect::<VecDeque<_>>(), |mut partitions| async move {
             Ok(next(&mut partitions).await?.map(|batch| (batch, partitions)))
         });

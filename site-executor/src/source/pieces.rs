@@ -10,7 +10,7 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{Result, internal_err};
 use datafusion::datasource::MemTable;
 use datafusion::datasource::physical_plan::FileScanConfig;
-use datafusion::datasource::source::{DataSource, DataSourceExec};
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
@@ -92,7 +92,7 @@ mod tests {
 
     use arrow::array::{ArrayRef, AsArray, Int64Array};
     use arrow::datatypes::Int64Type;
-    use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, common};
+    use datafusion::physical_plan::{ExecutionPlanProperties, common};
     use dynamos_planner::function::engine_state;
     use parquet::arrow::ArrowWriter;
     use parquet::file::properties::WriterProperties;

@@ -234,7 +234,7 @@ fn strange_files_are_refused() {
 fn export_uses_the_names_of_a_profile_and_gives_it_back() {
     let agreement = parse_agreement(EXPECTED).unwrap();
     let names = profile(PROFILE);
-    let Exported { agreements, profile, report } = export(&[agreement], Some(&names)).unwrap();
+    let Exported { agreements, profile, report, .. } = export(&[agreement], Some(&names)).unwrap();
     let text = serde_json::to_string(&agreements).unwrap();
     assert_eq!(
         text,
