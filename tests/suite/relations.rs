@@ -194,7 +194,7 @@ async fn a1_left_joined_rows_are_aggregated_as_the_clause_joins_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn b1_where_nothing_matches_the_key_of_what_is_filled_up_is_nobody() {
+async fn b1_where_nothing_matches_the_key_of_what_is_filled_up_counts_for_nobody() {
     let clauses = "groups: RELEASE count OF * BY ward FROM reg.people LEFT JOIN reg.visits ON id
                             MINIMUM 5 DISTINCT visits.id ELSE DROP,
                    SHIP PARTIALS OF groups TO surf,
@@ -204,9 +204,10 @@ async fn b1_where_nothing_matches_the_key_of_what_is_filled_up_is_nobody() {
     let mut ann = federation.client("ann@north", "auto", sql).await;
     let rows = left_joined();
     let of = |ward: &str| rows.iter().filter(|row| row.visit.is_some_and(|(of, _)| of == ward)).count();
-    // Those without a visit are many rows, and nobody is behind them.
-    let expected = ["er", "icu"].map(|ward| vec![ward.to_owned(), of(ward).to_string()]);
-    assert_eq!(everywhere(&mut ann, sql).await, expected);
+    // Those without a visit are many rows, and nobody is counted behind them. They are somebody's all the same, and would be what
+    // the total leaves of the other groups, so that the smallest of these is withheld with them.
+    assert!(of("icu") < of("er"));
+    assert_eq!(everywhere(&mut ann, sql).await, [["er".to_owned(), of("er").to_string()]]);
     federation.stop().await;
 }
 

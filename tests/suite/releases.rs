@@ -143,10 +143,12 @@ async fn b2_is_remainder_tells_the_remainder_from_groups_whose_keys_are_null() {
     let filtered = format!("SELECT dynamos.is_remainder() FILTER (WHERE salschal > 1) FROM {FROM} GROUP BY geslacht");
     assert!(error(&mut analyst, &filtered).await.message.contains("does not list `dynamos.is_remainder`"));
     // Each agreement alone: one that is named comes first, and the others after it.
+    answer(&mut analyst, "SET dynamos.agreement = 'wage_gap'").await;
     revoke(&federation, "merged").await;
     let mut analyst = under(&federation, "strict", "ELSE DROP").await;
     let refused = error(&mut analyst, &sql).await;
     assert!(refused.message.contains("merge no remainder (ELSE REMAINDER)"), "{refused}");
+    answer(&mut analyst, "SET dynamos.agreement = 'wage_gap'").await;
     revoke(&federation, "strict").await;
     let mut analyst = under(&federation, "alone", "PER SITE ELSE REMAINDER").await;
     let marked = answer(&mut analyst, &sql).await;

@@ -56,6 +56,10 @@ fn steps(text: &mut String, path: &QueryPath) {
     step(text, "bound", path.bound.plan(), &[]);
     step(text, "normal form", &path.normal, &[]);
     step(text, "compliant", path.compliant.plan(), parts);
+    for (number, brought) in path.compliant.brought().iter().enumerate() {
+        line(text, 1, &format!("$brought.b{number} = released, of"));
+        plan(text, 2, &brought.plan);
+    }
     // The protected parts are not optimised here, so they would only stand there twice.
     let optimized = form(&path.optimized, &[]);
     if optimized != form(path.compliant.plan(), &[]) {

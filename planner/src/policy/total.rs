@@ -1,9 +1,14 @@
 //! Expressions that have a value for every row. What a clause lists runs over protected rows before anything is decided about
 //! them, so an expression that fails on a value would tell by its error that some row has it, however few there are.
 
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
+
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, UnaryOperator, Value,
+    BinaryOperator, CastKind, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, UnaryOperator, Value,
 };
+
+use crate::function::engine_state;
 
 /// Functions that give a value, or NULL, for whatever they are given.
 const TOTAL: [&str; 31] = [
@@ -80,9 +85,7 @@ pub(super) fn check_defined(expr: &Expr) -> Result<(), &Expr> {
             let literal = |bound: &Option<Box<Expr>>| bound.as_ref().is_none_or(|bound| is_number(bound));
             if literal(substring_from) && literal(substring_for) { check_defined(inner) } else { Err(expr) }
         }
-        Expr::Cast { kind: datafusion::sql::sqlparser::ast::CastKind::TryCast, expr: inner, .. } => {
-            check_defined(inner)
-        }
+        Expr::Cast { kind: CastKind::TryCast, expr: inner, .. } => check_defined(inner),
         Expr::Function(function) => {
             let plain = function.filter.is_none() && function.over.is_none() && function.null_treatment.is_none();
             match positional(&function.args).filter(|_| plain) {
@@ -106,8 +109,15 @@ fn check_function<'a>(name: &str, arguments: &[&'a Expr], call: &'a Expr) -> Res
             check_defined(value)
         }
         (name, [_, ..]) if TOTAL.contains(&name) => all(arguments.iter().copied()),
+        // One that does not exist is refused as such.
+        (name, _) if !exists(name) => Ok(()),
         _ => Err(call),
     }
+}
+
+fn exists(function: &str) -> bool {
+    static KNOWN: OnceLock<BTreeSet<String>> = OnceLock::new();
+    KNOWN.get_or_init(|| engine_state().scalar_functions().keys().cloned().collect()).contains(function)
 }
 
 /// A number other than zero, or what is NULL where it would be zero.

@@ -18,6 +18,7 @@ const BEGINNINGS: [&str; 9] = ["release", "ship", "filter", "join", "mask", "row
 
 /// One clause without its label.
 pub(super) fn clause(cursor: &mut Cursor<'_>) -> Result<Clause, SqlError> {
+    let begin = cursor.position();
     if cursor.eat("release") {
         release(cursor).map(Clause::Release)
     } else if cursor.eat("ship") {
@@ -36,6 +37,7 @@ pub(super) fn clause(cursor: &mut Cursor<'_>) -> Result<Clause, SqlError> {
     } else if cursor.eat("archetypes") {
         archetypes(cursor).map(Clause::Archetypes)
     } else if cursor.eat("oblige") {
+        cursor.note(NameKind::Keyword, "OBLIGE", begin);
         oblige(cursor).map(Clause::Oblige)
     } else {
         cursor.expected(
@@ -189,7 +191,6 @@ fn archetypes(cursor: &mut Cursor<'_>) -> Result<Vec<Archetype>, SqlError> {
 }
 
 fn oblige(cursor: &mut Cursor<'_>) -> Result<ObligeClause, SqlError> {
-    cursor.note(NameKind::Keyword, "OBLIGE", cursor.position());
     let obligation = if cursor.eat("retention") {
         cursor.expect("interval")?;
         let position = cursor.position();

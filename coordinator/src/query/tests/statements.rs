@@ -139,7 +139,7 @@ async fn explanations_are_lines_of_text() {
         "By agreement: a of uva, epoch 3.",
         "",
         "uva: partials (sums and counts of groups) leave; its rows stay",
-        "  uva → surf: partials of r0",
+        "  uva → surf (provider): partials of r0",
         "",
         "The requester gets: n",
     ];

@@ -49,7 +49,12 @@ pub(super) const PARTIALS: &[Case] = &[
     Case {
         name: "a sum and an average that tell how many rows lack a value, said to be of two columns",
         forge: |lie| {
-            lie.plan(input([col("grade"), col("salary"), col("id"), cast(col("salary"), DataType::Float64)]));
+            lie.plan(input([
+                col("grade"),
+                col("salary"),
+                col("id"),
+                cast(col("salary"), DataType::Float64).alias("wide"),
+            ]));
             let values = &mut lie.release().shape.aggregates;
             values.push(ReleasedAggregate { argument: Some(3), origin: Some(3), ..values[0].clone() });
             values[0].function = "sum".into();
