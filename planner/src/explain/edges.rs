@@ -193,7 +193,7 @@ fn chosen(rows: &CarriedRows) -> String {
         words += &format!(", where {}", conditions.join(" AND "));
     }
     if !rows.listed.is_empty() {
-        words += &format!(", chosen by a list of the requester on {}", rows.listed.join(", "));
+        words += &format!(", chosen by a list on {}", rows.listed.join(", "));
     }
     words
 }

@@ -66,6 +66,7 @@ impl Groups<'_> {
             least => vec![
                 format!("with {}", listed(least)),
                 match conditions.outcome {
+                    Outcome::Drop if point.shape.keys == 0 => "of fewer there is no value".to_owned(),
                     Outcome::Drop => "smaller groups are left out".to_owned(),
                     Outcome::Remainder => "smaller groups are merged into one without keys".to_owned(),
                     Outcome::Fail => "a smaller group fails the query".to_owned(),

@@ -9,7 +9,7 @@ use datafusion::logical_expr::{Cast, Expr};
 
 use crate::catalog::STEWARD;
 use crate::function::{average_of, exact_sum, hashed, sum_of, united_sums};
-use crate::policy::paired_key;
+use crate::policy::{is_brought, paired_key};
 
 /// Writes expressions.
 pub(super) struct ExprText<'a> {
@@ -67,6 +67,7 @@ impl ExprText<'_> {
     /// The text of what is not written part by part.
     fn whole(&self, expr: &Expr) -> Option<String> {
         match expr {
+            Expr::Column(column) if is_brought(column) => Some("a released value".to_owned()),
             Expr::Column(column) => Some((self.column)(column)),
             Expr::Literal(value, _) => Some(literal(value)),
             Expr::InList(InList { expr, list, negated }) => {

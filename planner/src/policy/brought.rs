@@ -46,6 +46,11 @@ fn number_of(reference: &TableReference) -> Option<usize> {
     }
 }
 
+/// Whether a column is one of released data, which are compared with columns of tables.
+pub(crate) fn is_brought(column: &Column) -> bool {
+    column.relation.as_ref().is_some_and(|relation| number_of(relation).is_some())
+}
+
 /// The number of the released data that a leaf stands for.
 pub fn brought_by(scan: &TableScan) -> Option<usize> {
     number_of(&scan.table_name)

@@ -26,6 +26,6 @@ pub struct CarriedRows {
     pub relation: String,
     /// The conditions that chose them, over the tables' columns.
     pub conditions: Vec<Expr>,
-    /// The columns by which lists of the requester chose them.
+    /// The columns by which lists chose them.
     pub listed: Vec<String>,
 }

@@ -58,7 +58,7 @@ pub mod word;
 
 pub(crate) use acting::{Acts, view_clauses};
 pub use agreement::{Agreement, Grantee, NotApplicable, NumberedClause};
-pub(crate) use brought::{brought_by, brought_in};
+pub(crate) use brought::{brought_by, brought_in, is_brought};
 pub use budget::release_points;
 pub use carried::{Carried, CarriedRows};
 pub use change::{reads_the_same, under_version};
