@@ -3,7 +3,7 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, UnaryOperator, Value, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{Expr, Visit, Visitor};
 use thiserror::Error;
 
 use super::agreement::Agreement;
@@ -14,7 +14,7 @@ use super::clause::{
 use super::hashing::listed_hash;
 use super::relation::{ColumnRef, Columns, FromRelation, JoinKey, JoinKind, JoinStep, TableRef};
 use super::release::{Argument, ReleaseClause, ReleaseWhat};
-use super::total::{check_defined, positional};
+use super::total::{Extent, check_total};
 use super::word::{Flaw, NameKind, Word};
 
 /// One thing that an agreement asks for and this release does not do.
@@ -72,7 +72,7 @@ fn keyword(word: &str) -> Option<Word> {
 /// Expressions that run over protected rows have a value for each of them.
 fn check_each<'a>(exprs: impl IntoIterator<Item = &'a Expr>, refuse: &mut Refuse<'_>) {
     for expr in exprs {
-        if let Err(part) = check_defined(expr) {
+        if let Err(part) = check_total(expr, Extent::Wide) {
             let why = "it could fail on a value, and the error would tell of that value; write it so that it has a value for \
                        every row, with TRY_CAST, NULLIF or CASE";
             refuse(Word::of(part), format!("`{part}`"), why);
@@ -247,7 +247,7 @@ fn check_filter(filter: &FilterClause, refuse: &mut Refuse<'_>) {
 }
 
 fn check_mask(mask: &MaskClause, refuse: &mut Refuse<'_>) {
-    if let Err(part) = check_total(&mask.value) {
+    if let Err(part) = check_total(&mask.value, Extent::Narrow) {
         let why = "a mask must give a value for every row, never an error; use a column, literal, CASE, date_trunc, \
                    date_part, extract, upper, lower, substr, left, concat or coalesce, with literal lengths";
         refuse(Word::of(part), format!("MASK with `{part}`"), why);
@@ -280,81 +280,6 @@ impl Visitor for NamesColumn {
             _ => ControlFlow::Continue(()),
         }
     }
-}
-
-/// Whether an expression has a value for every row; if not, the part that may have none.
-fn check_total(expr: &Expr) -> Result<(), &Expr> {
-    match expr {
-        Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_) | Expr::TypedString(_) => Ok(()),
-        Expr::Nested(inner)
-        | Expr::IsNull(inner)
-        | Expr::IsNotNull(inner)
-        | Expr::IsTrue(inner)
-        | Expr::IsNotTrue(inner)
-        | Expr::IsFalse(inner)
-        | Expr::IsNotFalse(inner)
-        | Expr::UnaryOp { op: UnaryOperator::Not, expr: inner }
-        | Expr::Extract { expr: inner, .. } => check_total(inner),
-        Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } if is_number(inner) => Ok(()),
-        Expr::BinaryOp { left, op, right } if is_comparison(op) => check_total(left).and_then(|()| check_total(right)),
-        Expr::Between { expr, low, high, .. } => [expr, low, high].into_iter().try_for_each(|one| check_total(one)),
-        Expr::InList { expr, list, .. } => check_total(expr).and_then(|()| list.iter().try_for_each(check_total)),
-        Expr::Case { operand, conditions, else_result, .. } => {
-            operand.iter().chain(else_result).try_for_each(|one| check_total(one))?;
-            conditions.iter().try_for_each(|when| {
-                check_total(&when.condition)?;
-                check_total(&when.result)
-            })
-        }
-        Expr::Substring { expr: inner, substring_from, substring_for, .. } => {
-            let literal = |bound: &Option<Box<Expr>>| bound.as_ref().is_none_or(|bound| is_number(bound));
-            if literal(substring_from) && literal(substring_for) { check_total(inner) } else { Err(expr) }
-        }
-        Expr::Function(function) => {
-            let plain = function.filter.is_none() && function.over.is_none() && function.null_treatment.is_none();
-            match positional(&function.args).filter(|_| plain) {
-                Some(arguments) => check_function(&function.name.to_string(), &arguments, expr),
-                None => Err(expr),
-            }
-        }
-        _ => Err(expr),
-    }
-}
-
-/// Functions without errors, and the arguments that must be literals for that to be so.
-fn check_function<'a>(name: &str, arguments: &[&'a Expr], call: &'a Expr) -> Result<(), &'a Expr> {
-    match (name, arguments) {
-        ("upper" | "lower" | "year", &[value]) => check_total(value),
-        ("date_trunc" | "date_part", &[unit, value]) if is_string(unit) => check_total(value),
-        ("left", &[value, length]) if is_number(length) => check_total(value),
-        ("substr" | "substring", &[value, from]) if is_number(from) => check_total(value),
-        ("substr" | "substring", &[value, from, length]) if is_number(from) && is_number(length) => check_total(value),
-        ("concat" | "coalesce", [_, ..]) => arguments.iter().copied().try_for_each(check_total),
-        _ => Err(call),
-    }
-}
-
-fn is_comparison(op: &BinaryOperator) -> bool {
-    matches!(
-        op,
-        BinaryOperator::Eq
-            | BinaryOperator::NotEq
-            | BinaryOperator::Lt
-            | BinaryOperator::LtEq
-            | BinaryOperator::Gt
-            | BinaryOperator::GtEq
-            | BinaryOperator::And
-            | BinaryOperator::Or
-    )
-}
-
-/// A number without a sign.
-fn is_number(expr: &Expr) -> bool {
-    matches!(expr, Expr::Value(value) if matches!(value.value, Value::Number(..)))
-}
-
-fn is_string(expr: &Expr) -> bool {
-    matches!(expr, Expr::Value(value) if matches!(value.value, Value::SingleQuotedString(_)))
 }
 
 #[cfg(test)]

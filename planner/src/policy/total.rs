@@ -10,18 +10,23 @@ use datafusion::sql::sqlparser::ast::{
 
 use crate::function::engine_state;
 
-/// Functions that give a value, or NULL, for whatever they are given.
-const TOTAL: [&str; 31] = [
-    "upper",
-    "lower",
+/// How much of SQL is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// What a mask may be: columns, literals, conditions, and a few functions of text and time.
+    Narrow,
+    /// Arithmetic, patterns and more functions as well.
+    Wide,
+}
+
+/// Further functions that give a value, or NULL, for whatever they are given.
+const WIDE: [&str; 26] = [
     "initcap",
     "reverse",
     "trim",
     "btrim",
     "ltrim",
     "rtrim",
-    "concat",
-    "coalesce",
     "nullif",
     "length",
     "char_length",
@@ -40,13 +45,13 @@ const TOTAL: [&str; 31] = [
     "floor",
     "ceil",
     "round",
-    "year",
     "isnan",
     "signum",
 ];
 
-/// Whether an expression has a value for every row; if not, the part that may have none. Arithmetic wraps around.
-pub(super) fn check_defined(expr: &Expr) -> Result<(), &Expr> {
+/// Whether an expression has a value for every row; if not, the part that may have none. Arithmetic of integers wraps around,
+/// that of doubles goes to infinity, and that of decimals has up to 38 digits.
+pub(super) fn check_total(expr: &Expr, extent: Extent) -> Result<(), &Expr> {
     match expr {
         Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_) | Expr::TypedString(_) => Ok(()),
         Expr::Nested(inner)
@@ -56,61 +61,73 @@ pub(super) fn check_defined(expr: &Expr) -> Result<(), &Expr> {
         | Expr::IsNotTrue(inner)
         | Expr::IsFalse(inner)
         | Expr::IsNotFalse(inner)
-        | Expr::UnaryOp { op: UnaryOperator::Not | UnaryOperator::Minus | UnaryOperator::Plus, expr: inner }
-        | Expr::Extract { expr: inner, .. }
-        | Expr::Ceil { expr: inner, .. }
-        | Expr::Floor { expr: inner, .. }
-        | Expr::Trim { expr: inner, trim_what: None, trim_characters: None, .. } => check_defined(inner),
-        Expr::BinaryOp { left, op: BinaryOperator::Divide | BinaryOperator::Modulo, right } => {
-            if is_never_zero(right) {
-                all([left.as_ref(), right.as_ref()])
-            } else {
-                Err(expr)
+        | Expr::UnaryOp { op: UnaryOperator::Not, expr: inner }
+        | Expr::Extract { expr: inner, .. } => check_total(inner, extent),
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } if is_number(inner) => Ok(()),
+        Expr::BinaryOp { left, op, right } if is_comparison(op) => all([left.as_ref(), right.as_ref()], extent),
+        Expr::Between { expr, low, high, .. } => all([expr.as_ref(), low.as_ref(), high.as_ref()], extent),
+        Expr::InList { expr, list, .. } => all(std::iter::once(expr.as_ref()).chain(list), extent),
+        Expr::Case { operand, conditions, else_result, .. } => {
+            all(operand.iter().chain(else_result).map(AsRef::as_ref), extent)?;
+            all(conditions.iter().flat_map(|when| [&when.condition, &when.result]), extent)
+        }
+        Expr::Substring { expr: inner, substring_from, substring_for, .. } => {
+            let literal = |bound: &Option<Box<Expr>>| bound.as_ref().is_none_or(|bound| is_number(bound));
+            if literal(substring_from) && literal(substring_for) { check_total(inner, extent) } else { Err(expr) }
+        }
+        Expr::Function(function) => {
+            let plain = function.filter.is_none() && function.over.is_none() && function.null_treatment.is_none();
+            match positional(&function.args).filter(|_| plain) {
+                Some(arguments) => check_function(&function.name.to_string(), &arguments, expr, extent),
+                None => Err(expr),
             }
         }
-        Expr::BinaryOp { left, op, right } if is_defined(op) => all([left.as_ref(), right.as_ref()]),
-        Expr::Between { expr, low, high, .. } => all([expr.as_ref(), low.as_ref(), high.as_ref()]),
-        Expr::InList { expr, list, .. } => check_defined(expr).and_then(|()| list.iter().try_for_each(check_defined)),
+        other if extent == Extent::Wide => check_wide(other),
+        other => Err(other),
+    }
+}
+
+/// What only the wide extent has.
+fn check_wide(expr: &Expr) -> Result<(), &Expr> {
+    let extent = Extent::Wide;
+    match expr {
+        Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr: inner }
+        | Expr::Ceil { expr: inner, .. }
+        | Expr::Floor { expr: inner, .. }
+        | Expr::Trim { expr: inner, trim_what: None, trim_characters: None, .. }
+        | Expr::Cast { kind: CastKind::TryCast, expr: inner, .. } => check_total(inner, extent),
+        Expr::BinaryOp { left, op: BinaryOperator::Divide | BinaryOperator::Modulo, right } if is_never_zero(right) => {
+            all([left.as_ref(), right.as_ref()], extent)
+        }
+        Expr::BinaryOp { left, op, right } if is_arithmetic(op) => all([left.as_ref(), right.as_ref()], extent),
         Expr::Like { expr: text, pattern, escape_char: None, any: false, .. }
         | Expr::ILike { expr: text, pattern, escape_char: None, any: false, .. }
             if is_text(pattern) =>
         {
-            check_defined(text)
-        }
-        Expr::Case { operand, conditions, else_result, .. } => {
-            operand.iter().chain(else_result).try_for_each(|one| check_defined(one))?;
-            conditions.iter().try_for_each(|when| all([&when.condition, &when.result]))
-        }
-        Expr::Substring { expr: inner, substring_from, substring_for, .. } => {
-            let literal = |bound: &Option<Box<Expr>>| bound.as_ref().is_none_or(|bound| is_number(bound));
-            if literal(substring_from) && literal(substring_for) { check_defined(inner) } else { Err(expr) }
-        }
-        Expr::Cast { kind: CastKind::TryCast, expr: inner, .. } => check_defined(inner),
-        Expr::Function(function) => {
-            let plain = function.filter.is_none() && function.over.is_none() && function.null_treatment.is_none();
-            match positional(&function.args).filter(|_| plain) {
-                Some(arguments) => check_function(&function.name.to_string(), &arguments, expr),
-                None => Err(expr),
-            }
+            check_total(text, extent)
         }
         _ => Err(expr),
     }
 }
 
-fn all<'a>(exprs: impl IntoIterator<Item = &'a Expr>) -> Result<(), &'a Expr> {
-    exprs.into_iter().try_for_each(check_defined)
+fn all<'a>(exprs: impl IntoIterator<Item = &'a Expr>, extent: Extent) -> Result<(), &'a Expr> {
+    exprs.into_iter().try_for_each(|expr| check_total(expr, extent))
 }
 
-fn check_function<'a>(name: &str, arguments: &[&'a Expr], call: &'a Expr) -> Result<(), &'a Expr> {
+/// Functions without errors, and the arguments that must be literals for that to be so.
+fn check_function<'a>(name: &str, arguments: &[&'a Expr], call: &'a Expr, extent: Extent) -> Result<(), &'a Expr> {
     match (name, arguments) {
-        ("date_trunc" | "date_part", [unit, value]) if is_text(unit) => check_defined(value),
-        ("left" | "right", [value, length]) if is_number(length) => check_defined(value),
-        ("substr" | "substring", [value, bounds @ ..]) if bounds.iter().all(|bound| is_number(bound)) => {
-            check_defined(value)
+        ("upper" | "lower" | "year", &[value]) => check_total(value, extent),
+        ("date_trunc" | "date_part", &[unit, value]) if is_text(unit) => check_total(value, extent),
+        ("left" | "right", &[value, length]) if is_number(length) => check_total(value, extent),
+        ("substr" | "substring", &[value, from]) if is_number(from) => check_total(value, extent),
+        ("substr" | "substring", &[value, from, length]) if is_number(from) && is_number(length) => {
+            check_total(value, extent)
         }
-        (name, [_, ..]) if TOTAL.contains(&name) => all(arguments.iter().copied()),
+        ("concat" | "coalesce", [_, ..]) => all(arguments.iter().copied(), extent),
+        (name, [_, ..]) if extent == Extent::Wide && WIDE.contains(&name) => all(arguments.iter().copied(), extent),
         // One that does not exist is refused as such.
-        (name, _) if !exists(name) => Ok(()),
+        (name, _) if extent == Extent::Wide && !exists(name) => Ok(()),
         _ => Err(call),
     }
 }
@@ -136,7 +153,7 @@ fn is_never_zero(expr: &Expr) -> bool {
     }
 }
 
-fn is_defined(op: &BinaryOperator) -> bool {
+fn is_comparison(op: &BinaryOperator) -> bool {
     matches!(
         op,
         BinaryOperator::Eq
@@ -147,15 +164,15 @@ fn is_defined(op: &BinaryOperator) -> bool {
             | BinaryOperator::GtEq
             | BinaryOperator::And
             | BinaryOperator::Or
-            | BinaryOperator::Plus
-            | BinaryOperator::Minus
-            | BinaryOperator::Multiply
-            | BinaryOperator::StringConcat
     )
 }
 
+fn is_arithmetic(op: &BinaryOperator) -> bool {
+    matches!(op, BinaryOperator::Plus | BinaryOperator::Minus | BinaryOperator::Multiply | BinaryOperator::StringConcat)
+}
+
 /// The arguments of a call, if all are plain expressions.
-pub(super) fn positional(arguments: &FunctionArguments) -> Option<Vec<&Expr>> {
+fn positional(arguments: &FunctionArguments) -> Option<Vec<&Expr>> {
     let FunctionArguments::List(list) = arguments else { return None };
     if list.duplicate_treatment.is_some() || !list.clauses.is_empty() {
         return None;
@@ -167,6 +184,7 @@ pub(super) fn positional(arguments: &FunctionArguments) -> Option<Vec<&Expr>> {
     list.args.iter().map(expr).collect()
 }
 
+/// A number without a sign.
 fn is_number(expr: &Expr) -> bool {
     matches!(expr, Expr::Value(value) if matches!(value.value, Value::Number(..)))
 }
@@ -184,7 +202,7 @@ mod tests {
 
     fn defined(text: &str) -> Result<(), String> {
         let expr = Parser::new(&GenericDialect {}).try_with_sql(text).unwrap().parse_expr().unwrap();
-        check_defined(&expr).map_err(ToString::to_string)
+        check_total(&expr, Extent::Wide).map_err(ToString::to_string)
     }
 
     #[test]
