@@ -66,6 +66,10 @@ pub(super) fn asked(value: &Expr, rows: &Rows) -> Result<Asked, Stop> {
         _ => return Err(refuse(&format!("`{name}` over protected rows takes one argument"), rows.why.clone())),
     };
     let filter = call.params.filter.as_ref().map(|filter| canonical(&rows.plan, filter)).transpose()?;
+    if filter.iter().any(|filter| rows.relation.reads_scalar(filter)) {
+        let text = format!("a released value is compared with columns in WHERE, not in the FILTER of `{name}`");
+        return Err(refuse(&text, rows.why.clone()));
+    }
     Ok(Asked { function: name, distinct: call.params.distinct, argument, filter })
 }
 
@@ -108,6 +112,39 @@ pub(super) struct Assembled {
     pub(super) output: Vec<Expr>,
 }
 
+/// The values of a release point, where `place` gives the places of arguments and filters among its input's columns.
+pub(super) fn values(
+    asked: &[Asked],
+    relation: &RelationShape,
+    place: &mut impl FnMut(&Expr) -> usize,
+) -> Vec<ReleasedAggregate> {
+    let mut values: Vec<ReleasedAggregate> = asked
+        .iter()
+        .map(|value| ReleasedAggregate {
+            function: value.function.clone(),
+            distinct: value.distinct,
+            argument: value.argument.as_ref().map(&mut *place),
+            origin: None,
+            filter: value.filter.as_ref().map(&mut *place),
+        })
+        .collect();
+    let bare: Vec<Asked> = asked.iter().map(|value| value.bare(relation)).collect();
+    let origins = origins(&values, &bare);
+    for (value, origin) in values.iter_mut().zip(origins) {
+        value.origin = origin;
+    }
+    values
+}
+
+/// The place of an expression among columns behind the first `keys`, where it is put if it is not there.
+pub(super) fn placed(expr: &Expr, columns: &mut Vec<Expr>, keys: usize) -> usize {
+    let at = columns.iter().skip(keys).position(|have| have == expr).map(|index| index + keys);
+    at.unwrap_or_else(|| {
+        columns.push(expr.clone());
+        columns.len() - 1
+    })
+}
+
 /// The input of a release point.
 pub(super) fn assemble(
     keys: &[Expr],
@@ -117,28 +154,8 @@ pub(super) fn assemble(
     shapes: &[SideShape],
 ) -> Result<Assembled, Stop> {
     let mut columns: Vec<Expr> = keys.to_vec();
-    let mut place = |expr: &Expr| {
-        let at = columns.iter().skip(keys.len()).position(|have| have == expr).map(|index| index + keys.len());
-        at.unwrap_or_else(|| {
-            columns.push(expr.clone());
-            columns.len() - 1
-        })
-    };
-    let mut aggregates: Vec<ReleasedAggregate> = asked
-        .iter()
-        .map(|value| ReleasedAggregate {
-            function: value.function.clone(),
-            distinct: value.distinct,
-            argument: value.argument.as_ref().map(&mut place),
-            origin: None,
-            filter: value.filter.as_ref().map(&mut place),
-        })
-        .collect();
-    let bare: Vec<Asked> = asked.iter().map(|value| value.bare(&rows.relation)).collect();
-    let origins = origins(&aggregates, &bare);
-    for (value, origin) in aggregates.iter_mut().zip(origins) {
-        value.origin = origin;
-    }
+    let mut place = |expr: &Expr| placed(expr, &mut columns, keys.len());
+    let aggregates = values(asked, &rows.relation, &mut place);
     let entities = entities
         .iter()
         .map(|key| EntityColumn { name: key.name.clone(), column: place(&Expr::Column(key.clone())) })

@@ -171,6 +171,11 @@ impl RelationShape {
         Ok(LogicalPlanBuilder::from(LogicalPlan::Join(join)))
     }
 
+    /// Whether a predicate compares with a released value.
+    pub(super) fn reads_scalar(&self, predicate: &Expr) -> bool {
+        !self.numbers_in(predicate).is_empty()
+    }
+
     /// Whether an expression is a released value, or a cast of one.
     pub(super) fn is_scalar(&self, expr: &Expr) -> bool {
         self.scalar_type(expr).is_some()

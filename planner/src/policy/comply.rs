@@ -19,7 +19,7 @@ use datafusion::logical_expr::{Aggregate, Join, LogicalPlan, LogicalPlanBuilder,
 use datafusion::prelude::Expr;
 use dynamos_proto::ids::{ReleaseId, SiteId};
 
-use super::assemble::{Assembled, Rows, asked, assemble, release_leaf};
+use super::assemble::{Assembled, Rows, asked, assemble, placed, release_leaf, values};
 use super::brought::{is_beside_one_row, named_leaf};
 use super::compliant::{BroughtPlan, ClauseChoice, CompliantPlan, ProtectedPart, Reader};
 use super::denial::{Reason, Stop, denied, refuse};
@@ -340,11 +340,10 @@ impl Walk<'_> {
             }
             _ => false,
         };
-        let reader = if rows.relation.filled.is_empty() && list.take_stewards(theirs) {
-            Reader::OfItsOwn
-        } else {
-            Reader::OfAll
-        };
+        // The steward's name is that of all tables of the row where none is filled up and all are of the same stewards.
+        let one_name = rows.relation.filled.is_empty()
+            && rows.scans.iter().all(|scan| rows.scans.first().is_some_and(|first| first.stewards == scan.stewards));
+        let reader = if one_name && list.take_stewards(theirs) { Reader::OfItsOwn } else { Reader::OfAll };
         let columns: Result<BTreeSet<Column>, Stop> = list
             .pairs
             .iter()
@@ -394,44 +393,17 @@ impl Walk<'_> {
         let asked = aggregate.aggr_expr.iter().map(|value| asked(value, &rows)).collect::<Result<Vec<_>, Stop>>()?;
         let sides = sides_of(&rows)?;
         let stewards: BTreeSet<SiteId> = sides.iter().flat_map(|side| side.stewards.clone()).collect();
-        let id = ReleaseId(u32::try_from(self.parts.len()).unwrap_or(u32::MAX));
-        let (mut clauses, mut others) = (Vec::new(), Vec::new());
-        let mut why = Vec::new();
         let matched = asked.iter().map(|value| value.bare(&rows.relation)).collect::<Vec<_>>();
-        let of_sides = sides.iter().flat_map(|side| side.stewards.iter().map(move |steward| (side, steward)));
-        for (side, steward) in of_sides {
-            let Some(held) = self.governing.get(steward) else {
-                why.push(Reason { steward: Some(steward.clone()), text: "no agreement allows you this table".into() });
-                continue;
-            };
-            let covers = |only: Option<u32>| {
-                let (agreement, partners) = (&held.agreement, &side.partners);
-                side.relation.released_part(agreement, partners, &keys, &matched, only, self.state)
-            };
-            let chosen = self.choice.get(&(id.0, steward.clone())).copied();
-            match covers(chosen) {
-                Ok(clause) => {
-                    let agreement = AgreementRef { agreement: held.agreement.name.clone(), epoch: held.epoch };
-                    clauses.push(ReleaseClauseRef { steward: steward.clone(), agreement, clause });
-                    let also = held
-                        .agreement
-                        .clauses
-                        .iter()
-                        .map(|numbered| numbered.number)
-                        .filter(|other| *other > clause && chosen.is_none() && covers(Some(*other)).is_ok());
-                    others.extend(also.map(|other| (steward.clone(), other)));
-                }
-                Err(reasons) => {
-                    why.extend(reasons.into_iter().map(|text| Reason { steward: Some(steward.clone()), text }));
-                }
-            }
+        let mut covering = self.covering(&keys, &matched, &sides, &rows)?;
+        let mut columns = Vec::new();
+        let values = values(&asked, &rows.relation, &mut |expr| placed(expr, &mut columns, 0));
+        let apart = undecidable(&values, sets.len()).or_else(|| filtered_apart(&matched));
+        if let Some(text) = apart.filter(|_| self.under_minimum(&covering.clauses)) {
+            // Another clause may hold them to no minimum.
+            covering = self.without_minimum(covering).ok_or_else(|| refuse(&text, rows.why.clone()))?;
         }
-        if !why.is_empty() {
-            why.extend(rows.why);
-            return Err(denied(why));
-        }
-        let rules =
-            PointRules { governing: self.governing, federated: self.federated, clauses: &clauses, state: self.state };
+        let Covering { clauses, others } = covering;
+        let rules = self.rules(&clauses);
         let conditions = rows.relation.predicates.iter().chain(filters(&asked));
         let scope = rules.scope(&rows.scans, conditions, rows.read_released());
         if scope == MinimumScope::PerSite && sides.len() > 1 {
@@ -450,10 +422,7 @@ impl Walk<'_> {
         let id = ReleaseId(u32::try_from(self.parts.len()).unwrap_or(u32::MAX));
         let Assembled { mut shape, sides, output } = assemble(&keys, &asked, &entities, &rows, &sides)?;
         shape.sets = sets;
-        if rules.released().any(|released| !released.minimums.is_empty()) {
-            if let Some(text) = undecidable(&shape).or_else(|| filtered_apart(&matched)) {
-                return Err(refuse(&text, rows.why));
-            }
+        if self.under_minimum(&clauses) {
             self.told.push(Told::of(&rows, &keys, &shape.sets, &asked));
         }
         let released = release_leaf(id, aggregate, shape.group_columns())?;
@@ -461,6 +430,78 @@ impl Walk<'_> {
         self.parts.push(ProtectedPart { id, clauses, others, shape, input, sides, output, stewards, scope });
         Ok(Relation::Released(released))
     }
+}
+
+impl Walk<'_> {
+    /// The first clause of each steward that covers its side of a question, and those that do as well.
+    fn covering(&self, keys: &[Expr], matched: &[Asked], sides: &[SideShape], rows: &Rows) -> Result<Covering, Stop> {
+        let id = u32::try_from(self.parts.len()).unwrap_or(u32::MAX);
+        let mut covering = Covering { clauses: Vec::new(), others: Vec::new() };
+        let mut why = Vec::new();
+        let of_sides = sides.iter().flat_map(|side| side.stewards.iter().map(move |steward| (side, steward)));
+        for (side, steward) in of_sides {
+            let Some(held) = self.governing.get(steward) else {
+                why.push(Reason { steward: Some(steward.clone()), text: "no agreement allows you this table".into() });
+                continue;
+            };
+            let covers = |only: Option<u32>| {
+                let (agreement, partners) = (&held.agreement, &side.partners);
+                side.relation.released_part(agreement, partners, keys, matched, only, self.state)
+            };
+            let chosen = self.choice.get(&(id, steward.clone())).copied();
+            match covers(chosen) {
+                Ok(clause) => {
+                    let agreement = AgreementRef { agreement: held.agreement.name.clone(), epoch: held.epoch };
+                    covering.clauses.push(ReleaseClauseRef { steward: steward.clone(), agreement, clause });
+                    let also = held
+                        .agreement
+                        .clauses
+                        .iter()
+                        .map(|numbered| numbered.number)
+                        .filter(|other| *other > clause && chosen.is_none() && covers(Some(*other)).is_ok());
+                    covering.others.extend(also.map(|other| (steward.clone(), other)));
+                }
+                Err(reasons) => {
+                    why.extend(reasons.into_iter().map(|text| Reason { steward: Some(steward.clone()), text }));
+                }
+            }
+        }
+        if why.is_empty() {
+            return Ok(covering);
+        }
+        why.extend(rows.why.iter().cloned());
+        Err(denied(why))
+    }
+
+    fn rules<'b>(&'b self, clauses: &'b [ReleaseClauseRef]) -> PointRules<'b> {
+        PointRules { governing: self.governing, federated: self.federated, clauses, state: self.state }
+    }
+
+    fn under_minimum(&self, clauses: &[ReleaseClauseRef]) -> bool {
+        self.rules(clauses).released().any(|released| !released.minimums.is_empty())
+    }
+
+    /// Of the clauses that cover a question those without a minimum; none if a steward has no such one.
+    fn without_minimum(&self, covering: Covering) -> Option<Covering> {
+        let mut less = Covering { clauses: Vec::new(), others: Vec::new() };
+        for first in covering.clauses {
+            let also = covering.others.iter().filter(|(steward, _)| *steward == first.steward).map(|(_, other)| *other);
+            let all = std::iter::once(first.clause).chain(also);
+            let of = |clause| ReleaseClauseRef { clause, ..first.clone() };
+            let mut free = all.map(of).filter(|clause| !self.under_minimum(std::slice::from_ref(clause)));
+            less.clauses.push(free.next()?);
+            less.others.extend(free.map(|other| (other.steward, other.clause)));
+        }
+        Some(less)
+    }
+}
+
+/// The clauses that cover a release point.
+struct Covering {
+    /// The first of each steward.
+    clauses: Vec<ReleaseClauseRef>,
+    /// Further ones.
+    others: Vec<(SiteId, u32)>,
 }
 
 /// The conditions of single values.

@@ -339,7 +339,7 @@ impl ReleasePlan<'_> {
     fn counters(&self) -> Result<Vec<Counter<'_>>> {
         let mut counters = Vec::new();
         if !self.conditions.minimums.is_empty()
-            && let Some(text) = undecidable(self.shape)
+            && let Some(text) = undecidable(&self.shape.aggregates, self.shape.sets.len())
         {
             return Err(DataFusionError::Plan(text));
         }

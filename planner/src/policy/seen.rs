@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use super::decide::Behind;
 use super::matching::{Asked, columns_of};
 use super::release_plan::is_sum;
-use crate::fragment::{ReleaseShape, ReleasedAggregate};
+use crate::fragment::ReleasedAggregate;
 
 /// Values that can be subtracted from each other are under at most so many different conditions where a minimum holds; each
 /// doubles the number of parts.
@@ -152,8 +152,7 @@ fn stand_alone(values: &[&ReleasedAggregate]) -> Result<(), String> {
     for value in values.iter().filter(|value| takes_once(&value.function, value.distinct)) {
         let apart = |other: &ReleasedAggregate| {
             other.origin == value.origin
-                && is_sum(other) == is_sum(value)
-                && !matches!(other.function.as_str(), "min" | "max")
+                && (other.function == value.function || (is_sum(other) && is_sum(value)))
                 && (other.filter, other.distinct) != (value.filter, value.distinct)
         };
         if values.iter().any(|other| apart(other)) {
@@ -167,10 +166,10 @@ fn stand_alone(values: &[&ReleasedAggregate]) -> Result<(), String> {
     Ok(())
 }
 
-/// Why the values of a release point cannot be decided side by side; none if they can.
-pub(super) fn undecidable(shape: &ReleaseShape) -> Option<String> {
-    let values: Vec<&ReleasedAggregate> = shape.aggregates.iter().collect();
-    if shape.sets.len() > 1
+/// Why these values of a release point cannot be decided side by side, by so many grouping sets; none if they can.
+pub(super) fn undecidable(values: &[ReleasedAggregate], sets: usize) -> Option<String> {
+    let values: Vec<&ReleasedAggregate> = values.iter().collect();
+    if sets > 1
         && let Some(value) = values.iter().find(|value| takes_once(&value.function, value.distinct))
     {
         return Some(format!(
@@ -274,7 +273,7 @@ mod tests {
         let decided = |values: &[ReleasedAggregate]| differences(&values.iter().collect::<Vec<_>>()).is_ok();
         assert!(decided(&[once("count", None), value("count", None, None), value("sum", Some(3), Some(5))]));
         assert!(decided(&[once("count", None), once("sum", None), value("max", Some(2), None), once("min", Some(5))]));
-        assert!(decided(&[once("count", None), value("avg", Some(2), Some(5))]));
+        assert!(decided(&[once("count", None), value("avg", Some(2), Some(5)), value("median", Some(2), None)]));
         assert!(!decided(&[once("count", None), once("count", Some(5))]));
         assert!(!decided(&[once("sum", None), value("avg", Some(2), None)]));
     }

@@ -335,17 +335,16 @@ fn partials_may(agreement: &Agreement, clause: usize, place: &str) -> bool {
     })
 }
 
-/// Whether no value of different ones stands beside a value that can be subtracted from it: of the same column, a count beside a
-/// count or a sum beside a sum, under another condition or of all values.
+/// Whether no value of different ones stands beside a value that can be subtracted from it: of the same column, by the same
+/// function or a sum beside an average, under another condition or of all values.
 fn stand_alone(values: &[Value]) -> bool {
     let sum = |value: &Value| matches!(value.function.name, "sum" | "avg");
     let extreme = |value: &Value| matches!(value.function.name, "min" | "max");
     let apart = |one: &Value, other: &Value| {
         one.function.distinct
             && !extreme(one)
-            && !extreme(other)
             && one.argument == other.argument
-            && sum(one) == sum(other)
+            && (one.function.name == other.function.name || (sum(one) && sum(other)))
             && (one.filter, one.function.distinct) != (other.filter, other.function.distinct)
     };
     !values.iter().any(|one| values.iter().any(|other| apart(one, other)))

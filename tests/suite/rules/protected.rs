@@ -150,6 +150,14 @@ fn a5_a_released_value_is_compared_as_a_literal_is() {
             "SELECT count(*) FROM a.s.people GROUP BY wage > (SELECT avg(pay) FROM d.t.jobs)",
             "does not list the grouping",
         ),
+        (
+            "SELECT sum(wage) FILTER (WHERE wage > (SELECT avg(pay) FROM d.t.jobs)) FROM a.s.people",
+            "no FILTER clause allows the condition of `sum`",
+        ),
+        (
+            "SELECT sum(wage) FILTER (WHERE wage > y.m) FROM a.s.people CROSS JOIN (SELECT avg(pay) AS m FROM d.t.jobs) y",
+            "not in the FILTER of `sum`",
+        ),
         ("SELECT count(*) FROM a.s.people WHERE 9 / wage > (SELECT avg(pay) FROM d.t.jobs)", "no FILTER clause allows"),
     ] {
         both.refuses(sql, reason);

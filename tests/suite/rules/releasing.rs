@@ -214,6 +214,16 @@ fn b5_what_takes_equal_values_once_stands_alone() {
 }
 
 #[test]
+fn b5_another_clause_may_have_no_minimum() {
+    let sql = "SELECT sum(DISTINCT wage), sum(wage) FROM a.s.people";
+    let held = "RELEASE sum, sum DISTINCT OF wage FROM s.people MINIMUM 5 DISTINCT id";
+    Bench::none().with("a", "g", held).refuses(sql, "stands beside no value");
+    let query =
+        Bench::none().with("a", "g", &format!("{held}, RELEASE sum, sum DISTINCT OF wage FROM s.people")).allows(sql);
+    assert_eq!(query.graph().releases[0].clauses[0].clause, 2);
+}
+
+#[test]
 fn b5_values_written_over_one_column_are_not_filtered_apart() {
     let bench = Bench::none().with(
         "a",
