@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
-use dynamos_cli::federation::{Client, Design, FederatedTable, Person, Provider, Steward};
+use dynamos_cli::federation::{Client, Design};
 
+use crate::employers::{self, Party};
 use crate::federation::{TestFederation, answer, error};
 
 const MINIMUM: usize = 5;
@@ -24,63 +25,27 @@ fn cases() -> Vec<(usize, &'static str)> {
 }
 
 fn design(root: &Path) -> Design {
-    let mut stewards = Vec::new();
-    let mut add = |name: &str, table: &str, rows: String, more: &str, clauses: &str| {
-        std::fs::create_dir_all(root.join(name)).unwrap();
-        std::fs::write(root.join(name).join("rows.csv"), rows).unwrap();
-        let (schema, table) = table.split_once('.').unwrap();
-        stewards.push(Steward {
-            name: name.into(),
-            tables: format!(
-                "[[tables]]\nschema = \"{schema}\"\ntable = \"{table}\"\npath = \"rows.csv\"\nformat = \"csv\"\n\
-                 entity = \"bsn\"\nshared_domain = \"people\"\n{more}"
-            ),
-            agreements: vec![format!(
-                "CREATE AGREEMENT g ON SITE {name} FOR ROLE analyst PURPOSE statistics AS ({clauses})"
-            )],
-        });
-    };
-    for (index, name) in ["north", "south"].into_iter().enumerate() {
+    let employer = |index: usize, name| {
         let mut rows = "bsn,sector,wage\n".to_owned();
         for (person, sector, wage) in jobs(index) {
             writeln!(rows, "{person},{sector},{wage}").unwrap();
         }
-        add(
-            name,
-            "work.jobs",
-            rows,
-            "colocated_on = { bsn = \"people\" }\n",
-            &format!(
-                "RELEASE avg, sum, count OF wage, * BY sector FROM work.jobs MINIMUM {MINIMUM} DISTINCT bsn,
-                 SHIP PARTIALS OF 1 TO surf, north, south,
-                 SHIP ROWS (bsn, wage, sector) FROM work.jobs TO surf,
-                 FILTER ON wage COMPARE WITH LITERALS, JOIN ON bsn WITH REQUESTER"
-            ),
+        let clauses = format!(
+            "RELEASE avg, sum, count OF wage, * BY sector FROM work.jobs MINIMUM {MINIMUM} DISTINCT bsn,
+             SHIP PARTIALS OF 1 TO surf, north, south,
+             SHIP ROWS (bsn, wage, sector) FROM work.jobs TO surf,
+             FILTER ON wage COMPARE WITH LITERALS, JOIN ON bsn WITH REQUESTER"
         );
-    }
+        Party { name, rows, clauses }
+    };
     let mut rows = "bsn,illness\n".to_owned();
     for (person, illness) in cases() {
         writeln!(rows, "{person},{illness}").unwrap();
     }
-    let released = "RELEASE ROWS (bsn, illness) FROM care.cases,
-                    SHIP ROWS (bsn, illness) FROM care.cases TO north, south, surf";
-    add("clinic", "care.cases", rows, "", released);
-    Design {
-        stewards,
-        providers: vec![Provider { name: "surf".into() }],
-        federated: vec![FederatedTable {
-            schema: "work".into(),
-            table: "jobs".into(),
-            stewards: ["north", "south"].map(str::to_owned).to_vec(),
-        }],
-        people: vec![Person {
-            user: "ann@clinic".into(),
-            organisation: "clinic".into(),
-            role: "analyst".into(),
-            purpose: "statistics".into(),
-        }],
-        site_limits: String::new(),
-    }
+    let clauses = "RELEASE ROWS (bsn, illness) FROM care.cases,
+                   SHIP ROWS (bsn, illness) FROM care.cases TO north, south, surf";
+    let clinic = Party { name: "clinic", rows, clauses: clauses.to_owned() };
+    employers::design(root, vec![employer(0, "north"), employer(1, "south"), clinic], &[("ann@clinic", "analyst")])
 }
 
 /// Sector, people and sum of wages of those that are kept, of each employer's groups of enough people.

@@ -9,9 +9,10 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::DataType;
 use arrow::util::display::array_value_to_string;
 use dynamos_cli::demo::rows;
-use dynamos_cli::federation::{Client, Design, FederatedTable, Person, Provider, Steward, query};
+use dynamos_cli::federation::{Client, Design, query};
 use dynamos_proto::status::Code;
 
+use crate::employers::{self, Party};
 use crate::federation::{TestFederation, answer, error, told};
 use crate::recording::{Recorder, Sent};
 
@@ -41,22 +42,7 @@ fn cases() -> Vec<(usize, &'static str)> {
 }
 
 fn design(root: &Path) -> Design {
-    let mut stewards = Vec::new();
-    let mut add = |name: &str, schema: &str, table: &str, rows: String, more: &str, clauses: String| {
-        std::fs::create_dir_all(root.join(name)).unwrap();
-        std::fs::write(root.join(name).join("rows.csv"), rows).unwrap();
-        stewards.push(Steward {
-            name: name.into(),
-            tables: format!(
-                "[[tables]]\nschema = \"{schema}\"\ntable = \"{table}\"\npath = \"rows.csv\"\nformat = \"csv\"\n\
-                 entity = \"bsn\"\nshared_domain = \"people\"\n{more}"
-            ),
-            agreements: vec![format!(
-                "CREATE AGREEMENT hashed ON SITE {name} FOR ROLE analyst PURPOSE statistics AS ({clauses})"
-            )],
-        });
-    };
-    for (index, name) in ["north", "south"].into_iter().enumerate() {
+    let employer = |index: usize, name| {
         let mut rows = "bsn,wage\n".to_owned();
         for (person, wage) in jobs(index) {
             writeln!(rows, "{},{wage}", key(person)).unwrap();
@@ -66,8 +52,8 @@ fn design(root: &Path) -> Design {
              SHIP ROWS (hash(bsn), wage) FROM work.jobs TO surf,
              JOIN ON bsn WITH clinic"
         );
-        add(name, "work", "jobs", rows, "colocated_on = { bsn = \"people\" }\n", clauses);
-    }
+        Party { name, rows, clauses }
+    };
     let mut rows = "bsn,illness\n".to_owned();
     for (person, illness) in cases() {
         writeln!(rows, "{},{illness}", key(person)).unwrap();
@@ -77,25 +63,8 @@ fn design(root: &Path) -> Design {
          SHIP ROWS (hash(bsn), illness) FROM care.cases TO surf,
          JOIN ON bsn WITH north, JOIN ON bsn WITH south"
     );
-    add("clinic", "care", "cases", rows, "", clauses);
-    Design {
-        stewards,
-        providers: vec![Provider { name: "surf".into() }],
-        federated: vec![FederatedTable {
-            schema: "work".into(),
-            table: "jobs".into(),
-            stewards: ["north", "south"].map(str::to_owned).to_vec(),
-        }],
-        people: [("ann@clinic", "analyst"), ("steward@clinic", "steward")]
-            .map(|(user, role)| Person {
-                user: user.into(),
-                organisation: "clinic".into(),
-                role: role.into(),
-                purpose: "statistics".into(),
-            })
-            .into(),
-        site_limits: String::new(),
-    }
+    let parties = vec![employer(0, "north"), employer(1, "south"), Party { name: "clinic", rows, clauses }];
+    employers::design(root, parties, &[("ann@clinic", "analyst"), ("steward@clinic", "steward")])
 }
 
 /// Of the joined rows by illness: how many there are, of how many people, and their wages, for groups of enough people.

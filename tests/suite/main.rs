@@ -18,6 +18,7 @@ mod brought;
 mod budgets;
 mod change;
 mod configuration_page;
+mod employers;
 mod federation;
 mod generated;
 mod golden;
