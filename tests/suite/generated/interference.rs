@@ -53,6 +53,8 @@ struct Seen {
     edges: Vec<Vec<String>>,
     /// The rows that went from one place to another, in order.
     sent: BTreeMap<(String, String), Vec<Vec<String>>>,
+    /// Whether every stream of rows came to its end.
+    ended: bool,
 }
 
 impl Seen {
@@ -71,21 +73,23 @@ impl Seen {
                 // Of several places that fail on rows in view, the fastest is named.
                 let message = told.message.split(" at site `").next().unwrap_or_default();
                 let outcome = format!("{}: {message}", told.code);
-                return Self { outcome, edges: Vec::new(), sent: BTreeMap::new() };
+                return Self { outcome, edges: Vec::new(), sent: BTreeMap::new(), ended: false };
             }
         };
         let mut sent: BTreeMap<(String, String), Vec<Vec<String>>> = BTreeMap::new();
-        for stream in recorder.take() {
+        let streams = recorder.take();
+        let ended = streams.iter().all(|stream| stream.ended);
+        for stream in streams {
             sent.entry((stream.from, stream.to)).or_default().extend(rows(&stream.batches).unwrap());
         }
         sent.values_mut().for_each(|rows| rows.sort());
         let edges = query(&mut way.client, "SHOW EDGES FOR LAST QUERY").await.unwrap();
-        Self { outcome, edges: rows(&edges).unwrap(), sent }
+        Self { outcome, edges: rows(&edges).unwrap(), sent, ended }
     }
 
     /// Whether all that was to be sent was: no reader had enough before the end.
     fn is_whole(&self) -> bool {
-        !self.edges.is_empty() && self.edges.iter().all(|edge| edge[REPORTED] != "NULL")
+        self.ended && !self.edges.is_empty() && self.edges.iter().all(|edge| edge[REPORTED] != "NULL")
     }
 
     /// Whether nothing tells the two apart. Whether a fragment whose reader needs no more rows has reported by then is a

@@ -28,6 +28,8 @@ struct Stream {
     from: String,
     to: String,
     bytes: Vec<u8>,
+    /// Whether it came to its end; else its reader had enough.
+    ended: bool,
 }
 
 /// The proxies of a federation, until it is dropped.
@@ -44,6 +46,8 @@ pub struct Sent {
     pub to: String,
     /// The rows.
     pub batches: Vec<RecordBatch>,
+    /// Whether these are all; else the reader had enough before.
+    pub ended: bool,
 }
 
 impl Recorder {
@@ -82,7 +86,7 @@ impl Recorder {
         let streams = std::mem::take(&mut *self.streams.lock().unwrap());
         streams
             .into_iter()
-            .map(|stream| Sent { batches: rows(&stream.bytes), from: stream.from, to: stream.to })
+            .map(|Stream { from, to, bytes, ended }| Sent { batches: rows(&bytes), from, to, ended })
             .collect()
     }
 }
@@ -165,14 +169,16 @@ async fn forward(State(proxied): State<Proxied>, request: Request) -> Response {
     }
     let number = {
         let mut streams = proxied.streams.lock().unwrap();
-        streams.push(Stream { from: proxied.site.clone(), to: caller, bytes: Vec::new() });
+        streams.push(Stream { from: proxied.site.clone(), to: caller, bytes: Vec::new(), ended: false });
         streams.len() - 1
     };
     let streams = Arc::clone(&proxied.streams);
     let body = body.map_frame(move |frame| {
         // A stream that goes on after it was taken is that of a query which has ended.
-        if let (Some(data), Some(stream)) = (frame.data_ref(), streams.lock().unwrap().get_mut(number)) {
-            stream.bytes.extend_from_slice(data);
+        if let Some(stream) = streams.lock().unwrap().get_mut(number) {
+            stream.bytes.extend_from_slice(frame.data_ref().map_or(&[], |data| data.as_ref()));
+            // What a call has come to is said behind its last message.
+            stream.ended |= frame.is_trailers();
         }
         frame
     });
