@@ -1,13 +1,19 @@
 //! A federation for one test: files in a temporary folder, every role in this process.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use dynamos_cli::demo::{rows, scene};
-use dynamos_cli::federation::{Client, Design, Federation, Layout, Processes, connect, query, ready};
+use dynamos_cli::federation::{Client, Design, Federation, Layout, Processes, Running, connect, query, ready};
+use dynamos_proto::ids::SiteId;
 use dynamos_proto::status::ServiceError;
 use futures::TryStreamExt;
+use tokio::time::timeout;
 
 use crate::recording::Recorder;
+
+/// A site that has not registered within this time does not start.
+const START_MAX: Duration = Duration::from_secs(60);
 
 /// A running federation, gone at the end of the test.
 pub struct TestFederation {
@@ -32,7 +38,7 @@ impl TestFederation {
     pub async fn edited(design: impl FnOnce(&Path) -> Design, edit: impl FnOnce(&Layout)) -> Self {
         let (folder, layout) = written(design);
         edit(&layout);
-        let federation = Federation::start(&layout, Processes::One).await.unwrap();
+        let federation = started(&layout).await;
         Self { layout, federation, _folder: folder }
     }
 
@@ -40,7 +46,7 @@ impl TestFederation {
     pub async fn recorded(design: impl FnOnce(&Path) -> Design) -> (Self, Recorder) {
         let (folder, layout) = written(design);
         let recorder = Recorder::before(&layout).await;
-        let federation = Federation::start(&layout, Processes::One).await.unwrap();
+        let federation = started(&layout).await;
         (Self { layout, federation, _folder: folder }, recorder)
     }
 
@@ -60,6 +66,18 @@ impl TestFederation {
     pub async fn stop(self) {
         self.federation.stop().await.unwrap();
     }
+}
+
+/// The roles of a layout, once the coordinator has heard from every site. As long as one is missing, a question may be answered
+/// under another agreement than with it.
+async fn started(layout: &Layout) -> Federation {
+    let mut federation = Federation::start(layout, Processes::One).await.unwrap();
+    let Running::Here { coordinator, .. } = federation.running() else { unreachable!("all roles are in this process") };
+    let mut known = coordinator.registry().watch();
+    let all_up = known.wait_for(|known| layout.sites.iter().all(|site| known.is_up(&SiteId::new(site))));
+    let up = timeout(START_MAX, all_up).await.is_ok_and(|known| known.is_ok());
+    assert!(up, "the federation does not come up");
+    federation
 }
 
 /// The files of a design in a folder of their own.

@@ -27,7 +27,9 @@ pub fn run(protoc: &Path) -> anyhow::Result<ExitCode> {
     // Some tests run the program.
     step("program", &mut cargo(&["build", "--bin", "dynamos"]))?;
     let program = target_folder().join("debug/dynamos");
-    step("tests", cargo(&["test", "--workspace", "--", "--show-output"]).env("DYNAMOS_LONG", "1"))?;
+    // Without line tables a backtrace only hides what failed.
+    let mut tests = cargo(&["test", "--workspace", "--", "--show-output"]);
+    step("tests", tests.env("DYNAMOS_LONG", "1").env("RUST_BACKTRACE", "0"))?;
     step("demo, one process", Command::new(&program).args(["demo", "--once"]))?;
     step("demo, a process a role", Command::new(&program).args(["demo", "--once", "--processes"]))?;
     step("payload", &mut cargo(&["run", "--quiet", "--bin", "measure", "--", "payload"]))?;
