@@ -22,7 +22,8 @@ use datafusion::logical_expr::{
 };
 use dynamos_proto::ids::SiteId;
 
-use super::origin::unalias;
+use super::domains::check_domains;
+use super::origin::{unalias, uncast};
 use crate::catalog::STEWARD;
 use crate::wire::LeafTable;
 
@@ -56,8 +57,10 @@ impl Rewriting<'_> {
     }
 }
 
-/// The plan with LOCAL keys compared together with their stewards; output columns are the same.
+/// The plan with LOCAL keys compared together with their stewards; output columns are the same. Fails where keys that are never
+/// the same people's are compared.
 pub fn localize(plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
+    check_domains(&plan)?;
     let columns = plan.schema().columns();
     let local = rewrite(plan, &Rewriting { state, given: Cell::new(0) })?;
     if local.plan.schema().fields().len() == columns.len() {
@@ -154,7 +157,7 @@ impl Local {
 }
 
 fn companion<'a>(expr: &Expr, schema: &DFSchema, companions: &'a [Option<Companion>]) -> Option<&'a Companion> {
-    let Expr::Column(column) = unalias(expr) else { return None };
+    let Expr::Column(column) = uncast(expr) else { return None };
     companions.get(schema.index_of_column(column).ok()?)?.as_ref()
 }
 
@@ -436,6 +439,7 @@ pub(super) mod tests {
                     name: TableName::new("s", name),
                     stewards: stewards.into_iter().map(SiteId::new).collect(),
                     local: Some("k".into()),
+                    shared: None,
                     colocated: crate::catalog::Colocated::new(),
                     schema: Arc::new(Schema::new(fields)),
                     within: std::collections::BTreeMap::new(),
@@ -458,6 +462,17 @@ pub(super) mod tests {
     fn a_named_table_meets_only_its_own_stewards_rows() {
         let plan = localized("SELECT p.n FROM uva.s.people p JOIN s.visits v ON p.k = v.k");
         assert!(plan.contains("steward = Utf8(\"uva\")"), "{plan}");
+    }
+
+    #[test]
+    fn c5_a_key_of_another_type_is_still_one() {
+        for sql in [
+            "SELECT p.n FROM uva.s.people p JOIN s.visits v ON CAST(p.k AS VARCHAR) = CAST(v.k AS VARCHAR)",
+            "SELECT p.n FROM uva.s.people p JOIN (SELECT TRY_CAST(k AS INT) AS i FROM s.visits) v ON p.k = v.i",
+        ] {
+            let plan = localized(sql);
+            assert!(plan.contains("steward = Utf8(\"uva\")"), "{plan}");
+        }
     }
 
     #[test]

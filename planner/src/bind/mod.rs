@@ -2,6 +2,7 @@
 
 mod analysis;
 mod bound;
+mod domains;
 mod local;
 mod names;
 mod normal;

@@ -27,6 +27,8 @@ pub struct VisibleTable {
     pub stewards: BTreeSet<SiteId>,
     /// The entity key column, where equal values mean one entity within a steward only.
     pub local: Option<String>,
+    /// The entity key column and its domain, where equal values mean one entity at all stewards that name this domain.
+    pub shared: Option<(String, String)>,
     /// By column the key whose values lie together.
     pub colocated: Colocated,
     /// The columns of its protected view; for a federated table those that all stewards have, and `steward`.

@@ -90,6 +90,16 @@ pub fn unalias(expr: &Expr) -> &Expr {
     }
 }
 
+/// The expression without its name and without casts: what comparisons reconcile the types of is the same key.
+pub(super) fn uncast(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Alias(alias) => uncast(&alias.expr),
+        Expr::Cast(cast) => uncast(&cast.expr),
+        Expr::TryCast(cast) => uncast(&cast.expr),
+        other => other,
+    }
+}
+
 /// An expression over `plan`'s output written over the columns of the tables below, each named `schema.table.column`
 /// whether the table is one steward's or a federated one. Fails where the plan computes something that cannot be written
 /// so, such as an aggregate.

@@ -122,6 +122,7 @@ impl<'a> Policy<'a> {
                     name: name.clone(),
                     stewards: BTreeSet::from([steward.clone()]),
                     local: local_key(table),
+                    shared: shared_key(table),
                     colocated: Colocated::new(),
                     schema,
                     within: BTreeMap::new(),
@@ -160,11 +161,14 @@ impl<'a> Policy<'a> {
         fields.push(Field::new(STEWARD, DataType::Utf8, false));
         let tables: Vec<_> = stewards.iter().filter_map(|steward| self.catalog.table(steward, name)).collect();
         let colocated = tables.iter().map(|table| table.colocated.clone());
+        let local = federated_local_key(&tables);
+        let shared = tables.first().filter(|_| local.is_none()).and_then(|table| shared_key(table));
         Some(VisibleTable {
             site: None,
             name: name.clone(),
             stewards: stewards.clone(),
-            local: federated_local_key(&tables),
+            local,
+            shared,
             colocated: colocated.reduce(in_both).unwrap_or_default(),
             schema: Arc::new(Schema::new(fields)),
             within: BTreeMap::new(),
@@ -196,6 +200,14 @@ fn in_both(mut one: Colocated, other: Colocated) -> Colocated {
 fn local_key(table: &crate::catalog::Table) -> Option<String> {
     let entity = table.entity.as_ref()?;
     (entity.scope == EntityScope::Local).then(|| entity.column.clone())
+}
+
+fn shared_key(table: &crate::catalog::Table) -> Option<(String, String)> {
+    let entity = table.entity.as_ref()?;
+    match &entity.scope {
+        EntityScope::Local => None,
+        EntityScope::Shared(domain) => Some((entity.column.clone(), domain.clone())),
+    }
 }
 
 /// The entity key of a federated table, if equal values at two of its stewards are not the same entity: one of them says that

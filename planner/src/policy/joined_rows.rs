@@ -214,6 +214,7 @@ fn view(rows: &Rows, within: BTreeMap<SiteId, u32>) -> Result<VisibleTable> {
         name,
         stewards: scan.stewards.clone(),
         local: None,
+        shared: None,
         colocated: BTreeMap::new(),
         schema: Arc::new(Schema::new(fields)),
         within,

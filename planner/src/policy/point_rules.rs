@@ -193,6 +193,7 @@ mod tests {
             name,
             stewards: sites(stewards),
             local: None,
+            shared: None,
             colocated: Colocated::new(),
             schema: Arc::new(Schema::empty()),
             within: BTreeMap::new(),

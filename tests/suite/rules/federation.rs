@@ -130,6 +130,8 @@ fn c5_local_keys_are_compared_with_their_steward() {
                 SHIP ROWS (*) FROM s.visits TO ANY";
     let bench = Bench::both(rows);
     bench.refuses("SELECT count(*) FROM a.s.people x JOIN b.s.people y ON x.id = y.id", "are different people");
+    let cast = "SELECT count(*) FROM a.s.people x JOIN b.s.people y ON CAST(x.id AS VARCHAR) = CAST(y.id AS VARCHAR)";
+    bench.refuses(cast, "are different people");
     // The value counts against another column or a literal.
     bench.allows("SELECT count(*) FROM a.s.people x JOIN b.s.people y ON x.id = y.wage");
     let by_key = bench.allows("SELECT id, count(*) FROM s.people GROUP BY id");
@@ -149,6 +151,20 @@ fn c5_shared_keys_are_the_same_only_within_one_domain() {
     assert!(!told_apart(&one_domain), "{one_domain}");
     let two_domains = by_key(Bench::both(release).sharing([("a", "citizens"), ("b", "students")]));
     assert!(told_apart(&two_domains), "equal keys of two domains are one person: {two_domains}");
+    // Of two tables no column says whose a key is.
+    let named = Bench::both(release).sharing([("a", "citizens"), ("b", "students")]);
+    for sql in [
+        "SELECT count(*) FROM a.s.people x JOIN b.s.people y ON x.id = y.id",
+        "SELECT count(*) FROM a.s.people x JOIN b.s.people y ON CAST(x.id AS VARCHAR) = CAST(y.id AS VARCHAR)",
+        "SELECT count(*) FROM a.s.people x, b.s.people y WHERE x.id < y.id",
+        "SELECT wage FROM a.s.people WHERE id NOT IN (SELECT id FROM b.s.people)",
+        "SELECT id FROM a.s.people INTERSECT SELECT id FROM (SELECT id FROM b.s.people GROUP BY id)",
+    ] {
+        named.refuses(sql, "the domains `citizens` and `students` are different people");
+    }
+    named.allows("SELECT count(*) FROM a.s.people x JOIN b.s.people y ON x.id = y.wage");
+    let same = Bench::both(release).sharing([("a", "citizens"), ("b", "citizens")]);
+    same.allows("SELECT count(*) FROM a.s.people x JOIN b.s.people y ON x.id = y.id");
 }
 
 #[test]
