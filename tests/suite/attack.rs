@@ -17,6 +17,7 @@ pub const STEWARDS: [&str; 2] = ["uva", "vu"];
 const OWN: &str = "uva";
 
 /// An appointment of a person.
+#[derive(Clone)]
 pub struct Row {
     /// At whom.
     pub steward: String,
@@ -129,6 +130,9 @@ pub struct Open {
     /// enough are subtracted.
     pub coarser: usize,
     pub by_group: usize,
+    /// Groups by all keys but the first, also those with few people, and those of them of which a few people are left likewise.
+    pub one_key_less: usize,
+    pub by_first_key: usize,
 }
 
 /// What would be open if every group with enough people were released.
@@ -158,12 +162,15 @@ pub fn open_to_subtraction(rows: &[Row], keys: usize) -> Open {
         let left: Vec<&Row> = rows.iter().copied().filter(of_small).collect();
         count(&left)
     };
+    let one_key_less = by(finest & !1);
     Open {
         groups: groups.len(),
         enough: groups.values().filter(|rows| enough(rows)).count(),
         by_steward: groups.values().filter(|rows| enough(rows) && one_is_left(rows)).count(),
         coarser: coarser.iter().filter(|rows| enough(rows)).count(),
         by_group: coarser.iter().filter(|rows| enough(rows) && few(withheld(rows))).count(),
+        one_key_less: one_key_less.len(),
+        by_first_key: one_key_less.values().filter(|rows| few(withheld(rows))).count(),
     }
 }
 

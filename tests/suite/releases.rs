@@ -301,8 +301,20 @@ async fn b4_b5_hold_on_the_published_wage_data() {
             share(cost.by_rest + cost.by_complement)
         );
         if keys == 3 {
-            let expected = Open { groups: 614, enough: 500, by_steward: 164, coarser: 443, by_group: 75 };
+            let expected = Open {
+                groups: 614,
+                enough: 500,
+                by_steward: 164,
+                coarser: 443,
+                by_group: 75,
+                one_key_less: 323,
+                by_first_key: 77,
+            };
             assert_eq!(open, expected);
+            // Of one university alone more is open.
+            let of_uva: Vec<Row> = rows.iter().filter(|row| row.steward == "uva").cloned().collect();
+            let alone = open_to_subtraction(&of_uva, keys);
+            assert_eq!((alone.groups, alone.one_key_less, alone.by_first_key), (589, 315, 94));
             let expected = Cost { groups: 614, below_minimum: 114, by_rest: 145, by_complement: 91 };
             assert_eq!((answered.len(), cost), (264, expected));
         }
