@@ -32,9 +32,12 @@ struct Stream {
     ended: bool,
 }
 
+/// Those that were asked for since they were taken.
+type Streams = Arc<Mutex<Vec<Arc<Mutex<Stream>>>>>;
+
 /// The proxies of a federation, until it is dropped.
 pub struct Recorder {
-    streams: Arc<Mutex<Vec<Stream>>>,
+    streams: Streams,
     _serving: JoinSet<()>,
 }
 
@@ -53,7 +56,7 @@ pub struct Sent {
 impl Recorder {
     /// Puts a proxy before every site of a layout whose roles have not been started.
     pub async fn before(layout: &Layout) -> Self {
-        let streams = Arc::new(Mutex::new(Vec::new()));
+        let streams = Streams::default();
         let mut serving = JoinSet::new();
         let callers = Arc::new(Callers::of(layout));
         for site in &layout.sites {
@@ -84,10 +87,12 @@ impl Recorder {
     /// What was sent since the last call.
     pub fn take(&self) -> Vec<Sent> {
         let streams = std::mem::take(&mut *self.streams.lock().unwrap());
-        streams
-            .into_iter()
-            .map(|Stream { from, to, bytes, ended }| Sent { batches: rows(&bytes), from, to, ended })
-            .collect()
+        let sent = |stream: &Arc<Mutex<Stream>>| {
+            let stream = stream.lock().unwrap();
+            let (from, to, ended) = (stream.from.clone(), stream.to.clone(), stream.ended);
+            Sent { from, to, batches: rows(&stream.bytes), ended }
+        };
+        streams.iter().map(sent).collect()
     }
 }
 
@@ -137,7 +142,7 @@ struct Proxied {
     callers: Arc<Callers>,
     /// By the name of the caller.
     channels: Arc<Mutex<BTreeMap<String, Channel>>>,
-    streams: Arc<Mutex<Vec<Stream>>>,
+    streams: Streams,
 }
 
 impl Proxied {
@@ -162,24 +167,22 @@ async fn forward(State(proxied): State<Proxied>, request: Request) -> Response {
     let fetched = request.uri().path() == FETCH;
     let (parts, body) = request.into_parts();
     let request = axum::http::Request::from_parts(parts, tonic::body::Body::new(body));
+    // Noted before it is passed on: a reader that has enough may go before the answer is here.
+    let noted = fetched.then(|| {
+        let (from, to) = (proxied.site.clone(), caller.clone());
+        let stream = Arc::new(Mutex::new(Stream { from, to, bytes: Vec::new(), ended: false }));
+        proxied.streams.lock().unwrap().push(Arc::clone(&stream));
+        stream
+    });
     let answer = proxied.channel(&caller).oneshot(request).await.unwrap();
     let (parts, body) = answer.into_parts();
-    if !fetched {
-        return Response::from_parts(parts, axum::body::Body::new(body));
-    }
-    let number = {
-        let mut streams = proxied.streams.lock().unwrap();
-        streams.push(Stream { from: proxied.site.clone(), to: caller, bytes: Vec::new(), ended: false });
-        streams.len() - 1
-    };
-    let streams = Arc::clone(&proxied.streams);
+    let Some(stream) = noted else { return Response::from_parts(parts, axum::body::Body::new(body)) };
     let body = body.map_frame(move |frame| {
-        // A stream that goes on after it was taken is that of a query which has ended.
-        if let Some(stream) = streams.lock().unwrap().get_mut(number) {
-            stream.bytes.extend_from_slice(frame.data_ref().map_or(&[], |data| data.as_ref()));
-            // What a call has come to is said behind its last message.
-            stream.ended |= frame.is_trailers();
-        }
+        // What comes after it was taken is of a query that has ended, and seen by nobody.
+        let mut stream = stream.lock().unwrap();
+        stream.bytes.extend_from_slice(frame.data_ref().map_or(&[], |data| data.as_ref()));
+        // What a call has come to is said behind its last message.
+        stream.ended |= frame.is_trailers();
         frame
     });
     Response::from_parts(parts, axum::body::Body::new(body))
