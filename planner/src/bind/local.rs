@@ -15,7 +15,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, JoinType, Result, not_impl_err, plan_err};
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::expr::AggregateFunction;
+use datafusion::logical_expr::expr::{AggregateFunction, Case, InList};
 use datafusion::logical_expr::{
     Aggregate, BinaryExpr, Expr, Join, LogicalPlan, LogicalPlanBuilder, Operator, Projection, TableScanBuilder, Union,
     cast, lit, when,
@@ -393,7 +393,9 @@ fn compare(expr: Expr, input: &Local) -> Result<Expr> {
 
 /// Comparisons of two LOCAL keys compare their stewards, too.
 fn compare_in(expr: Expr, schema: &DFSchema, companions: &[Option<Companion>]) -> Result<Expr> {
-    let rewritten = expr.transform_up(|node| {
+    let is_key = |expr: &Expr| companion(expr, schema, companions).is_some();
+    let equalities = expr.transform_up(|node| Ok(as_equalities(node, is_key)))?;
+    let rewritten = equalities.data.transform_up(|node| {
         let Expr::BinaryExpr(BinaryExpr { left, op, right }) = &node else { return Ok(Transformed::no(node)) };
         let (Some(one), Some(other)) = (companion(left, schema, companions), companion(right, schema, companions))
         else {
@@ -410,6 +412,26 @@ fn compare_in(expr: Expr, schema: &DFSchema, companions: &[Option<Companion>]) -
         }
     })?;
     Ok(rewritten.data)
+}
+
+/// IN and CASE that compare a key with keys as what they stand for: `k IN (a, b)` as `k = a OR k = b`, and
+/// `CASE k WHEN a …` as `CASE WHEN k = a …`.
+fn as_equalities(expr: Expr, is_key: impl Fn(&Expr) -> bool) -> Transformed<Expr> {
+    match expr {
+        Expr::InList(InList { expr, list, negated }) if is_key(&expr) && list.iter().any(&is_key) => {
+            let found = list.into_iter().map(|member| (*expr).clone().eq(member)).reduce(Expr::or);
+            let found = found.unwrap_or_else(|| lit(false));
+            Transformed::yes(if negated { Expr::Not(Box::new(found)) } else { found })
+        }
+        Expr::Case(Case { expr: Some(key), when_then_expr, else_expr })
+            if is_key(&key) && when_then_expr.iter().any(|(when, _)| is_key(when)) =>
+        {
+            let branch = |(when, then): (Box<Expr>, Box<Expr>)| (Box::new((*key).clone().eq(*when)), then);
+            let when_then_expr = when_then_expr.into_iter().map(branch).collect();
+            Transformed::yes(Expr::Case(Case { expr: None, when_then_expr, else_expr }))
+        }
+        other => Transformed::no(other),
+    }
 }
 
 #[cfg(test)]
@@ -483,6 +505,7 @@ pub(super) mod tests {
             "SELECT k FROM s.people UNION ALL (SELECT k FROM s.visits GROUP BY k, n UNION ALL SELECT k FROM uva.s.people)",
             "(SELECT k, n FROM s.people EXCEPT SELECT k, n FROM s.visits) INTERSECT SELECT k, n FROM s.visits",
             "SELECT n, sum(k) FROM s.people GROUP BY ROLLUP (n, CASE WHEN k > 3 THEN n END)",
+            "SELECT p.k = v.k, p.k IN (1, 2, 3, 4, v.k), CASE p.k WHEN v.k THEN 1 END FROM s.people p, s.visits v",
         ] {
             assert!(localized(sql).contains("s.people"), "{sql}");
         }

@@ -9,7 +9,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{JoinConstraint, JoinType};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{BinaryExpr, Join, LogicalPlan, LogicalPlanBuilder, Operator, binary_expr};
+use datafusion::logical_expr::{BinaryExpr, Distinct, Join, LogicalPlan, LogicalPlanBuilder, Operator, binary_expr};
 use datafusion::optimizer::OptimizerRule;
 use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
 use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
@@ -39,8 +39,17 @@ pub fn normalize(plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan>
         rules.push(Arc::new(EliminateCrossJoin::new()));
     }
     rules.push(Arc::new(OptimizeProjections::new()));
-    let plan = super::optimize(selected_lists(plan)?, rules, state)?;
+    let plan = super::optimize(first_rows(selected_lists(plan)?, state)?, rules, state)?;
     portable_joins(plan)
+}
+
+/// DISTINCT ON as an aggregate. The rule finds `first_value` where the session has it, and nowhere else.
+fn first_rows(plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
+    let plan = plan.transform_down_with_subqueries(|node| match node {
+        LogicalPlan::Distinct(Distinct::On(_)) => ReplaceDistinctWithAggregate::new().rewrite(node, state),
+        other => Ok(Transformed::no(other)),
+    })?;
+    Ok(plan.data)
 }
 
 /// `x IN (VALUES …)` as `x IN (SELECT … FROM (VALUES …))`, which is what the rules take.

@@ -132,6 +132,13 @@ fn c5_local_keys_are_compared_with_their_steward() {
     bench.refuses("SELECT count(*) FROM a.s.people x JOIN b.s.people y ON x.id = y.id", "are different people");
     let cast = "SELECT count(*) FROM a.s.people x JOIN b.s.people y ON CAST(x.id AS VARCHAR) = CAST(y.id AS VARCHAR)";
     bench.refuses(cast, "are different people");
+    for sql in [
+        "SELECT count(*) FROM a.s.people x, b.s.people y WHERE x.id IN (1, 2, 3, 4, y.id)",
+        "SELECT count(*) FROM a.s.people x, b.s.people y WHERE x.id NOT IN (1, 2, 3, 4, y.id)",
+        "SELECT CASE x.id WHEN y.id THEN 1 ELSE 0 END FROM a.s.people x, b.s.people y",
+    ] {
+        bench.refuses(sql, "are different people");
+    }
     // The value counts against another column or a literal.
     bench.allows("SELECT count(*) FROM a.s.people x JOIN b.s.people y ON x.id = y.wage");
     let by_key = bench.allows("SELECT id, count(*) FROM s.people GROUP BY id");
@@ -160,11 +167,40 @@ fn c5_shared_keys_are_the_same_only_within_one_domain() {
         "SELECT wage FROM a.s.people WHERE id NOT IN (SELECT id FROM b.s.people)",
         "SELECT id FROM a.s.people INTERSECT SELECT id FROM (SELECT id FROM b.s.people GROUP BY id)",
     ] {
-        named.refuses(sql, "the domains `citizens` and `students` are different people");
+        named.refuses(sql, "of the domain `citizens` and of the domain `students` are different people");
     }
     named.allows("SELECT count(*) FROM a.s.people x JOIN b.s.people y ON x.id = y.wage");
+    // Nor does one say it of a union's rows, which go into an answer and are not compared.
+    let union = "(SELECT id, wage FROM a.s.people UNION ALL SELECT CAST(id AS BIGINT), wage FROM b.s.people) u";
+    for sql in [
+        format!("SELECT id, count(*) FROM {union} GROUP BY id"),
+        format!("SELECT wage, id, count(*) FROM {union} GROUP BY CUBE (wage, id)"),
+        format!("SELECT count(DISTINCT id) FROM {union}"),
+        format!("SELECT DISTINCT id FROM {union}"),
+        format!("SELECT DISTINCT ON (id) wage FROM {union} ORDER BY id, wage"),
+        format!("SELECT wage, count(*) OVER (PARTITION BY id) FROM {union}"),
+        format!("SELECT u.wage FROM {union} JOIN a.s.people p ON u.id = p.id"),
+        format!("SELECT p.wage FROM a.s.people p WHERE p.id IN (SELECT id FROM {union})"),
+        "SELECT id FROM a.s.people UNION SELECT id FROM b.s.people".to_owned(),
+        "SELECT count(*) FROM a.s.people x, b.s.people y WHERE x.id IN (1, 2, 3, 4, y.id)".to_owned(),
+        "SELECT CASE x.id WHEN y.id THEN 1 ELSE 0 END AS same FROM a.s.people x, b.s.people y".to_owned(),
+    ] {
+        named.refuses(&sql, "of the domain `citizens` and of the domain `students` are different people");
+    }
+    named.allows(&format!("SELECT id, wage FROM {union} WHERE id > 3"));
+    named.allows(&format!("SELECT wage, count(id) FROM {union} GROUP BY wage"));
+    named.allows(&format!("SELECT DISTINCT ON (wage) id FROM {union} ORDER BY wage, id DESC"));
+    named.allows("SELECT id FROM a.s.people UNION ALL SELECT wage FROM b.s.people");
+    let mixed = Bench::both(release).sharing([("b", "students")]);
+    for sql in [
+        "SELECT id FROM a.s.people UNION SELECT id FROM b.s.people",
+        "SELECT count(*) FROM s.people x JOIN b.s.people y ON x.id = y.id",
+    ] {
+        mixed.refuses(sql, "of one steward alone and of the domain `students` are different people");
+    }
     let same = Bench::both(release).sharing([("a", "citizens"), ("b", "citizens")]);
     same.allows("SELECT count(*) FROM a.s.people x JOIN b.s.people y ON x.id = y.id");
+    same.allows(&format!("SELECT id, count(*) FROM {union} GROUP BY id"));
 }
 
 #[test]
