@@ -18,6 +18,7 @@ use super::flow_join::joined;
 use super::lists::{ComparedList, is_list_kind};
 use super::matching::{columns_of, split};
 use super::part::Partner;
+use super::total::cast_by_the_engine;
 use super::within::{within, within_columns};
 use crate::bind::unalias;
 use crate::catalog::TableName;
@@ -126,8 +127,17 @@ impl Source {
         }
     }
 
-    fn key(&self) -> String {
-        self.to_string()
+    /// What tells it from others. Its text does not say which clause releases its rows, nor all that decides which rows they
+    /// are: of two that read the same, one must not stand for the other.
+    fn key(&self) -> (String, String) {
+        let more = match self {
+            Self::Rows(rows, clause) => {
+                let RelationShape { joins, filled, predicates, .. } = &rows.relation;
+                format!("{clause}: {joins:?}, {filled:?}, {predicates:?}")
+            }
+            Self::Groups(_) => String::new(),
+        };
+        (self.to_string(), more)
     }
 }
 
@@ -413,6 +423,7 @@ fn operator(plan: &LogicalPlan, mut inputs: Vec<Flow>, fragment: &Fragment) -> R
     if inputs.iter().take(if list { 1 } else { usize::MAX }).any(|input| !input.sources.is_empty()) {
         return Err(refuse("protected rows meet released data".into()));
     }
+    adds_no_failing_cast(plan).map_err(refuse)?;
     match plan {
         LogicalPlan::Projection(projection) => {
             let mut flow = single(&mut inputs, fragment)?;
@@ -438,6 +449,22 @@ fn operator(plan: &LogicalPlan, mut inputs: Vec<Flow>, fragment: &Fragment) -> R
             let operator = text.split([':', '(', ' ']).next().unwrap_or_default().to_owned();
             Err(refuse(format!("`{operator}` may not work on protected rows")))
         }
+    }
+}
+
+/// Fails where the engine, which makes the types of what is compared, joined or united agree, would cast protected values in a
+/// way that fails on some of them. No clause says so, and it is none of the predicates that a clause allows.
+fn adds_no_failing_cast(plan: &LogicalPlan) -> Result<(), String> {
+    let of = match plan {
+        LogicalPlan::Filter(filter) => format!("no FILTER clause allows the predicate `{}`: ", filter.predicate),
+        LogicalPlan::Projection(_) | LogicalPlan::Union(_) | LogicalPlan::Join(_) => String::new(),
+        // Others may not work on protected rows at all.
+        _ => return Ok(()),
+    };
+    match cast_by_the_engine(plan) {
+        Ok(None) => Ok(()),
+        Ok(Some(cast)) => Err(format!("{of}{cast}, and the error would tell of one")),
+        Err(error) => Err(error.strip_backtrace()),
     }
 }
 

@@ -76,6 +76,10 @@ pub(super) fn joined(join: &Join, mut inputs: Vec<Flow>, fragment: &Fragment) ->
         let one = rows.written(one, join.left.schema()).map_err(fail)?;
         let other = right.written(other, join.right.schema()).map_err(fail)?;
         match (one, other) {
+            // Such keys are equal in no row.
+            (Expr::Literal(one, _), Expr::Literal(other, _)) if one.is_null() || other.is_null() => {
+                return Err(refuse("protected rows are joined by keys that are NULL"));
+            }
             // The steward's own name on both sides.
             (Expr::Literal(one, _), Expr::Literal(other, _)) if one == other => {}
             pair => pairs.push(pair),
@@ -96,7 +100,8 @@ pub(super) fn joined(join: &Join, mut inputs: Vec<Flow>, fragment: &Fragment) ->
     rows.free = free;
     let invented = left_side.invented || right_side.invented;
     let tables = left_side.tables.union(&right_side.tables).cloned().collect();
-    Ok(Flow { protected: vec![rows], invented, tables, ..Flow::default() })
+    let kept_by = left_side.kept_by.union(&right_side.kept_by).cloned().collect();
+    Ok(Flow { protected: vec![rows], kept_by, invented, tables, ..Flow::default() })
 }
 
 /// The rows of an inner join of one steward's rows.
@@ -191,6 +196,7 @@ fn across(join: &Join, left: Flow, right: Flow, fragment: &Fragment) -> Result<F
         }
     }
     let mut both = Flow {
+        kept_by: left.kept_by.union(&right.kept_by).cloned().collect(),
         invented: left.invented || right.invented,
         foreign: left.foreign.union(&right.foreign).cloned().collect(),
         tables: left.tables.union(&right.tables).cloned().collect(),

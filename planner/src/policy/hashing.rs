@@ -15,7 +15,7 @@ use dynamos_proto::ids::SiteId;
 
 use super::check::{Check, Refusal};
 use super::flow::{Flow, Protected};
-use super::matching::{RelationShape, paired_key};
+use super::matching::RelationShape;
 use super::{ProtectedPart, Side};
 use crate::bind::unalias;
 use crate::catalog::TableName;
@@ -84,7 +84,7 @@ impl Side {
     /// no column that can be a key.
     fn key_at(&self, output: usize) -> Option<(&Expr, Column)> {
         let expr = unalias(self.outputs().get(output)?);
-        let key = paired_key(expr).unwrap_or(expr);
+        let key = self.relation.paired_key(expr).unwrap_or(expr);
         match self.relation.without_widening(key) {
             Expr::Column(column) if self.relation.table_of(&column).is_some() => Some((key, column)),
             _ => None,

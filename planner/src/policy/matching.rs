@@ -8,12 +8,13 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::expr::InList;
-use datafusion::logical_expr::{Between, BinaryExpr, Operator};
+use datafusion::logical_expr::{Between, BinaryExpr, ExprSchemable, Operator};
 use datafusion::prelude::Expr;
 use datafusion::sql::sqlparser::ast;
 
 use super::hashing::{HashListing, listed_hash};
 use super::joining::Filled;
+use super::total::{compares_without_errors, failing_cast};
 use super::view::concerns;
 use super::{
     Agreement, Argument, Clause, Columns, Comparison, DistinctInput, FromRelation, NumberedClause, PlaceRef,
@@ -88,13 +89,16 @@ impl RelationShape {
     }
 
     fn filter_allows(&self, agreement: &Agreement, predicate: &Expr, state: &SessionState) -> bool {
+        // Listed for columns of another table, it may fail on those of this one.
+        let schema = self.schema().ok();
+        let total = |expr: &Expr| schema.as_ref().is_some_and(|schema| matches!(failing_cast(expr, schema), Ok(None)));
         let listed = |with: &[Comparison]| -> Vec<Expr> {
             let filters = agreement.clauses.iter().filter_map(|clause| match &clause.clause {
                 Clause::Filter(filter) if with.contains(&filter.with) => Some(&filter.columns),
                 _ => None,
             });
             let resolved = filters.flatten().filter_map(|expr| self.resolve(expr, state));
-            resolved.filter(|expr| !expr.is_volatile()).collect()
+            resolved.filter(|expr| !expr.is_volatile() && total(expr)).collect()
         };
         let literals = listed(&[Comparison::Literals, Comparison::Both]);
         let columns = listed(&[Comparison::Columns, Comparison::Both]);
@@ -108,7 +112,7 @@ impl RelationShape {
             with_column: &|column| among(&columns, column),
             // Functions of columns are compared with literals only, as they are written.
             as_written: &|expr| !matches!(expr, Expr::Literal(..) | Expr::Column(_)) && literals.contains(expr),
-            kind_of: &|column| self.column_type(column),
+            kind_of: &|expr| self.type_of(expr),
             released: &|expr| self.scalar_type(expr),
         };
         rules.covers(predicate)
@@ -345,7 +349,7 @@ impl RelationShape {
             with_literal: &|_| true,
             with_column: &|_| true,
             as_written: &|_| false,
-            kind_of: &|column| self.column_type(column),
+            kind_of: &|expr| self.type_of(expr),
             released: &|expr| self.scalar_type(expr),
         };
         let leaking = self.predicates.iter().filter(|predicate| !own.contains(predicate) && !rules.covers(predicate));
@@ -363,7 +367,7 @@ impl RelationShape {
         let touched = self.touched_by(others).into_iter().chain(listed).map(Expr::Column);
         // A key that is paired with its steward tells the key.
         let bare = |expr: &Expr| {
-            paired_key(crate::bind::unalias(expr)).map_or_else(|| self.without_widening(expr), Expr::clone)
+            self.paired_key(crate::bind::unalias(expr)).map_or_else(|| self.without_widening(expr), Expr::clone)
         };
         for expr in outputs.iter().map(bare).chain(touched) {
             if !disclosed.contains(&expr) {
@@ -394,6 +398,25 @@ impl RelationShape {
         })
     }
 
+    /// The type of an expression over the tables' columns.
+    fn type_of(&self, expr: &Expr) -> Option<DataType> {
+        match expr {
+            Expr::Column(column) => self.column_type(column),
+            other => other.get_type(&self.schema().ok()?).ok(),
+        }
+    }
+
+    /// The key of a pair that tells no more than the key: the steward is that of the key's own row, so that its name is there
+    /// whenever the key is. Beside a key of the rows that a left join keeps, that of the table which it fills up would say
+    /// whether something matched.
+    pub(super) fn paired_key<'a>(&self, expr: &'a Expr) -> Option<&'a Expr> {
+        let key = paired_key(expr)?;
+        let table = self.table_of(key.try_as_col()?);
+        let own = |steward: &Column| table.is_some() && self.table_of(steward) == table;
+        let mut stewards = expr.column_refs().into_iter().filter(|column| is_steward(column));
+        stewards.all(|steward| self.names_steward(steward) || own(steward)).then_some(key)
+    }
+
     /// Every column that predicates and lists touched.
     pub fn touched(&self) -> Vec<Column> {
         self.touched_by(&self.predicates).into_iter().chain(self.lists.iter().flatten().cloned()).collect()
@@ -409,6 +432,7 @@ impl RelationShape {
 
 /// The key of `CASE WHEN key IS NOT NULL THEN concat(steward, '/', key) END`, which tells keys of several stewards apart and
 /// nothing else. Counting different pairs is counting different keys; any other function of the pair is not that of the key.
+/// That is so where the name is there whenever the key is, which a relation knows.
 pub(crate) fn paired_key(expr: &Expr) -> Option<&Expr> {
     let Expr::Case(case) = expr else { return None };
     let ([(when, then)], None, None) = (case.when_then_expr.as_slice(), &case.expr, &case.else_expr) else {
@@ -486,8 +510,8 @@ struct LeakProof<'a> {
     with_column: &'a dyn Fn(&Column) -> bool,
     /// Other expressions that may be compared with literals, or, if they are conditions, stand by themselves.
     as_written: &'a dyn Fn(&Expr) -> bool,
-    /// A column's type.
-    kind_of: &'a dyn Fn(&Column) -> Option<DataType>,
+    /// The type of an expression over the tables' columns.
+    kind_of: &'a dyn Fn(&Expr) -> Option<DataType>,
     /// The type of a released value, which is as good as a literal; none of anything else.
     released: &'a dyn Fn(&Expr) -> Option<DataType>,
 }
@@ -497,7 +521,7 @@ impl LeakProof<'_> {
     /// with literals, with each other, IN, BETWEEN, `IS NULL`, `IS NOT NULL`, and AND, OR, NOT of these.
     fn covers(&self, predicate: &Expr) -> bool {
         if (self.as_written)(predicate) {
-            return true;
+            return self.is_condition(predicate);
         }
         match predicate {
             Expr::BinaryExpr(BinaryExpr { left, op: Operator::And | Operator::Or, right }) => {
@@ -512,7 +536,7 @@ impl LeakProof<'_> {
                 (self.as_written)(expr) || matches!(expr.as_ref(), Expr::Column(column) if (self.with_literal)(column))
             }
             Expr::Not(expr) | Expr::IsTrue(expr) => self.covers(expr),
-            Expr::Column(one) => (self.with_literal)(one),
+            Expr::Column(one) => (self.with_literal)(one) && self.is_condition(predicate),
             Expr::Literal(..) => true,
             _ => false,
         }
@@ -522,8 +546,7 @@ impl LeakProof<'_> {
         match (left, right) {
             (value, other) | (other, value) if (self.released)(value).is_some() => self.with_literal(other, value),
             (Expr::Column(one), Expr::Column(other)) => {
-                let kinds = (self.kind_of)(one).zip((self.kind_of)(other));
-                let alike = kinds.is_some_and(|(one, other)| compares_without_errors(&one, &other));
+                let alike = self.kind(right).is_some_and(|kind| self.compares(left, &kind));
                 (self.with_column)(one) && (self.with_column)(other) && alike
             }
             (Expr::Literal(..), Expr::Literal(..)) => true,
@@ -533,35 +556,45 @@ impl LeakProof<'_> {
 
     /// A column and a literal that it may be compared with.
     fn with_literal(&self, column: &Expr, literal: &Expr) -> bool {
-        if matches!(literal, Expr::Literal(..)) && (self.as_written)(column) {
-            return true;
-        }
         if let Some(kind) = (self.released)(literal) {
             return self.with_value(column, &kind);
         }
-        let (Expr::Column(column), Expr::Literal(value, _)) = (column, literal) else { return false };
-        let alike = is_steward(column)
-            || (self.kind_of)(column).is_some_and(|kind| compares_without_errors(&kind, &value.data_type()));
-        (self.with_literal)(column) && (value.is_null() || alike)
+        let Expr::Literal(value, _) = literal else { return false };
+        let allowed = (self.as_written)(column) || matches!(column, Expr::Column(name) if (self.with_literal)(name));
+        allowed && self.compares(column, &value.data_type())
     }
 
     /// A column, which the engine may have widened for the comparison, and a released value of this type.
     fn with_value(&self, column: &Expr, kind: &DataType) -> bool {
+        if let Some(other) = (self.released)(column) {
+            return compares_without_errors(&other, kind);
+        }
         let (column, widened) = match column {
             Expr::Cast(cast) => (cast.expr.as_ref(), Some(cast.field.data_type())),
             other => (other, None),
         };
-        let Expr::Column(column) = column else { return (self.released)(column).is_some() };
-        let Some(own) = (self.kind_of)(column) else { return is_steward(column) && (self.with_literal)(column) };
+        let (Expr::Column(name), Some(own)) = (column, self.kind(column)) else { return false };
         let safe = widened.is_none_or(|wider| widens(&own, wider));
-        (self.with_literal)(column) && safe && compares_without_errors(widened.unwrap_or(&own), kind)
+        (self.with_literal)(name) && safe && compares_without_errors(widened.unwrap_or(&own), kind)
     }
-}
 
-/// Whether values of two types are compared without a cast that fails on some of them: the engine would cast a text to a
-/// number or date, and its error would tell of a value.
-fn compares_without_errors(one: &DataType, other: &DataType) -> bool {
-    one == other || (one.is_string() && other.is_string()) || (one.is_numeric() && other.is_numeric())
+    /// Whether the engine compares an expression with values of a type as they are, or casts them in a way that never fails.
+    fn compares(&self, expr: &Expr, kind: &DataType) -> bool {
+        self.kind(expr).is_some_and(|own| compares_without_errors(&own, kind))
+    }
+
+    /// The engine makes conditions of texts and numbers, and fails on some of them.
+    fn is_condition(&self, expr: &Expr) -> bool {
+        (self.kind_of)(expr) == Some(DataType::Boolean)
+    }
+
+    /// The type of an expression. The steward's name is a text, also where it is no column.
+    fn kind(&self, expr: &Expr) -> Option<DataType> {
+        match expr {
+            Expr::Column(column) if is_steward(column) => Some(DataType::Utf8),
+            other => (self.kind_of)(other),
+        }
+    }
 }
 
 /// Whether every value of one type is the same value of the other: such a cast neither fails nor makes values equal. A

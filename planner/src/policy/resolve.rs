@@ -15,10 +15,11 @@ use thiserror::Error;
 use super::assemble::reference;
 use super::hashing::listed_hash;
 use super::subject::{
-    NamedColumn, RawTables, columns_named, has, mask_concerns, mask_value, must_be_condition, offered, row_condition,
-    rows_concern, said,
+    NamedColumn, RawTables, columns_named, has, mask_concerns, mask_value, must_be_condition, must_have_values,
+    offered, row_condition, rows_concern, said,
 };
 use super::support::CallsHash;
+use super::total::{Extent, compares_without_errors};
 use super::view::{ProtectedView, concerns, protected_view};
 use super::word::{Flaw, NameKind, Problem, Word};
 use super::{
@@ -256,12 +257,15 @@ impl Relation {
                     tables.iter().any(|(table, schema)| has(&column, table, schema.as_arrow()))
                 };
                 match (has_key(left), has_key(joined)) {
-                    (true, true) => Ok(()),
+                    (true, true) => must_compare((&column, left), (&column, joined)),
                     (false, _) => Err(about_column(&column, self.no_column(&column, left))),
                     (true, false) => Err(about_column(&column, self.no_column(&column, joined))),
                 }
             }
-            JoinKey::Pair { left, right } => self.must_have(left).and_then(|()| self.must_have(right)),
+            JoinKey::Pair { left, right } => {
+                self.must_have(left).and_then(|()| self.must_have(right))?;
+                must_compare((left, self.tables.as_slice()), (right, self.tables.as_slice()))
+            }
         }
     }
 
@@ -322,11 +326,36 @@ impl Relation {
             }
         }
         let resolved = scalar_expr(written, &self.all, state).and_then(|expr| coerce(expr, &self.all, state));
-        resolved.map_err(|error| said(written, &error, state))
+        let resolved = resolved.map_err(|error| said(written, &error, state))?;
+        must_have_values(written, &resolved, Extent::Wide, &self.all, state)?;
+        Ok(resolved)
     }
 
     fn condition(&self, written: &ast::Expr, state: &SessionState) -> Result<(), Problem> {
         must_be_condition(written, &self.expression(written, state)?, &self.all, state)
+    }
+}
+
+/// Keys are compared as they are: what the engine would cast so that their types agree could fail on some of them. Each is of
+/// the first of these tables that has it.
+fn must_compare<'a>(
+    one: (&'a ColumnRef, &'a [(TableName, DFSchema)]),
+    other: (&'a ColumnRef, &'a [(TableName, DFSchema)]),
+) -> Result<(), Problem> {
+    let kind = |(column, tables): (&ColumnRef, &'a [(TableName, DFSchema)])| {
+        let (_, schema) = tables.iter().find(|(table, schema)| has(column, table, schema.as_arrow()))?;
+        schema.as_arrow().field_with_name(&column.column).ok().map(|field| field.data_type())
+    };
+    match kind(one).zip(kind(other)) {
+        Some((left, right)) if !compares_without_errors(left, right) => {
+            let (first, second) = (one.0, other.0);
+            let text = format!(
+                "the key `{first}` is of type {left} and `{second}` of type {right}; to compare them one would be cast, which \
+                 fails on some values, and the error would tell of such a value; join on keys of one type"
+            );
+            Err(about_column(first, text))
+        }
+        _ => Ok(()),
     }
 }
 

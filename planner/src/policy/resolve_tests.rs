@@ -112,6 +112,52 @@ fn c2_a_clause_about_nothing_is_refused_by_number() {
     assert_eq!(three.len(), 3, "{three:?}");
 }
 
+/// The engine casts what is written, so that types agree, and fails on some values; its error would tell of them.
+#[test]
+fn c2_what_the_engine_casts_in_a_clause_never_fails() {
+    for clauses in [
+        "ROWS ON people WHERE TRY_CAST(city AS INT) >= 1000",
+        "ROWS ON people WHERE born >= '2000-01-01' AND wage > 2.5 AND city IN ('1', '2') AND opted_out IS NOT TRUE",
+        "MASK people.born AS date_trunc('year', born), MASK city AS concat(left(city, 2), 'XX')",
+        "MASK city AS CASE WHEN city < '5' THEN 'few' END, MASK people.wage AS CASE WHEN wage < 5 THEN 1 END",
+        "RELEASE count OF * BY date_part('year', TRY_CAST(city AS DATE)) FROM s.people MINIMUM 5 DISTINCT id",
+        "RELEASE sum OF wage * 1.5 BY EXTRACT(YEAR FROM born) FROM s.people MINIMUM 5 DISTINCT id",
+        "RELEASE ROWS (*) FROM s.people, FILTER ON left(city, 2), date_trunc('month', born) COMPARE WITH LITERALS",
+    ] {
+        assert_eq!(refused(clauses), Vec::<String>::new(), "{clauses}");
+    }
+    let city = "`s.people.city`, of type Utf8, would be cast to";
+    for (clauses, parts) in [
+        ("MASK city AS CASE WHEN city < 5 THEN 'few' END", [city, "Int64, which fails", "write literals of the type"]),
+        ("ROWS ON people WHERE city >= 1000", [city, "Int64, which", "write TRY_CAST(s.people.city AS BIGINT)"]),
+        ("ROWS ON people WHERE city > born", [city, "Date32, which", "write TRY_CAST(s.people.city AS DATE)"]),
+        (
+            "RELEASE count OF * BY date_part('year', city) FROM s.people MINIMUM 5 DISTINCT id",
+            [city, "Timestamp", "write TRY_CAST(s.people.city AS TIMESTAMP)"],
+        ),
+        (
+            "RELEASE count OF * FROM s.people WHERE city BETWEEN 1 AND 5 MINIMUM 5 DISTINCT id",
+            [city, "Int64, which", "clause 1"],
+        ),
+        ("SHIP ROWS (id) FROM s.people WHERE city IN (1, 2) TO surf", [city, "Int64, which", "clause 1"]),
+        (
+            "RELEASE ROWS (*) FROM s.people, FILTER ON date_trunc('year', city) COMPARE WITH LITERALS",
+            [city, "Timestamp", "clause 2"],
+        ),
+        (
+            "RELEASE count OF * FROM people JOIN jobs ON people.city = jobs.person MINIMUM 5 DISTINCT people.id",
+            ["the key `people.city` is of type Utf8", "`jobs.person` of type Int64", "join on keys of one type"],
+        ),
+    ] {
+        let refused = refused(clauses).join("; ");
+        assert!(parts.iter().all(|part| refused.contains(part)), "{clauses}: {refused}");
+    }
+    // What is in force already shows nothing.
+    let state = engine_state();
+    let failing = agreement("RELEASE ROWS (*) FROM s.people, ROWS ON people WHERE city >= 1000");
+    assert!(protected_view(&failing, &TableName::new("s", "people"), &tables(), &state).is_err());
+}
+
 /// A table may come or go after an agreement was made: what the agreement hid must not come to light by that.
 #[test]
 fn c2_there_is_no_view_while_a_limit_is_about_nothing() {

@@ -14,10 +14,11 @@ use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::ast::{Ident, Visit, Visitor};
 use datafusion::sql::sqlparser::tokenizer::Span;
 
+use super::total::{Extent, failing_cast};
 use super::view::{RawTable, concerns};
 use super::word::{NameKind, Problem, Word};
 use super::{Agreement, Clause, ColumnRef, MaskClause, RowsClause, TableRef};
-use crate::bind::scalar_expr;
+use crate::bind::{coerce, scalar_expr};
 use crate::catalog::TableName;
 
 /// A steward's own tables, by name.
@@ -112,6 +113,8 @@ pub(super) fn row_condition(
     let condition =
         scalar_expr(&rows.condition, &schema, state).map_err(|error| said(&rows.condition, &error, state))?;
     must_be_condition(&rows.condition, &condition, &schema, state)?;
+    let coerced = coerce(condition.clone(), &schema, state).map_err(|error| said(&rows.condition, &error, state))?;
+    must_have_values(&rows.condition, &coerced, Extent::Wide, &schema, state)?;
     Ok(condition)
 }
 
@@ -132,7 +135,8 @@ pub(super) fn mask_value(
     own_columns(&mask.value, table, raw)?;
     let engine = |error: DataFusionError| said(&mask.value, &error, state);
     let value = scalar_expr(&mask.value, &schema, state).map_err(engine)?;
-    crate::bind::coerce(value.clone(), &schema, state).map_err(engine)?;
+    let coerced = coerce(value.clone(), &schema, state).map_err(engine)?;
+    must_have_values(&mask.value, &coerced, Extent::Narrow, &schema, state)?;
     let unchanged = matches!(&value, Expr::Column(column) if column.name == *name);
     if raw.entity.as_ref().is_some_and(|entity| entity.column == *name) && !unchanged {
         let text = format!("the entity key `{name}` of `{table}` may not be masked; leave it out of what is released");
@@ -171,11 +175,28 @@ pub(super) fn must_be_condition(
     state: &SessionState,
 ) -> Result<(), Problem> {
     let engine = |error: DataFusionError| said(written, &error, state);
-    let coerced = crate::bind::coerce(condition.clone(), schema, state).map_err(engine)?;
+    let coerced = coerce(condition.clone(), schema, state).map_err(engine)?;
     match coerced.get_type(schema).map_err(engine)? {
         DataType::Boolean | DataType::Null => Ok(()),
         other => Err(Problem::new(Word::of(written), format!("`{written}` is no condition but of type {other}"))),
     }
+}
+
+/// An expression that runs over hidden rows has a value for each of them. What is written in it was looked at before; this is
+/// about what the engine casts in it so that types agree, or that functions take it. `coerced` is the expression with that.
+pub(super) fn must_have_values(
+    written: &ast::Expr,
+    coerced: &Expr,
+    extent: Extent,
+    schema: &DFSchema,
+    state: &SessionState,
+) -> Result<(), Problem> {
+    let Some(cast) = failing_cast(coerced, schema).map_err(|error| said(written, &error, state))? else {
+        return Ok(());
+    };
+    let instead = cast.instead(extent);
+    let text = format!("in `{written}` {cast}, and the error would tell of such a value; write {instead}");
+    Err(Problem::new(Word::of(written), text))
 }
 
 /// What the engine says of an expression of a clause. It has seen names and types, not a row. It is about the first function
