@@ -84,7 +84,7 @@ pub fn design(root: &Path) -> Design {
             let relation = "FROM s.people JOIN s.visits ON id";
             format!(
                 "CREATE AGREEMENT {outcome} ON SITE {steward} FOR ROLE analyst PURPOSE statistics AS (
-                   groups: RELEASE sum, avg, count OF wage, bonus, car, * BY grp FROM s.people
+                   groups: RELEASE sum, avg, count OF wage, bonus, car, wage * car, * BY grp FROM s.people
                            MINIMUM 3 DISTINCT id ELSE {outcome},
                    joined: RELEASE sum, count OF wage, * BY grp {relation} MINIMUM 3 DISTINCT people.id ELSE {outcome},
                    SHIP PARTIALS OF groups TO p, SHIP PARTIALS OF joined TO p,
@@ -100,7 +100,7 @@ pub fn design(root: &Path) -> Design {
         );
         let alone = format!(
             "CREATE AGREEMENT alone ON SITE {steward} FOR ROLE analyst PURPOSE statistics AS (
-               groups: RELEASE sum, count OF wage, * BY grp FROM s.people MINIMUM 3 DISTINCT id PER SITE ELSE DROP,
+               groups: RELEASE sum, avg, count OF wage, car, * BY grp FROM s.people MINIMUM 3 DISTINCT id PER SITE ELSE DROP,
                SHIP PARTIALS OF groups TO p, FILTER ON grp COMPARE WITH LITERALS)"
         );
         stewards.push(Steward {
@@ -131,8 +131,8 @@ pub fn design(root: &Path) -> Design {
 
 /// Rows of an answer, sorted, under every placement the same.
 pub async fn everywhere(client: &mut Client, sql: &str) -> Vec<String> {
-    // The condition of one value is a column that no SHIP ROWS lists.
-    let placements: &[&str] = if sql.contains("FILTER") {
+    // The condition of one value is a column that no SHIP ROWS lists, and so is a product.
+    let placements: &[&str] = if sql.contains("FILTER") || sql.contains("wage * car") {
         &["auto", "compute_to_data"]
     } else {
         &["auto", "compute_to_data", "data_to_compute"]
@@ -173,6 +173,10 @@ async fn b1_b2_b5_every_value_of_a_group_has_enough_people_behind_it() {
         ("SELECT count(car) FROM s.people", vec!["16"]),
         ("SELECT count(*), count(car) FROM s.people", vec!["NULL|NULL"]),
         ("SELECT count(*), count(car) FROM s.people WHERE grp = 'x'", vec!["8|8"]),
+        ("SELECT count(*), sum(car), avg(car) FROM s.people", vec!["NULL|NULL|NULL"]),
+        // Also if the car is a factor of what is summed.
+        ("SELECT sum(wage), sum(wage * car) FROM s.people WHERE grp IN ('x', 'y')", vec!["NULL|NULL"]),
+        ("SELECT sum(wage), sum(wage * car) FROM s.people WHERE grp = 'x'", vec!["1460|1460"]),
         // Groups without rows are not there, and nobody looks like few.
         ("SELECT grp, count(*) FROM s.people WHERE grp = 'nobody' GROUP BY grp", vec![]),
         ("SELECT count(*), sum(wage) FROM s.people WHERE grp = 'nobody'", vec!["NULL|NULL"]),
@@ -196,6 +200,21 @@ async fn b1_b2_b5_every_value_of_a_group_has_enough_people_behind_it() {
     ] {
         assert_eq!(everywhere(&mut ann, sql).await, expected, "{sql}");
     }
+    federation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b4_groups_that_are_added_up_leave_nobody_or_enough_of_a_steward() {
+    let federation = TestFederation::design(design).await;
+    let both = "SELECT grp, sum(wage) FROM s.people WHERE grp = 'y' OR grp IS NULL GROUP BY grp";
+    let mut ann = federation.client("ann@c", "auto", both).await;
+    // Alone each is three people, and neither steward's part of y is known. Of both together a's four people are: two of b are left.
+    for (agreement, expected) in [("drop", vec!["NULL|270"]), ("remainder", vec!["NULL|270"])] {
+        answer(&mut ann, &format!("SET dynamos.agreement = '{agreement}'")).await;
+        assert_eq!(everywhere(&mut ann, both).await, expected, "{agreement}");
+    }
+    answer(&mut ann, "SET dynamos.agreement = 'fail'").await;
+    assert!(error(&mut ann, both).await.to_string().contains("below the agreed minimum"));
     federation.stop().await;
 }
 
@@ -302,6 +321,8 @@ async fn b6_the_answer_says_which_stewards_are_in_it() {
         ("SELECT count(*) FROM s.people", vec!["18"], true, true),
         ("SELECT count(*), sum(wage) FROM s.people WHERE grp IN ('y', 'v')", vec!["4|620"], false, true),
         ("SELECT grp, count(*) FROM s.people WHERE grp = 'y' GROUP BY grp", vec![], false, false),
+        // An average is sent as a sum and a count, and two people of b have no car.
+        ("SELECT avg(car), count(*) FROM s.people", vec!["1.000000000|11"], true, false),
     ] {
         let mut answered: Vec<String> = answer(&mut ann, sql).await.into_iter().map(|row| row.join("|")).collect();
         answered.sort();

@@ -227,7 +227,7 @@ impl Cutter<'_> {
 
     /// The plans of a protected part's release point, as far as their columns matter.
     fn plan_of<'b>(&'b self, part: &'b ProtectedPart, conditions: &'b ReleaseConditions) -> ReleasePlan<'b> {
-        ReleasePlan { shape: &part.shape, conditions, key: &self.key, state: self.state }
+        ReleasePlan { shape: &part.shape, conditions, sends_states: false, key: &self.key, state: self.state }
     }
 
     /// Rows of every steward of a protected part, sent here; those of different sides are joined here.

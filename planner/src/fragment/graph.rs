@@ -170,6 +170,9 @@ pub struct ReleasedAggregate {
     /// The argument of the first value that is of the same column, whatever number type each of them widens it to: values of one
     /// column can be subtracted from each other.
     pub origin: Option<usize>,
+    /// The argument of the first value that has a column in common with it, directly or by others between them: values that are
+    /// computed from one column can tell of each other's rows.
+    pub family: Option<usize>,
     /// The Boolean input column that selects rows for this value.
     pub filter: Option<usize>,
 }

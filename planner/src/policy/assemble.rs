@@ -14,7 +14,7 @@ use dynamos_proto::ids::ReleaseId;
 use super::RelationShape;
 use super::denial::{Reason, Stop, refuse};
 use super::lists::ListJoin;
-use super::matching::{Asked, is_steward, paired_key};
+use super::matching::{Asked, columns_of, is_steward};
 use super::release_plan::key_name;
 use super::sides::{Side, SideShape, assemble_sides};
 use crate::bind::{VisibleTable, canonical, unalias};
@@ -86,7 +86,7 @@ impl Asked {
     /// the engine put in itself.
     pub(crate) fn bare(&self, relation: &RelationShape) -> Self {
         let counted = self.distinct && self.function == "count";
-        let bare = |argument: &Expr| match (paired_key(unalias(argument)), relation.hashed_column(argument)) {
+        let bare = |argument: &Expr| match (relation.paired_key(unalias(argument)), relation.hashed_column(argument)) {
             (Some(key), _) if counted => key.clone(),
             (_, Some((_, key))) if counted => Expr::Column(key),
             _ => relation.without_widening(argument),
@@ -102,6 +102,30 @@ pub(super) fn origins(values: &[ReleasedAggregate], bare: &[Asked]) -> Vec<Optio
         values.find(|(_, other)| other.argument == own.argument).and_then(|(value, _)| value.argument)
     };
     bare.iter().map(first).collect()
+}
+
+/// Of each value, the first argument among all that have a column in common, directly or by others between them. `bare` are the
+/// values without widening.
+fn families(values: &[ReleasedAggregate], bare: &[Asked]) -> Vec<Option<usize>> {
+    let mut families: Vec<(BTreeSet<Column>, usize)> = Vec::new();
+    for (value, bare) in values.iter().zip(bare) {
+        let (Some(first), Some(written)) = (value.argument, &bare.argument) else { continue };
+        let mut family = (BTreeSet::from_iter(columns_of(written)), first);
+        families.retain(|(columns, earlier)| {
+            let apart = columns.is_disjoint(&family.0);
+            if !apart {
+                family.0.extend(columns.iter().cloned());
+                family.1 = family.1.min(*earlier);
+            }
+            apart
+        });
+        families.push(family);
+    }
+    let family_of = |bare: &Asked| {
+        let columns = columns_of(bare.argument.as_ref()?);
+        families.iter().find(|(of, _)| columns.iter().any(|column| of.contains(column))).map(|(_, first)| *first)
+    };
+    values.iter().zip(bare).map(|(value, bare)| family_of(bare).or(value.origin)).collect()
 }
 
 /// What a release point aggregates: the places of keys, arguments, filters and entities among its input's columns, what
@@ -125,6 +149,7 @@ pub(super) fn values(
             distinct: value.distinct,
             argument: value.argument.as_ref().map(&mut *place),
             origin: None,
+            family: None,
             filter: value.filter.as_ref().map(&mut *place),
         })
         .collect();
@@ -132,6 +157,10 @@ pub(super) fn values(
     let origins = origins(&values, &bare);
     for (value, origin) in values.iter_mut().zip(origins) {
         value.origin = origin;
+    }
+    let families = families(&values, &bare);
+    for (value, family) in values.iter_mut().zip(families) {
+        value.family = family;
     }
     values
 }
@@ -298,12 +327,16 @@ pub(super) fn release_leaf(id: ReleaseId, aggregate: &Aggregate, keys: usize) ->
 
 #[cfg(test)]
 mod tests {
-    use datafusion::common::ScalarValue;
+    use std::collections::BTreeMap;
+
+    use arrow::datatypes::DataType;
+    use datafusion::common::{DFSchema, ScalarValue};
     use datafusion::functions::string::expr_fn::concat;
     use datafusion::logical_expr::{cast, lit, when};
     use datafusion::prelude::col;
 
     use super::*;
+    use crate::catalog::STEWARD;
 
     /// What `function` of a LOCAL key paired with its steward is taken for.
     fn taken(function: &str, distinct: bool) -> Expr {
@@ -321,5 +354,31 @@ mod tests {
         for (function, distinct) in [("max", false), ("min", false), ("max", true), ("count", false)] {
             assert_ne!(taken(function, distinct), col("k"), "{function}");
         }
+    }
+
+    #[test]
+    fn c3_a_pair_is_its_key_only_with_the_name_of_the_key_s_own_steward() {
+        let [kept, filled] = ["kept", "filled"].map(|name| TableName::new("s", name));
+        let schema = |table: &TableName| {
+            let fields = vec![Field::new("k", DataType::Utf8, true), Field::new(STEWARD, DataType::Utf8, false)];
+            DFSchema::try_from_qualified_schema(reference(table), &Schema::new(fields)).unwrap()
+        };
+        let column = |table: &TableName, name: &str| RelationShape::column(table, name);
+        let keys = BTreeSet::from([(column(&kept, "k"), column(&filled, "k"))]);
+        let shape = RelationShape {
+            tables: [&kept, &filled].map(|table| (table.clone(), schema(table))).into(),
+            filled: BTreeMap::from([(filled.clone(), keys)]),
+            ..RelationShape::default()
+        };
+        let is_key = |key: &TableName, steward: &TableName| {
+            let key = Expr::Column(column(key, "k"));
+            let pair = concat(vec![Expr::Column(column(steward, STEWARD)), lit("/"), key.clone()]);
+            let pair = when(key.clone().is_not_null(), pair).end().unwrap();
+            let asked = Asked { function: "count".into(), distinct: true, argument: Some(pair), filter: None };
+            asked.bare(&shape).argument.unwrap() == key
+        };
+        assert!(is_key(&kept, &kept) && is_key(&filled, &filled) && is_key(&filled, &kept));
+        // Where nothing matches the name is missing, and the pair is another than where something does.
+        assert!(!is_key(&kept, &filled));
     }
 }

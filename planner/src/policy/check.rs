@@ -46,7 +46,7 @@ pub struct CheckInput<'a> {
     pub viewpoint: Viewpoint,
     /// The agreements that the checking place holds itself.
     pub agreements: &'a AgreementSet,
-    /// Who asks, as the requester's organisation signed; unknown to a provider.
+    /// Who asks, as the requester's organisation signed; unknown to a place that only computes.
     pub requester: Option<&'a Requester>,
     /// Roles and regions of the places, as the checking place knows them.
     pub places: &'a BTreeMap<SiteId, PlaceFacts>,

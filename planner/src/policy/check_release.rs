@@ -13,7 +13,7 @@ use super::flow::{Flow, Protected};
 use super::matching::Asked;
 use super::seen::filtered_apart;
 use super::{Clause, ClauseRef, HeldAgreement, MinimumScope, ReleaseClause, ReleaseWhat};
-use crate::fragment::{ReleaseInput, ReleasePoint};
+use crate::fragment::{ReleaseInput, ReleasePoint, ReleasedAggregate};
 
 impl Check<'_> {
     /// What a release point aggregates: protected rows, once for each steward.
@@ -117,7 +117,16 @@ impl Check<'_> {
         let origins = origins(&point.shape.aggregates, &bare);
         let own = |value: &Asked| columns_of_value(value).all(|column| rows.relation.table_of(column).is_some());
         let values = point.shape.aggregates.iter().zip(&bare).zip(origins);
-        if values.into_iter().any(|((value, bare), origin)| own(bare) && value.origin != origin) {
+        let told_apart = values.into_iter().any(|((value, bare), origin)| own(bare) && value.origin != origin);
+        let of_own = |value: &Asked| -> BTreeSet<Column> {
+            columns_of_value(value).filter(|column| rows.relation.table_of(column).is_some()).cloned().collect()
+        };
+        let values: Vec<_> = point.shape.aggregates.iter().zip(bare.iter().map(of_own)).collect();
+        let in_two_families = |(one, columns): &(&ReleasedAggregate, BTreeSet<Column>)| {
+            let apart = |other: &ReleasedAggregate| one.family.is_none() || one.family != other.family;
+            values.iter().any(|(other, others)| apart(other) && !columns.is_disjoint(others))
+        };
+        if told_apart || values.iter().any(in_two_families) {
             return Err(format!("release point {} does not say which of its values are of one column", point.id));
         }
         Ok(bare)

@@ -30,8 +30,8 @@ use super::left_join::{at_home, filled_up};
 use super::lists::{ListJoin, is_list_kind};
 use super::matching::{Asked, is_steward, ordered, split};
 use super::point_rules::{PointRules, refuse_other_remainders};
-use super::seen::{filtered_apart, undecidable};
-use super::several::{Told, refuse_apart};
+use super::seen::{as_states, filtered_apart, undecidable};
+use super::several::{Decided, Told, refuse_apart};
 use super::sides::{SideShape, joined, sides_of};
 use super::within::released_within;
 use super::{MinimumScope, RelationShape};
@@ -417,13 +417,22 @@ impl Walk<'_> {
             if !why.is_empty() {
                 return Err(denied(why.into_iter().chain(rows.why).collect()));
             }
+            // Each steward sends what an average is made of.
+            let sent = undecidable(&as_states(&values), sets.len());
+            if let Some(text) = sent.filter(|_| self.under_minimum(&clauses)) {
+                return Err(refuse(&text, rows.why));
+            }
         }
         let entities = entities(&rules, &sides, scope)?;
         let id = ReleaseId(u32::try_from(self.parts.len()).unwrap_or(u32::MAX));
         let Assembled { mut shape, sides, output } = assemble(&keys, &asked, &entities, &rows, &sides)?;
         shape.sets = sets;
         if self.under_minimum(&clauses) {
-            self.told.push(Told::of(&rows, &keys, &shape.sets, &asked));
+            let decided = Decided { clauses: clauses.clone(), scope };
+            let minimums: Vec<_> = rules.released().flat_map(|released| &released.minimums).collect();
+            let is_person =
+                |column: &Column| minimums.iter().any(|minimum| rows.relation.is_entity(column, &minimum.entity));
+            self.told.push(Told::of(&rows, &keys, &shape.sets, &asked, decided, is_person));
         }
         let released = release_leaf(id, aggregate, shape.group_columns())?;
         let input = joined(&sides, sides.iter().map(|side| side.input.clone()).collect(), &output)?;

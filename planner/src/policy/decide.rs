@@ -1,8 +1,8 @@
 //! Which groups of a release point are released. One decision over all groups at once, because what is withheld must not
 //! follow from what is released: a group is not safe by itself, but only beside the others.
 //!
-//! INVARIANT(no_small_difference): of a released group, the remainder, and of what is withheld under any coarser group, the
-//! requester can compute, by subtracting what it may know, nobody's part or that of enough entities. It may know the part of
+//! INVARIANT(no_small_difference): of a released group, the remainder, all of these under any coarser group together, and of what
+//! is withheld there, the requester can compute, by subtracting what it may know, nobody's part or that of enough entities. It may know the part of
 //! its own organisation and that of every steward which would alone release it, and it can ask for every coarser grouping of
 //! the same relation. Nor can it by subtracting values of one group that have different FILTERs. Where a clause demands
 //! DOMINANCE, none of these is a sum of which one entity has more than its portion.
@@ -18,7 +18,9 @@
 //! are kept, not only prefixes: SQL gives the order of keys no meaning. Groupings by other keys of the clause are questions
 //! of their own; what several questions tell together is not decided here.
 //!
-//! **What is left out.** Only differences of one coarser group and groups within it are considered. Coarser groups that
+//! **What is left out.** Only sums and differences of one coarser group and groups within it are considered. A steward that is asked
+//! alone withholds groups of its own, and what it releases beside its total tells what it has in these; groups that are no
+//! coarser one can be added up as well, and are as open as what any two questions tell. Coarser groups that
 //! overlap (a row total and a column total) make a system of equations, which can have a solution that no single difference
 //! shows; to exclude that takes the history of a requester's questions. Grouping sets of one question are decided together,
 //! in [`mod@super::decide_sets`], so that no such system has a solution in one answer.
@@ -75,6 +77,12 @@ impl Entities {
                 }
             }
         }
+    }
+
+    /// Whether a steward has rows behind a counter.
+    fn has(&self, counter: usize, steward: usize) -> bool {
+        let part = self.0.get(counter).and_then(|parts| parts.get(steward));
+        part.is_some_and(|part| !part.share.is_nobody())
     }
 
     /// The number of a group's entities: the smallest over its values.
@@ -174,6 +182,27 @@ impl DecisionRules {
         counters.all(|(counter, parts)| is_nobody(parts) || self.is_enough(counter, parts))
     }
 
+    /// Whether groups that are withheld may be seen as the remainder. With it everything can be added up.
+    pub(super) fn merges(&self, cells: &[Cell], withheld: &BTreeSet<usize>) -> bool {
+        let all = || united(cells, &(0..cells.len()).collect(), self);
+        self.release(&united(cells, withheld, self)) && (self.stewards < 2 || self.left_of_sum(&all()).is_none())
+    }
+
+    /// Which stewards' parts of which counters would be left, too few of them, if released groups were added up; nothing if that may
+    /// be. Each group is enough, so they are; but a steward whose part of each is not known may be known for what they have in
+    /// all, and so the others' rest is smaller.
+    fn left_of_sum(&self, released: &Entities) -> Option<Vec<(usize, usize)>> {
+        let counters = self.counters.iter().zip(&released.0).enumerate();
+        let failing = counters.filter(|(_, (counter, parts))| !self.leaves_enough(counter, parts));
+        let left = failing.flat_map(|(at, (counter, parts))| {
+            let stewards = parts.iter().enumerate();
+            let unknown = stewards.filter(|(steward, part)| counter.alone(*steward, part) != Alone::Released);
+            unknown.map(move |(steward, _)| (at, steward))
+        });
+        let left: Vec<(usize, usize)> = left.filter(|(_, steward)| Some(*steward) != self.requester).collect();
+        (!left.is_empty()).then_some(left)
+    }
+
     /// Minimum, sites, dominance and rest of one number of entities.
     fn is_enough(&self, counter: &CounterRule, parts: &[Part]) -> bool {
         let sites = parts.iter().filter(|part| part.share.count() > 0).count();
@@ -251,11 +280,11 @@ pub fn decide(cells: &[Cell], rules: &DecisionRules) -> Result<Vec<Fate>, BelowM
         return Ok(vec![Fate::Released; cells.len()]);
     }
     let withheld: BTreeSet<usize> = positions(cells, |cell| !rules.release(&cell.entities));
+    let withheld = Complements::of(cells, rules).protect(withheld);
     if rules.outcome == Outcome::Fail && !withheld.is_empty() {
         return Err(BelowMinimum);
     }
-    let withheld = Complements::of(cells, rules).protect(withheld);
-    let merged = rules.outcome == Outcome::Remainder && rules.release(&united(cells, &withheld, rules));
+    let merged = rules.outcome == Outcome::Remainder && rules.merges(cells, &withheld);
     let fate = |index: usize| match (withheld.contains(&index), merged) {
         (false, _) => Fate::Released,
         (true, true) => Fate::Remainder,
@@ -356,11 +385,12 @@ impl<'a> Complements<'a> {
         self.coarser.push(Coarser { released, withheld: nobody(self.rules) });
     }
 
-    /// The groups to withhold so that what is withheld under each coarser group may be computed: these, and the smallest
-    /// released ones there, until it may.
+    /// The groups to withhold so that what is withheld under each coarser group may be computed, and what is released there may
+    /// be added up: these, and the smallest released ones there, until it may.
     pub(super) fn protect(mut self, small: BTreeSet<usize>) -> BTreeSet<usize> {
         let mut withheld = BTreeSet::new();
-        let mut due = BTreeSet::new();
+        // Of one steward nobody knows a part.
+        let mut due: BTreeSet<usize> = (0..self.coarser.len()).filter(|_| self.rules.stewards > 1).collect();
         for index in small {
             self.withhold(index, &mut withheld, &mut due);
         }
@@ -383,12 +413,35 @@ impl<'a> Complements<'a> {
         }
     }
 
-    /// The smallest released group of a coarser one that must be withheld, too, if one must.
-    fn next_to_withhold(&mut self, at: usize, withheld: &BTreeSet<usize>) -> Option<usize> {
-        let coarser = self.coarser.get_mut(at)?;
-        if self.rules.let_be_computed(&coarser.withheld) {
-            return None;
+    /// The entities of the groups that are released of a coarser one.
+    fn released(&self, at: usize, coarser: &Coarser, withheld: &BTreeSet<usize>) -> Entities {
+        let mut all = nobody(self.rules);
+        for index in coarser.released.iter().filter(|index| !withheld.contains(index)) {
+            let (Some(cell), Some(above)) = (self.cells.get(*index), self.above.get(*index)) else { continue };
+            let part = above.iter().find(|above| above.at == at).and_then(|above| above.part.as_ref());
+            all.unite(part.unwrap_or(&cell.entities), self.rules);
         }
+        all
+    }
+
+    /// The smallest released group of a coarser one that must be withheld, too, if one must. Where it is only that they may not be
+    /// added up, it is the smallest with somebody of a steward whose part would be left: without others as much is left.
+    fn next_to_withhold(&mut self, at: usize, withheld: &BTreeSet<usize>) -> Option<usize> {
+        let coarser = self.coarser.get(at)?;
+        if self.rules.let_be_computed(&coarser.withheld) {
+            if self.rules.stewards < 2 {
+                return None;
+            }
+            let left = self.rules.left_of_sum(&self.released(at, coarser, withheld))?;
+            let is_left = |index: &&usize| {
+                let parts = |cell: &Cell| left.iter().any(|(counter, steward)| cell.entities.has(*counter, *steward));
+                !withheld.contains(index) && self.cells.get(**index).is_some_and(parts)
+            };
+            if let Some(index) = coarser.released.iter().rev().find(is_left) {
+                return Some(*index);
+            }
+        }
+        let coarser = self.coarser.get_mut(at)?;
         while let Some(index) = coarser.released.pop() {
             if !withheld.contains(&index) {
                 return Some(index);

@@ -23,7 +23,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Outcome;
-use super::decide::{BelowMinimum, Cell, Complements, DecisionRules, Entities, Fate, nobody, positions, united};
+use super::decide::{BelowMinimum, Cell, Complements, DecisionRules, Entities, Fate, nobody, positions};
 use crate::fragment::KeySet;
 
 /// A group of one of several grouping sets.
@@ -105,7 +105,7 @@ impl<'a> Blocks<'a> {
             return Err(BelowMinimum);
         }
         self.cut(&group_of, &withheld);
-        let merged = rules.outcome == Outcome::Remainder && rules.release(&united(own, &withheld, rules));
+        let merged = rules.outcome == Outcome::Remainder && rules.merges(own, &withheld);
         let fate = |index: usize| match (withheld.contains(&index), merged) {
             (false, _) => Fate::Released,
             (true, true) => Fate::Remainder,

@@ -113,6 +113,25 @@ fn b4_rest_is_nobody_or_enough() {
 }
 
 #[test]
+fn b4_released_groups_added_up_have_a_rest_like_any_group() {
+    // Of the second group neither part is known; of both together the first steward's is, and two people of the other are left.
+    let groups = [cell(&[0], &[3, 0]), cell(&[1], &[1, 2]), cell(&[2], &[0, 0])];
+    assert_eq!(fates(&groups[..1], &rules(2, Outcome::Drop)), "r");
+    assert_eq!(fates(&groups[1..], &rules(2, Outcome::Drop)), "rw");
+    assert_eq!(fates(&groups, &rules(2, Outcome::Drop)), "rww");
+    assert_eq!(decide(&groups[..2], &rules(2, Outcome::Fail)), Err(BelowMinimum));
+    // So it is in each row of a table, and of the remainder with all else.
+    let table = [cell(&[0, 0], &[3, 0]), cell(&[0, 1], &[1, 2]), cell(&[1, 0], &[9, 9]), cell(&[1, 1], &[9, 9])];
+    assert_eq!(fates(&table, &rules(2, Outcome::Drop)), "rwrr");
+    // Only those with somebody of who is left go along, however many smaller ones there are.
+    let large = [cell(&[0], &[9, 9, 0]), cell(&[1], &[7, 7, 0]), cell(&[2], &[60, 2, 2])];
+    assert_eq!(fates(&large, &rules(3, Outcome::Drop)), "rrw");
+    let small = [cell(&[0], &[9, 0]), cell(&[1], &[1, 1]), cell(&[2], &[0, 1])];
+    assert_eq!(fates(&small[1..], &rules(2, Outcome::Remainder)), "mm");
+    assert_eq!(fates(&small, &rules(2, Outcome::Remainder)), "rww");
+}
+
+#[test]
 fn b4_the_requester_knows_its_own_organisation() {
     let of = |requester| DecisionRules { requester, ..rules(3, Outcome::Drop) };
     let people = cell(&[], &[2, 2, 0]);
@@ -461,6 +480,12 @@ impl World {
         if !remainder.is_empty() && !self.could_be_released(&remainder) {
             return Some(format!("the remainder: {:?}", self.isolates(&remainder)));
         }
+        let all: Vec<&Row> = self.rows.iter().collect();
+        if !remainder.is_empty()
+            && let Some(found) = self.isolates(&all)
+        {
+            return Some(format!("all groups with the remainder: {found}"));
+        }
         for subset in 0..(1_u32 << self.keys) - 1 {
             let coarser = |row: &Row| -> Vec<u32> {
                 row.keys.iter().enumerate().filter(|(key, _)| subset & (1 << key) != 0).map(|(_, key)| *key).collect()
@@ -468,6 +493,10 @@ impl World {
             for group in self.rows.iter().map(coarser).collect::<BTreeSet<_>>() {
                 let rows: Vec<&Row> = self.rows.iter().filter(|row| coarser(row) == group).collect();
                 let rest: Vec<&Row> = rows.iter().copied().filter(|row| fates[&row.keys] != Fate::Released).collect();
+                let added: Vec<&Row> = rows.iter().copied().filter(|row| fates[&row.keys] == Fate::Released).collect();
+                if let Some(found) = self.isolates(&added) {
+                    return Some(format!("under keys {subset:03b} = {group:?}, the released groups: {found}"));
+                }
                 if rest.len() < rows.len()
                     && self.could_be_released(&rows)
                     && let Some(found) = self.isolates(&rest)

@@ -31,7 +31,7 @@ use dynamos_proto::sign::HashKey;
 use super::conditions::{EntityMinimum, ReleaseConditions};
 use super::decide::{CounterRule, DecisionRules, DominanceRule};
 use super::decided::{GroupDecision, REMAINDER};
-use super::seen::{Condition, Holds, Seen, differences, rows_seen, undecidable};
+use super::seen::{Condition, Holds, Seen, as_states, differences, rows_seen, undecidable};
 pub use super::states::is_mergeable;
 use super::states::{Columns, Split, holds_exact_sum, like, state_name};
 use super::{Decimal, MinimumScope, Outcome};
@@ -72,6 +72,8 @@ pub struct ReleasePlan<'a> {
     pub shape: &'a ReleaseShape,
     /// What the clauses demand.
     pub conditions: &'a ReleaseConditions,
+    /// Whether values leave as the states that they are made of, decided by this place.
+    pub sends_states: bool,
     /// Under which entities are hashed: drawn by this place for this query.
     pub key: &'a HashKey,
     /// Resolves functions.
@@ -338,8 +340,9 @@ impl ReleasePlan<'_> {
     /// The counters of the release point. A minimum whose entity the graph does not name is an error, never skipped.
     fn counters(&self) -> Result<Vec<Counter<'_>>> {
         let mut counters = Vec::new();
+        let told = if self.sends_states { as_states(&self.shape.aggregates) } else { self.shape.aggregates.clone() };
         if !self.conditions.minimums.is_empty()
-            && let Some(text) = undecidable(&self.shape.aggregates, self.shape.sets.len())
+            && let Some(text) = undecidable(&told, self.shape.sets.len())
         {
             return Err(DataFusionError::Plan(text));
         }
@@ -352,7 +355,7 @@ impl ReleasePlan<'_> {
                 );
             }
             for entity in entities {
-                let counted = self.shape.aggregates.iter().filter(|value| value.function != IS_REMAINDER);
+                let counted = told.iter().filter(|value| value.function != IS_REMAINDER);
                 let counted: Vec<&ReleasedAggregate> = counted.collect();
                 let held = |value: &&ReleasedAggregate| is_sum(value) && value.distinct && minimum.portion().is_some();
                 if counted.iter().any(held) {
@@ -416,7 +419,11 @@ struct Counter<'a> {
 
 impl Counter<'_> {
     fn sees_the_same_as(&self, other: &Self) -> bool {
-        self.entity == other.entity && self.minimum == other.minimum && self.seen.conditions == other.seen.conditions
+        let sums = self.seen.summed.zip(other.seen.summed);
+        self.entity == other.entity
+            && self.minimum == other.minimum
+            && self.seen.conditions == other.seen.conditions
+            && sums.is_none_or(|(one, other)| one == other)
     }
 
     fn is_held_to_dominance(&self) -> bool {

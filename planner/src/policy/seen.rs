@@ -6,13 +6,15 @@
 //!                                                 parts:   f, g | f, not g | not f, g | not f, not g
 //! ```
 //!
-//! Values that can be subtracted from each other are those of one column, and all that tell how many rows there are. Each sees
-//! the rows for which its conditions hold: that of its FILTER, and that its column is not NULL. Such values cut the rows of a
-//! group into parts by which of the conditions hold. Whatever is computed from them by adding and subtracting is made of these
-//! parts, each taken some number of times. If each part is nobody or enough, so is all that can be computed.
+//! Values that can be subtracted from each other are those of one column, also where they are computed from it and others, and
+//! all that tell how many rows there are. Each sees the rows for which its conditions hold: that of its FILTER, and that its
+//! argument is not NULL. Such values cut the rows of a group into parts by which of the conditions hold. Whatever is computed
+//! from them by adding and subtracting is made of these parts, each taken some number of times. If each part is nobody or enough,
+//! so is all that can be computed.
 //!
 //! How many rows there are is told by a count, by a sum beside an average, and by the variance of a sample beside that of a
-//! population. Values of which each takes equal ones once are not made of parts, and stand alone.
+//! population. So it is by a count of different values, which may be different for everybody. Values of which each takes equal
+//! ones once are otherwise not made of parts, and stand alone.
 
 use std::collections::BTreeSet;
 
@@ -79,18 +81,35 @@ pub(super) fn rows_seen(values: &[&ReleasedAggregate]) -> Vec<Seen> {
 pub(super) fn differences(values: &[&ReleasedAggregate]) -> Result<Vec<Seen>, String> {
     stand_alone(values)?;
     let mut parts = Vec::new();
-    for origin in values.iter().filter_map(|value| value.origin).collect::<BTreeSet<_>>() {
-        let of_this = values.iter().filter(|value| value.origin == Some(origin));
-        let summed = of_this.clone().any(|value| is_sum(value)).then_some(origin);
-        let conditions = of_this.map(|value| conditions(value.filter, value.origin)).collect();
-        parts.extend(cut(&conditions, summed)?);
+    for family in values.iter().filter_map(|value| value.family).collect::<BTreeSet<_>>() {
+        let of_this = values.iter().filter(|value| value.family == Some(family));
+        let seen = of_this.clone().map(|value| conditions(value.filter, value.origin)).collect();
+        let cut = cut(&seen)?;
+        let summed: BTreeSet<usize> = of_this.filter(|value| is_sum(value)).filter_map(|value| value.origin).collect();
+        for column in &summed {
+            let lacks_it = (Condition::Present(*column), Holds::NotTrue);
+            let summed = |part: &Seen| (!part.conditions.contains(&lacks_it)).then_some(*column);
+            parts.extend(cut.iter().map(|part| Seen { summed: summed(part), ..part.clone() }));
+        }
+        if summed.is_empty() {
+            parts.extend(cut);
+        }
     }
-    parts.extend(cut(&counted(values), None)?);
+    parts.extend(cut(&counted(values))?);
     Ok(parts)
 }
 
+/// The values that are sent where an average is sent as what it is made of.
+pub(super) fn as_states(values: &[ReleasedAggregate]) -> Vec<ReleasedAggregate> {
+    let states = |value: &ReleasedAggregate| match value.function.as_str() {
+        "avg" => ["sum", "count"].map(|name| ReleasedAggregate { function: name.to_owned(), ..value.clone() }).into(),
+        _ => vec![value.clone()],
+    };
+    values.iter().flat_map(states).collect()
+}
+
 /// The parts of rows that are seen under these sets of conditions; none where they are all the same.
-fn cut(seen: &BTreeSet<BTreeSet<Condition>>, summed: Option<usize>) -> Result<Vec<Seen>, String> {
+fn cut(seen: &BTreeSet<BTreeSet<Condition>>) -> Result<Vec<Seen>, String> {
     let all: BTreeSet<Condition> = seen.iter().flatten().copied().collect();
     let (common, varying): (Vec<Condition>, Vec<Condition>) =
         all.into_iter().partition(|condition| seen.iter().all(|one| one.contains(condition)));
@@ -100,8 +119,9 @@ fn cut(seen: &BTreeSet<BTreeSet<Condition>>, summed: Option<usize>) -> Result<Ve
     if varying.len() > CONDITIONS_MAX {
         return Err(format!(
             "values that can be subtracted from each other, those of one column or counts, are under at most {CONDITIONS_MAX} \
-             different conditions in a release under a minimum: their FILTERs, and which columns are not NULL; ask for them as \
-             groups, or in several questions"
+             different conditions in a release under a minimum: their FILTERs, and which columns are not NULL. Of groups that each \
+             steward decides over by itself (PER SITE) an average is sent with its count. Ask for them as groups, or in several \
+             questions"
         ));
     }
     let mut parts = Vec::new();
@@ -118,7 +138,7 @@ fn cut(seen: &BTreeSet<BTreeSet<Condition>>, summed: Option<usize>) -> Result<Ve
         let mut conditions: Vec<(Condition, Holds)> =
             common.iter().map(|condition| (*condition, Holds::True)).chain(varying.iter().copied()).collect();
         conditions.sort_unstable();
-        parts.push(Seen { behind: Behind::Difference, conditions, summed });
+        parts.push(Seen { behind: Behind::Difference, conditions, summed: None });
     }
     Ok(parts)
 }
@@ -129,12 +149,13 @@ fn counted(values: &[&ReleasedAggregate]) -> BTreeSet<BTreeSet<Condition>> {
         values.iter().map(|value| (value.filter, value.origin)).collect();
     let told = under.into_iter().filter(|(filter, origin)| {
         let of_these = values.iter().filter(|value| value.filter == *filter && value.origin == *origin);
-        tell_count(of_these.filter(|value| !value.distinct).map(|value| value.function.as_str()))
+        tell_count(of_these.map(|value| value.function.as_str()))
     });
     told.map(|(filter, origin)| conditions(filter, origin)).collect()
 }
 
-/// Whether these functions of one column tell together how many rows have a value of it.
+/// Whether these functions of one column, of all values or of different ones, which may be different for everybody, tell together
+/// how many rows have a value of it.
 pub(super) fn tell_count<'a>(functions: impl Iterator<Item = &'a str>) -> bool {
     let functions: BTreeSet<&str> = functions.collect();
     let any = |names: &[&str]| names.iter().any(|name| functions.contains(name));
@@ -203,7 +224,14 @@ mod tests {
     use super::*;
 
     fn value(function: &str, argument: Option<usize>, filter: Option<usize>) -> ReleasedAggregate {
-        ReleasedAggregate { function: function.into(), distinct: false, argument, origin: argument, filter }
+        ReleasedAggregate {
+            function: function.into(),
+            distinct: false,
+            argument,
+            origin: argument,
+            family: argument,
+            filter,
+        }
     }
 
     /// The parts as the conditions that hold and, behind a bar, that do not; `xN` is that column N is not NULL.
@@ -261,7 +289,7 @@ mod tests {
     fn b5_a_widened_column_is_the_column() {
         // The engine averages another column than it sums: the one widened to a double.
         let (all, sum) = (value("count", None, None), value("sum", Some(2), None));
-        let average = ReleasedAggregate { origin: Some(2), ..value("avg", Some(3), None) };
+        let average = ReleasedAggregate { origin: Some(2), family: Some(2), ..value("avg", Some(3), None) };
         assert_eq!(parts(&[all.clone(), sum.clone(), average.clone()]), ["x2|", "|x2"]);
         assert_eq!(parts(&[all, sum, value("avg", Some(3), None)]), Vec::<String>::new());
         assert_eq!(parts(&[value("sum", Some(2), Some(5)), average]), ["5,x2|", "x2|5"]);
@@ -276,6 +304,37 @@ mod tests {
         assert!(decided(&[once("count", None), value("avg", Some(2), Some(5)), value("median", Some(2), None)]));
         assert!(!decided(&[once("count", None), once("count", Some(5))]));
         assert!(!decided(&[once("sum", None), value("avg", Some(2), None)]));
+    }
+
+    #[test]
+    fn b5_what_is_computed_from_one_column_is_cut_by_what_is_not_null() {
+        let (wage, women) = (value("sum", Some(2), None), value("sum", Some(3), None));
+        assert_eq!(parts(&[wage.clone(), women.clone()]), Vec::<String>::new());
+        let women = ReleasedAggregate { family: Some(2), ..women };
+        let cut = ["x2,x3|", "x3|x2", "x2|x3"];
+        // What each of them adds up to over the part.
+        assert_eq!(parts(&[wage.clone(), women.clone()]), [cut, cut].concat());
+        let values = [&wage, &women];
+        let summed: Vec<_> = differences(&values).unwrap().into_iter().map(|part| part.summed).collect();
+        assert_eq!(summed, [Some(2), None, Some(2), Some(3), Some(3), None]);
+    }
+
+    #[test]
+    fn b5_different_values_may_be_as_many_as_people() {
+        let (all, people) = (value("count", None, None), value("count", Some(2), Some(5)));
+        let people = ReleasedAggregate { distinct: true, ..people };
+        assert_eq!(parts(&[all.clone(), people.clone()]), ["5,x2|", "x2|5", "5|x2", "|5,x2"]);
+        let sum = ReleasedAggregate { function: "sum".into(), ..people };
+        assert_eq!(parts(&[all.clone(), sum.clone()]), Vec::<String>::new());
+        let average = ReleasedAggregate { function: "avg".into(), ..sum.clone() };
+        assert_eq!(parts(&[all, sum, average]), ["5,x2|", "x2|5", "5|x2", "|5,x2"]);
+    }
+
+    #[test]
+    fn b6_an_average_is_sent_with_its_count() {
+        let values = [value("avg", Some(2), None), value("count", None, None)];
+        assert_eq!(parts(&values), Vec::<String>::new());
+        assert_eq!(parts(&as_states(&values)), ["x2|", "|x2"]);
     }
 
     #[test]

@@ -2,25 +2,25 @@
 //! of them; what two of them tell together has to be safe as well, and here are the cases in which it is. All others are
 //! refused: one aggregate with FILTERs or GROUPING SETS asks the same, and is decided as a whole.
 //!
-//! Only values of one argument can be subtracted from each other, and names of groups from nothing. So the values of each
-//! argument are looked at by themselves, and those only of points that can have rows in common. They must be of the same rows,
-//! under the same FILTERs at each point, and then
+//! Only values of one column can be subtracted from each other, and names of groups from nothing. So the values of each
+//! argument are looked at by themselves, with those of arguments that have a column in common with it, and those only of points
+//! that can have rows in common. They must be of the same rows, of the same arguments under the same FILTERs at each point, and
+//! then
 //!
-//! - either all points group by the same keys: every group is enough, and none is a part of another;
-//! - or there are two sets of keys, one within the other, and the finer one is decided only once. What the finer point
-//!   withholds under any coarser group is nobody or enough, so the rows fall into blocks: each of its released groups, and what
-//!   is left of a coarser group without them. Each block is enough, and whatever can be computed is made of whole blocks.
+//! - either all points that have keys are one and the same question to the same stewards under the same clauses, so that they
+//!   withhold the same groups; beside them may stand the total of these rows. What the groups leave of it is nobody or enough;
+//! - or none has keys: there is one group of each, and what others' parts leave of it is nobody or enough (rule B.4).
+//!
+//! Two points that withhold other groups are not safe, be their keys the same or the ones within the others: a small group goes
+//! with a larger one at the one point, which the other gives, and so the small one is what is left of the total, or of the
+//! remainder.
 //!
 //! How many rows there are, of all or of those with a value, is told by counts and by what tells one (see [`mod@super::seen`]).
 //! These are looked at as if they were values of one more argument, under FILTERs and under what they count. The finer point may
-//! tell more of them than the coarser one: its groups are made of the parts that they cut its rows into.
+//! tell more of them than the total: its groups are made of the parts that they cut its rows into.
 //!
 //! A function that takes equal values once tells of two groups what it does not tell of their parts, so its argument is in one
 //! point only.
-//!
-//! With three sets, a middle group that is withheld for others' sake could be pieced together from the finer ones, less the
-//! coarser one. Whose rows they are makes no difference: what is left of a group without the stewards that can be asked alone is
-//! nobody or enough in any case (rule B.4).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -31,14 +31,15 @@ use datafusion::logical_expr::{BinaryExpr, Operator};
 use datafusion::prelude::Expr;
 use dynamos_proto::ids::SiteId;
 
+use super::MinimumScope;
 use super::assemble::Rows;
 use super::denial::{Stop, refuse};
 use super::joining::Filled;
 use super::lists::ListJoin;
-use super::matching::Asked;
+use super::matching::{Asked, columns_of};
 use super::seen::{takes_once, tell_count};
 use crate::catalog::TableName;
-use crate::fragment::KeySet;
+use crate::fragment::{KeySet, ReleaseClauseRef};
 use crate::function::IS_REMAINDER;
 
 /// What one release point under a minimum tells. Compared as expressions, never as texts: a literal can have the text of a
@@ -51,8 +52,16 @@ pub(super) struct Told {
     keys: HashSet<Expr>,
     sets: Vec<KeySet>,
     values: HashSet<Asked>,
-    /// The FILTERs of each argument.
-    filters: Vec<(Option<Expr>, HashSet<Option<Expr>>)>,
+    /// The same where different people are counted as rows are.
+    counting: HashSet<Asked>,
+    decided: Decided,
+}
+
+/// How it is decided about the groups of a point.
+#[derive(PartialEq)]
+pub(super) struct Decided {
+    pub(super) clauses: Vec<ReleaseClauseRef>,
+    pub(super) scope: MinimumScope,
 }
 
 /// The tables with what joins and touches them, whosever they are.
@@ -81,16 +90,16 @@ impl WhichRows {
 }
 
 impl Told {
-    pub(super) fn of(rows: &Rows, keys: &[Expr], sets: &[KeySet], asked: &[Asked]) -> Self {
+    pub(super) fn of(
+        rows: &Rows,
+        keys: &[Expr],
+        sets: &[KeySet],
+        asked: &[Asked],
+        decided: Decided,
+        is_person: impl Fn(&Column) -> bool,
+    ) -> Self {
         let values = asked.iter().filter(|value| value.function != IS_REMAINDER);
         let values: Vec<Asked> = values.map(|value| value.bare(&rows.relation)).collect();
-        let mut filters: Vec<(Option<Expr>, HashSet<Option<Expr>>)> = Vec::new();
-        for Asked { argument, filter, .. } in &values {
-            match filters.iter_mut().find(|(known, _)| known == argument) {
-                Some((_, filters)) => drop(filters.insert(filter.clone())),
-                None => filters.push((argument.clone(), HashSet::from([filter.clone()]))),
-            }
-        }
         let mut tables: BTreeMap<TableName, BTreeSet<SiteId>> = BTreeMap::new();
         for scan in &rows.scans {
             tables.entry(scan.name.clone()).or_default().extend(scan.stewards.iter().cloned());
@@ -101,13 +110,20 @@ impl Told {
             named: rows.relation.predicates.iter().filter_map(named).collect(),
             keys: keys.iter().cloned().collect(),
             sets: sets.to_vec(),
+            counting: values.iter().map(|value| as_counting(value, &is_person)).collect(),
             values: values.into_iter().collect(),
-            filters,
+            decided,
         }
     }
 
-    fn filters(&self, argument: &Option<Expr>) -> Option<&HashSet<Option<Expr>>> {
-        self.filters.iter().find(|(known, _)| known == argument).map(|(_, filters)| filters)
+    /// Its arguments, with the FILTERs that they are under.
+    fn arguments(&self) -> impl Iterator<Item = (&Expr, Option<&Expr>)> {
+        self.values.iter().filter_map(|value| Some((value.argument.as_ref()?, value.filter.as_ref())))
+    }
+
+    /// Those that have one of these columns.
+    fn written_over(&self, columns: &BTreeSet<Column>) -> HashSet<(&Expr, Option<&Expr>)> {
+        self.arguments().filter(|(argument, _)| has_one_of(argument, columns)).collect()
     }
 
     /// Whether some rows can be in both.
@@ -124,31 +140,50 @@ impl Told {
     /// What it tells of an argument under a FILTER.
     fn functions(&self, argument: Option<&Expr>, filter: Option<&Expr>) -> impl Iterator<Item = &str> {
         let of = move |value: &&Asked| value.argument.as_ref() == argument && value.filter.as_ref() == filter;
-        self.values.iter().filter(move |value| !value.distinct && of(value)).map(|value| value.function.as_str())
+        self.counting.iter().filter(of).map(|value| value.function.as_str())
     }
 
     /// Which rows it helps to count beside these points: by their argument and FILTER.
     fn counted<'a>(&'a self, beside: &[&Self]) -> HashSet<(Option<&'a Expr>, Option<&'a Expr>)> {
-        let values = self.values.iter().map(|value| (value.argument.as_ref(), value.filter.as_ref()));
+        let values = self.counting.iter().map(|value| (value.argument.as_ref(), value.filter.as_ref()));
         let told = |(argument, filter): &(Option<&Expr>, Option<&Expr>)| {
             tell_count(beside.iter().flat_map(|point| point.functions(*argument, *filter)))
         };
         values.filter(told).collect()
     }
 
-    /// Whether it has a value of an argument that takes equal ones once.
-    fn takes_once(&self, argument: &Option<Expr>) -> bool {
-        let of_this = self.values.iter().filter(|value| value.argument == *argument);
-        of_this.into_iter().any(|value| takes_once(&value.function, value.distinct))
+    /// Whether it has a value of one of these columns that takes equal ones once.
+    fn takes_once(&self, columns: &BTreeSet<Column>) -> bool {
+        let of_these = |value: &&Asked| value.argument.as_ref().is_some_and(|argument| has_one_of(argument, columns));
+        self.values.iter().filter(of_these).any(|value| takes_once(&value.function, value.distinct))
     }
 
     fn groups_like(&self, other: &Self) -> bool {
         self.keys == other.keys && self.sets == other.sets
     }
 
+    /// Whether it is the same question to the same stewards, so that it withholds the same groups.
     fn is_the_same_as(&self, other: &Self) -> bool {
-        self.rows == other.rows && self.groups_like(other) && self.values == other.values
+        self.rows == other.rows
+            && self.tables == other.tables
+            && self.decided == other.decided
+            && self.groups_like(other)
+            && self.values == other.values
     }
+}
+
+/// A count of different people as one of rows: where each has one row, it is. What else it tells is under which conditions.
+fn as_counting(value: &Asked, is_person: &impl Fn(&Column) -> bool) -> Asked {
+    match &value.argument {
+        Some(Expr::Column(column)) if value.distinct && value.function == "count" && is_person(column) => {
+            Asked { argument: None, distinct: false, ..value.clone() }
+        }
+        _ => value.clone(),
+    }
+}
+
+fn has_one_of(expr: &Expr, columns: &BTreeSet<Column>) -> bool {
+    columns_of(expr).iter().any(|column| columns.contains(column))
 }
 
 /// The one column that a condition is about, and which values it may have, if the condition names them. Only of types whose
@@ -186,25 +221,24 @@ fn text_of(value: &ScalarValue) -> Option<String> {
 
 /// Refuses points that could tell together what none of them tells.
 pub(super) fn refuse_apart(points: &[Told]) -> Result<(), Stop> {
-    let mut arguments: Vec<&Option<Expr>> = Vec::new();
-    for (argument, _) in points.iter().flat_map(|point| &point.filters) {
-        if argument.is_some() && !arguments.contains(&argument) {
-            arguments.push(argument);
-        }
-    }
+    // In order, so that what is said of a question is always the same.
+    let arguments = points.iter().flat_map(Told::arguments).map(|(argument, _)| argument);
+    let mut arguments: Vec<&Expr> = arguments.collect::<HashSet<_>>().into_iter().collect();
+    arguments.sort_by_cached_key(|argument| argument.to_string());
     for argument in arguments {
-        let with: Vec<&Told> = points.iter().filter(|point| point.filters(argument).is_some()).collect();
+        let columns = BTreeSet::from_iter(columns_of(argument));
+        let with: Vec<&Told> = points.iter().filter(|point| !point.written_over(&columns).is_empty()).collect();
         for (one, beside) in meeting(&with) {
             for other in &beside {
-                if one.rows != other.rows || one.filters(argument) != other.filters(argument) {
-                    return Err(apart("of other rows, or under other FILTERs"));
+                if one.rows != other.rows || one.written_over(&columns) != other.written_over(&columns) {
+                    return Err(apart("of other rows, under other FILTERs or written in another way"));
                 }
-                if !one.is_the_same_as(other) && (one.takes_once(argument) || other.takes_once(argument)) {
+                if !one.is_the_same_as(other) && (one.takes_once(&columns) || other.takes_once(&columns)) {
                     return Err(apart("each once"));
                 }
             }
             if !decided_once(&beside) {
-                return Err(apart("by other keys"));
+                return Err(apart("by other keys, of other stewards or with other values beside them"));
             }
         }
     }
@@ -232,7 +266,7 @@ fn refuse_counts(points: &[Told]) -> Result<(), Stop> {
             return Err(apart("counted with and without it, or under other FILTERs"));
         }
         if !decided_once(&counting) {
-            return Err(apart("by other keys"));
+            return Err(apart("by other keys, of other stewards or with other values beside them"));
         }
     }
     Ok(())
@@ -259,21 +293,16 @@ fn counted_by_one(counting: &[&Told], beside: &[&Told]) -> bool {
     }) && counting.iter().filter(|point| point.groups_like(most)).all(|point| point.counted(beside) == alone)
 }
 
-/// Whether the sets of keys of these points are one, or two of which one is within the other and decided only once.
+/// Whether no two of these points withhold other groups: those with keys are one question, beside which there may be its total.
 fn decided_once(points: &[&Told]) -> bool {
-    let Some(finest) = points.iter().max_by_key(|point| point.keys.len()) else { return true };
-    let (fine, coarse): (Vec<&Told>, Vec<&Told>) = points.iter().copied().partition(|point| point.groups_like(finest));
-    let once = fine.iter().all(|point| point.is_the_same_as(finest));
-    match coarse.split_first() {
-        None => finest.sets.is_empty() || once,
-        Some((first, others)) => {
-            once && others.iter().all(|other| other.groups_like(first))
-                && first.keys.is_subset(&finest.keys)
-                && points.iter().all(|point| point.sets.is_empty())
-                // A steward's groups beside the total of all tell of the others' parts of them.
-                && points.iter().all(|point| point.tables == finest.tables)
-        }
-    }
+    let (totals, groups): (Vec<&Told>, Vec<&Told>) =
+        points.iter().copied().partition(|point| point.keys.is_empty() && point.sets.is_empty());
+    let Some((first, others)) = groups.split_first() else { return true };
+    others.iter().all(|other| other.is_the_same_as(first))
+        // A steward's groups beside the total of all tell of the others' parts of them, and so do totals of other stewards.
+        && totals.iter().all(|total| {
+            total.tables == first.tables && total.decided.scope == first.decided.scope && first.sets.is_empty()
+        })
 }
 
 fn apart(how: &str) -> Stop {

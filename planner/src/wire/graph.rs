@@ -71,6 +71,7 @@ fn encode_release(point: &ReleasePoint, state: &SessionState) -> Result<v1::Rele
             argument: value.argument.map(index).transpose()?,
             filter: value.filter.map(index).transpose()?,
             origin: value.origin.map(index).transpose()?,
+            family: value.family.map(index).transpose()?,
         })
     });
     let entities =
@@ -173,6 +174,7 @@ fn decode_release(point: &v1::Release, state: &SessionState) -> Result<ReleasePo
                     distinct: value.distinct,
                     argument: value.argument.map(column),
                     origin: value.origin.map(column),
+                    family: value.family.map(column),
                     filter: value.filter.map(column),
                 })
                 .collect(),

@@ -131,6 +131,9 @@ pub struct Aggregate {
     /// The argument of the first aggregate that is of the same column, whatever number type it is widened to.
     #[prost(uint32, optional, tag = "5")]
     pub origin: ::core::option::Option<u32>,
+    /// The argument of the first aggregate that has a column in common with it, directly or by others between them.
+    #[prost(uint32, optional, tag = "6")]
+    pub family: ::core::option::Option<u32>,
 }
 /// An entity key column of the input.
 #[allow(clippy::all)]
@@ -141,7 +144,7 @@ pub struct Entity {
     #[prost(uint32, tag = "2")]
     pub column: u32,
 }
-/// What a site needs to act: the graph, signed by the coordinator, and the requester's own token (stewards) or nothing (providers).
+/// What a site needs to act: the graph, signed by the coordinator, and the requester's own token (stewards of the query) or nothing (places that only compute).
 #[allow(clippy::all)]
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Permit {

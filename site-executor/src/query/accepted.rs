@@ -306,7 +306,7 @@ pub(crate) fn output_schema(
     let conditions = sender_conditions(point, &fragment.place, agreements)?;
     // Only the columns matter here.
     let key = HashKey::from_bytes([0; 32]);
-    let plan = ReleasePlan { shape: &point.shape, conditions: &conditions, key: &key, state };
+    let plan = ReleasePlan { shape: &point.shape, conditions: &conditions, sends_states: false, key: &key, state };
     plan.sent(fragment.plan.clone(), point.scope)
 }
 

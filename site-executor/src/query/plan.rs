@@ -82,7 +82,8 @@ impl FragmentPlanner<'_> {
 
     fn plans<'b>(&'b self, point: &'b ReleasePoint, conditions: &'b ReleaseConditions) -> ReleasePlan<'b> {
         let (key, state) = (&self.query.entity_key, &self.query.state);
-        ReleasePlan { shape: &point.shape, conditions, key, state }
+        let sends_states = self.fragment.partial_of.is_some() && point.scope == MinimumScope::PerSite;
+        ReleasePlan { shape: &point.shape, conditions, sends_states, key, state }
     }
 
     /// The plan with this place's tables in place of its leaves.

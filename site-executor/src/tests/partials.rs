@@ -27,7 +27,14 @@ pub(crate) fn average_by_grade(federation: &Federation, query: &str, epoch: u64)
 }
 
 fn value(function: &str, argument: Option<usize>) -> ReleasedAggregate {
-    ReleasedAggregate { function: function.into(), distinct: false, argument, origin: argument, filter: None }
+    ReleasedAggregate {
+        function: function.into(),
+        distinct: false,
+        argument,
+        origin: argument,
+        family: argument,
+        filter: None,
+    }
 }
 
 /// These values by grade, merged at surf.

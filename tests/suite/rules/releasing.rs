@@ -89,7 +89,6 @@ fn b5_aggregates_side_by_side_tell_nothing_small_together() {
         // Groups and what they are of.
         format!("{} UNION ALL {total}", by("sex")),
         format!("SELECT x.s / (SELECT sum(wage) FROM s.people) FROM ({}) x", by("sex, city")),
-        format!("{} UNION ALL {}", by("sex, city"), by("city")),
         // The same groups.
         format!("SELECT x.s FROM ({}) x JOIN ({}) y ON x.s = y.s", by("sex"), by("sex")),
         format!("{} UNION ALL SELECT count(*) FROM s.people GROUP BY sex", by("sex")),
@@ -112,6 +111,14 @@ fn b5_aggregates_side_by_side_tell_nothing_small_together() {
     }
     for (sql, reason) in [
         (format!("{} UNION ALL {}", by("sex"), by("city")), "by other keys"),
+        // A small city goes with a larger one, of which the finer groups may tell all.
+        (format!("{} UNION ALL {}", by("sex, city"), by("city")), "by other keys"),
+        // The same groups, decided in another way: by what stands beside them, or by one steward alone.
+        (
+            format!("{} UNION ALL SELECT sum(wage) + count(*) FROM s.people GROUP BY sex", by("sex")),
+            "with other values beside them",
+        ),
+        (format!("{} UNION ALL SELECT sum(wage) FROM a.s.people GROUP BY sex", by("sex")), "of other stewards"),
         (format!("{} UNION ALL {} UNION ALL {total}", by("sex, city"), by("sex")), "by other keys"),
         (
             format!("SELECT (SELECT max(s) FROM ({})) + (SELECT max(s) FROM ({}))", by("sex"), by("city")),
@@ -164,6 +171,13 @@ fn b5_aggregates_side_by_side_tell_nothing_small_together() {
     ] {
         bench.refuses(&sql, reason);
     }
+    // Each steward's total beside the groups of all of them.
+    let per_site = "RELEASE sum OF wage FROM s.people MINIMUM 5 DISTINCT id PER SITE,
+        RELEASE sum OF wage BY sex FROM s.people MINIMUM 5 DISTINCT id, SHIP PARTIALS OF 1 TO p, SHIP PARTIALS OF 2 TO p";
+    let bench = Bench::both(per_site);
+    bench.allows(total);
+    bench.allows(&by("sex"));
+    bench.refuses(&format!("{} UNION ALL {total}", by("sex")), "of other stewards");
     // Where there is no minimum nothing is too small.
     Bench::both("RELEASE sum OF wage BY sex, city FROM s.people, SHIP PARTIALS OF 1 TO p").allows(&format!(
         "{} UNION ALL {}",
@@ -204,6 +218,11 @@ fn b5_what_takes_equal_values_once_stands_alone() {
         ),
         ("SELECT sum(DISTINCT wage), sum(wage) FROM a.s.people", "stands beside no value"),
         ("SELECT count(DISTINCT id) FROM a.s.people GROUP BY ROLLUP (sex)", "by several grouping sets"),
+        // As many as there are people, if nobody has two rows.
+        (
+            "SELECT count(*) FROM a.s.people UNION ALL SELECT count(DISTINCT id) FROM a.s.people WHERE city = 'x'",
+            "of other rows",
+        ),
         (
             "SELECT count(DISTINCT id) FROM a.s.people GROUP BY sex UNION ALL SELECT count(DISTINCT id) FROM a.s.people",
             "each once",
@@ -235,6 +254,12 @@ fn b5_values_written_over_one_column_are_not_filtered_apart() {
         "SELECT sum(wage * 2), sum(wage) FILTER (WHERE city = 'x') FROM a.s.people",
         "have a column in common and stand under different FILTERs",
     );
+    let beside = |other: &str| {
+        format!("SELECT sum(wage) FROM a.s.people UNION ALL SELECT sum(wage * 2) FROM a.s.people {other}")
+    };
+    for sql in [beside("WHERE city = 'x'"), beside("")] {
+        bench.refuses(&sql, "written in another way");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::JoinType;
+use datafusion::common::{JoinType, ScalarValue};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::prelude::{Expr, col, lit};
@@ -55,7 +55,13 @@ pub(super) const CLAUSES: &str = "
     RELEASE count, min, count DISTINCT OF *, bsn, kind BY kind FROM wages.links MINIMUM 2 DISTINCT bsn ELSE DROP,
     SHIP ROWS (hash(bsn), kind) FROM wages.links TO surf,
     JOIN ON bsn WITH ANY,
-    JOIN ON id WITH REQUESTER";
+    JOIN ON id WITH REQUESTER,
+    JOIN ON persons.id WITH REQUESTER,
+    FILTER ON person, left(grade, 1) COMPARE WITH LITERALS,
+    SHIP ROWS (persons.id, grade) FROM wages.persons JOIN wages.contracts ON persons.id = contracts.person TO surf,
+    RELEASE ROWS (hours) FROM wages.contracts WHERE hours < 30,
+    RELEASE ROWS (hours) FROM wages.contracts WHERE hours >= 30,
+    SHIP ROWS (hours) FROM wages.contracts WHERE hours < 30 TO vu";
 
 /// A steward's configuration with the agreements `a` and `b`, which say the same.
 pub(super) fn steward(federation: &Federation, name: &'static str) -> SiteConfig {
@@ -127,6 +133,15 @@ pub(super) fn joined_rows(kind: JoinType) -> LogicalPlanBuilder {
 pub(super) fn joined_with(kind: JoinType, contracts: LogicalPlan, more: Vec<Expr>) -> LogicalPlanBuilder {
     let key = col("uva.wages.persons.id").eq(col("uva.wages.contracts.person"));
     table("uva", "persons").join_on(contracts, kind, std::iter::once(key).chain(more)).unwrap()
+}
+
+/// The same of a join by one more pair of keys, which are NULL on both sides.
+pub(super) fn joined_on_null(kind: JoinType) -> LogicalPlan {
+    let nothing = |name: &str| lit(ScalarValue::Utf8(None)).alias(name);
+    let persons = table("uva", "persons").project([col("id"), col("grade"), nothing("n0")]).unwrap();
+    let contracts = table("uva", "contracts").project([col("person"), nothing("n1")]).unwrap().build().unwrap();
+    let keys = [col("uva.wages.persons.id").eq(col("uva.wages.contracts.person")), col("n0").eq(col("n1"))];
+    columns(persons.join_on(contracts, kind, keys).unwrap(), ["grade", "uva.wages.persons.id"])
 }
 
 /// These columns of the joined rows that a clause of uva releases, called like this table.
@@ -239,6 +254,7 @@ impl Base {
             distinct: false,
             argument,
             origin: argument,
+            family: argument,
             filter: None,
         }];
         let entities = match self {

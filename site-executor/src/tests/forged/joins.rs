@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::JoinType;
+use datafusion::datasource::provider_as_source;
 use datafusion::functions::core::expr_fn::coalesce;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::prelude::{Expr, col, lit};
-use dynamos_planner::wire::Leaf;
+use dynamos_planner::wire::{Leaf, LeafTable};
+use dynamos_proto::ids::FragmentId;
 use dynamos_proto::status::Code::SiteRefused;
 
-use super::fixture::{columns, joined_rows, joined_with, released_join, table};
+use super::fixture::{columns, joined_on_null, joined_rows, joined_with, released_join, table};
 use super::{Base, Case, refuse_all};
-use crate::testing::scan;
+use crate::testing::{fragment, scan};
 
 const PERSON: &str = "uva.wages.persons.id";
 const HOURS: &str = "uva.wages.contracts.hours";
@@ -57,6 +59,12 @@ pub(super) const LEFT: &[Case] = &[
         },
         code: SiteRefused,
         because: "another condition than equal keys",
+    },
+    Case {
+        name: "a key that is nothing on both sides, so that nobody has a contract",
+        forge: |lie| lie.plan(joined_on_null(JoinType::Left)),
+        code: SiteRefused,
+        because: "protected rows are joined by keys that are NULL",
     },
     Case {
         name: "some of the contracts only",
@@ -119,6 +127,16 @@ fn released(table: &str, clause: u32, names: &[&str]) -> LogicalPlan {
     released_join(table, clause, names).build().unwrap()
 }
 
+/// The rows of contracts that a clause releases under a condition.
+fn released_contracts(clause: u32) -> LogicalPlan {
+    let leaf =
+        Leaf::Table { site: "uva".into(), schema: "wages".into(), table: "contracts".into(), clause: Some(clause) };
+    let schema = Arc::clone(table("uva", "contracts").schema().inner());
+    let read = vec![schema.index_of("hours").unwrap()];
+    let source = provider_as_source(LeafTable::new(schema));
+    LogicalPlanBuilder::scan(leaf.to_reference(), source, Some(read)).unwrap().build().unwrap()
+}
+
 const REACHES: &str = "protected rows of `uva` reach the requester";
 
 pub(super) const ROWS: &[Case] = &[
@@ -172,6 +190,22 @@ pub(super) const ROWS: &[Case] = &[
         forge: |lie| lie.straight_to_coordinator(released("contracts", 5, &["t1_grade"])),
         code: SiteRefused,
         because: "clause 5 of `uva` releases no rows",
+    },
+    Case {
+        name: "rows of two clauses as those of the one that lets its rows go",
+        forge: |lie| {
+            let both = LogicalPlanBuilder::from(released_contracts(21)).union(released_contracts(22)).unwrap();
+            let once = both.distinct().unwrap().build().unwrap();
+            let read = |id| scan(&Leaf::Exchange(FragmentId(id)), Arc::clone(once.schema().inner())).build().unwrap();
+            let (at_coordinator, at_vu) = (read(3), read(2));
+            lie.graph.fragments = vec![
+                fragment(0, "coordinator", None, at_coordinator),
+                fragment(3, "vu", Some(0), at_vu),
+                fragment(2, "uva", Some(3), once),
+            ];
+        },
+        code: SiteRefused,
+        because: "released rows of uva.wages.contracts (hours) may not be at `vu`",
     },
     Case {
         name: "columns of no table",

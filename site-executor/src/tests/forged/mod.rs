@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use fixture::{Base, Case, refuse_all};
 
 /// Every list of lies: its name, the file whose test sends it, and the lies. No other list is sent.
-const LISTS: [(&str, &str, &[Case]); 12] = [
+const LISTS: [(&str, &str, &[Case]); 14] = [
     ("CASES", include_str!("hashes.rs"), hashes::CASES),
     ("PARTIALS", include_str!("hashes.rs"), hashes::PARTIALS),
     ("LEFT", include_str!("joins.rs"), joins::LEFT),
@@ -25,6 +25,8 @@ const LISTS: [(&str, &str, &[Case]); 12] = [
     ("CASES", include_str!("permits.rs"), permits::CASES),
     ("PARTIALS", include_str!("releases.rs"), releases::PARTIALS),
     ("JOIN", include_str!("releases.rs"), releases::JOIN),
+    ("CASTS", include_str!("releases.rs"), releases::CASTS),
+    ("KEPT", include_str!("releases.rs"), releases::KEPT),
     ("PER_SITE", include_str!("releases.rs"), releases::PER_SITE),
     ("CASES", include_str!("rows.rs"), rows::CASES),
     ("RELEASED", include_str!("rows.rs"), rows::RELEASED),

@@ -1,7 +1,8 @@
 //! Aggregates that a clause releases over two people at least, merged at surf, and nothing finer, other or earlier.
 
 use arrow::datatypes::DataType;
-use datafusion::common::JoinType;
+use datafusion::common::{JoinType, ScalarValue};
+use datafusion::functions::unicode::expr_fn::left;
 use datafusion::logical_expr::{LogicalPlanBuilder, cast};
 use datafusion::prelude::{Expr, col, lit};
 use dynamos_planner::fragment::{ReleaseInput, ReleasedAggregate};
@@ -10,13 +11,31 @@ use dynamos_proto::ids::{FragmentId, ReleaseId};
 use dynamos_proto::status::Code::SiteRefused;
 
 use super::fixture::{
-    Forgery, columns, joined_rows, sent_rows, shipped_rows, steward, submit, submit_everywhere, table,
+    Forgery, columns, joined_on_null, joined_rows, released_join, sent_rows, shipped_rows, steward, submit,
+    submit_everywhere, table,
 };
 use super::{Base, Case, refuse_all};
 use crate::testing::{Federation, fragment, partial, scan};
 
 fn input(columns: impl IntoIterator<Item = Expr>) -> datafusion::logical_expr::LogicalPlan {
     table("uva", "persons").project(columns).unwrap().build().unwrap()
+}
+
+/// The smallest number of a type: other numbers are cast to that, and large ones do not fit.
+fn tiny(precision: u8, scale: i8) -> Expr {
+    lit(ScalarValue::Decimal128(Some(1), precision, scale))
+}
+
+/// Joined rows of uva, of these persons, that are sent to surf and counted there.
+fn counted_at_surf(lie: &mut Forgery, persons: LogicalPlanBuilder) {
+    let contracts = table("uva", "contracts").build().unwrap();
+    let key = col("uva.wages.persons.id").eq(col("uva.wages.contracts.person"));
+    let joined = persons.join_on(contracts, JoinType::Inner, [key]).unwrap();
+    let rows = columns(joined, ["uva.wages.persons.id", "grade"]);
+    let sent = scan(&dynamos_planner::wire::Leaf::Exchange(FragmentId(2)), rows.schema().inner().clone());
+    lie.fragment(2).partial_of = None;
+    lie.plan(rows);
+    lie.release().input = ReleaseInput::Complete(columns(sent, ["grade", "id"]));
 }
 
 /// One person of grade b who is not there.
@@ -39,6 +58,7 @@ pub(super) const PARTIALS: &[Case] = &[
                 distinct: false,
                 argument: None,
                 origin: None,
+                family: None,
                 filter: None,
             };
             lie.release().shape.aggregates.push(all);
@@ -57,6 +77,28 @@ pub(super) const PARTIALS: &[Case] = &[
             ]));
             let values = &mut lie.release().shape.aggregates;
             values.push(ReleasedAggregate { argument: Some(3), origin: Some(3), ..values[0].clone() });
+            values[0].function = "sum".into();
+        },
+        code: SiteRefused,
+        because: "release point r0 does not say which of its values are of one column",
+    },
+    Case {
+        name: "values that are of no column, so that nothing is left of one without the other",
+        forge: |lie| lie.release().shape.aggregates[0].family = None,
+        code: SiteRefused,
+        because: "release point r0 does not say which of its values are of one column",
+    },
+    Case {
+        name: "a sum and an average that tell how many rows lack the value, said to have no column in common",
+        forge: |lie| {
+            lie.plan(input([
+                col("grade"),
+                col("salary"),
+                col("id"),
+                cast(col("salary"), DataType::Float64).alias("wide"),
+            ]));
+            let values = &mut lie.release().shape.aggregates;
+            values.push(ReleasedAggregate { argument: Some(3), family: Some(3), ..values[0].clone() });
             values[0].function = "sum".into();
         },
         code: SiteRefused,
@@ -287,6 +329,34 @@ pub(super) const PARTIALS: &[Case] = &[
     },
 ];
 
+pub(super) const CASTS: &[Case] = &[
+    Case {
+        name: "a listed function compared so that the engine would cast its values",
+        forge: |lie| lie.filter(left(col("grade"), lit(1_i64)).eq(lit(5_i64))),
+        code: SiteRefused,
+        because: "of type Utf8, would be cast to Int64",
+    },
+    Case {
+        name: "a condition of one value compared so",
+        forge: |lie| {
+            lie.plan(input([col("grade"), col("salary"), col("id"), col("grade").eq(lit(3_i64))]));
+            lie.release().shape.aggregates[0].filter = Some(3);
+        },
+        code: SiteRefused,
+        because: "of type Utf8, would be cast to Int64",
+    },
+    Case {
+        name: "a list to whose type only small keys can be cast",
+        forge: |lie| {
+            let list = LogicalPlanBuilder::values(vec![vec![tiny(38, 37)]]).unwrap().build().unwrap();
+            let some = table("uva", "persons").join_on(list, JoinType::LeftSemi, [col("id").eq(col("column1"))]);
+            lie.plan(columns(some.unwrap(), ["grade", "salary", "id"]));
+        },
+        code: SiteRefused,
+        because: "of type Int64, would be cast to Decimal128(38, 37)",
+    },
+];
+
 /// A scan of another fragment's rows with the columns of fragment 3.
 fn scan_of(lie: &mut Forgery, id: u32) -> datafusion::logical_expr::LogicalPlan {
     let columns = lie.fragment(3).plan.schema().inner().clone();
@@ -312,6 +382,31 @@ pub(super) const JOIN: &[Case] = &[
         because: "it is about another relation",
     },
     Case {
+        name: "a further key that is nothing on both sides, so that there are no rows",
+        forge: |lie| lie.plan(joined_on_null(JoinType::Inner)),
+        code: SiteRefused,
+        because: "protected rows are joined by keys that are NULL",
+    },
+    Case {
+        name: "a number to whose type only small keys can be cast",
+        forge: |lie| {
+            let some = joined_rows(JoinType::Inner).filter(col("person").gt(tiny(38, 37))).unwrap();
+            lie.plan(columns(some, ["grade", "uva.wages.persons.id"]));
+        },
+        code: SiteRefused,
+        because: "of type Int64, would be cast to Decimal128(38, 37)",
+    },
+    Case {
+        name: "such a number, and keys that were made doubles before",
+        forge: |lie| {
+            let wide = cast(col("person"), DataType::Float64).alias("wide");
+            let rows = joined_rows(JoinType::Inner).project([col("grade"), col("uva.wages.persons.id"), wide]).unwrap();
+            lie.plan(columns(rows.filter(col("wide").gt(tiny(19, 18))).unwrap(), ["grade", "id"]));
+        },
+        code: SiteRefused,
+        because: "of type Float64, would be cast to Decimal128(33, 18)",
+    },
+    Case {
         name: "every pair of rows",
         forge: |lie| {
             let pairs = table("uva", "persons").cross_join(table("uva", "contracts").build().unwrap());
@@ -327,6 +422,17 @@ pub(super) const JOIN: &[Case] = &[
         because: "it is about another relation",
     },
 ];
+
+pub(super) const KEPT: &[Case] = &[Case {
+    name: "rows at surf by a list of released ones that may not be there, and joined after that",
+    forge: |lie| {
+        let list = released_join("contracts", 13, &["t0_hours"]).build().unwrap();
+        let on = [col("uva.wages.persons.id").eq(col("t0_hours"))];
+        counted_at_surf(lie, table("uva", "persons").join_on(list, JoinType::LeftSemi, on).unwrap());
+    },
+    code: SiteRefused,
+    because: "may not be at `surf`",
+}];
 
 pub(super) const PER_SITE: &[Case] = &[
     Case {
@@ -391,6 +497,27 @@ async fn a_release_is_what_its_clause_says_or_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn people_are_counted_by_their_own_key() {
     refuse_all(Base::Join, JOIN).await;
+}
+
+/// The engine casts what is compared so that the types agree, and its error would tell of the values on which that fails.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c3_nothing_is_compared_by_a_cast_that_fails() {
+    refuse_all(Base::Partials, CASTS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a5_rows_that_a_list_keeps_are_where_the_list_may_be() {
+    refuse_all(Base::Join, KEPT).await;
+}
+
+/// Without the list they may be there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a5_joined_rows_are_counted_where_they_may_be() {
+    let federation = Federation::start_checked(&steward).await;
+    let mut forgery = Forgery::new(Base::Join.graph(&federation, "q1"));
+    counted_at_surf(&mut forgery, table("uva", "persons"));
+    submit_everywhere(&federation, forgery.graph.clone()).await;
+    assert_eq!(federation.rows(&forgery.graph).await.unwrap(), "|a|2|");
 }
 
 /// A key that means the same person everywhere counts one person at two stewards as two.

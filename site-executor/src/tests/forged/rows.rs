@@ -1,5 +1,6 @@
 //! Rows that may be at surf, under a condition and in three columns, and nowhere else.
 
+use datafusion::common::ScalarValue;
 use datafusion::functions_aggregate::expr_fn::sum;
 use datafusion::logical_expr::{ExprFunctionExt, LogicalPlanBuilder};
 use datafusion::prelude::{col, lit};
@@ -97,6 +98,12 @@ pub(super) const CASES: &[Case] = &[
         forge: |lie| lie.filter((lit(1_i64) / (col("salary") - lit(900_i64))).gt_eq(lit(0_i64))),
         code: SiteRefused,
         because: "could tell of rows that its condition keeps",
+    },
+    Case {
+        name: "a comparison that fails on a row that SHIP keeps",
+        forge: |lie| lie.filter(col("salary").gt(lit(ScalarValue::Decimal128(Some(1), 38, 37)))),
+        code: SiteRefused,
+        because: "of type Int64, would be cast to Decimal128(38, 37)",
     },
     Case {
         name: "a table that no clause ships",
