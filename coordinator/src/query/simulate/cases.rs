@@ -1,12 +1,12 @@
 //! Which questions are decided, and who is taken to ask them: those who asked lately, as they asked, or whoever an agreement
 //! grants something.
 
+use dynamos_planner::bind;
 use dynamos_planner::catalog::Catalog;
 use dynamos_planner::policy::{Agreement, Grantee, Requester};
-use dynamos_planner::stewards_named;
 use dynamos_proto::ids::SiteId;
 
-use super::statement::told;
+use super::statement::{Whose, told, whose};
 use crate::query::planner_door::PlanRequest;
 use crate::query::queries::{Asked, QueryRecord};
 
@@ -26,15 +26,28 @@ pub(super) struct Case {
     pub(super) person: String,
     /// What the steward is told of the statement.
     pub(super) statement: String,
+    /// What it is told of why something is not allowed.
+    pub(super) telling: Telling,
     /// The question; it has a statement.
     pub(super) asked: Asked,
+}
+
+/// What the steward may be told of a question besides what its own agreements say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Telling {
+    /// All its tables are this steward's own, so nothing that is said of it is about others.
+    pub(super) own: bool,
+    /// Somebody else has asked it, whose literals and parameters are not for the steward.
+    pub(super) recent: bool,
 }
 
 /// Queries that named a table of this steward, the newest first.
 pub(super) fn recent(records: Vec<QueryRecord>, steward: &SiteId, catalog: &Catalog) -> Vec<Case> {
     let cases = records.into_iter().rev().filter_map(|QueryRecord { query, asked, .. }| {
         let sql = asked.sql.as_deref()?;
-        if !stewards_named(sql, catalog).is_ok_and(|all| all.contains(steward)) {
+        let parsed = bind::parse(sql).ok()?;
+        let whose = whose(&parsed, steward, catalog);
+        if whose == Whose::Others {
             return None;
         }
         let Requester { user, organisation, .. } = &asked.requester;
@@ -42,7 +55,8 @@ pub(super) fn recent(records: Vec<QueryRecord>, steward: &SiteId, catalog: &Cata
             query: query.to_string(),
             requester: format!("{user} of {organisation}"),
             person: described(&asked.requester, "has asked"),
-            statement: told(sql, asked.default_schema.as_deref(), steward, catalog),
+            statement: told(sql, &parsed, steward, catalog),
+            telling: Telling { own: whose == Whose::Own, recent: true },
             asked,
         })
     });
@@ -50,8 +64,13 @@ pub(super) fn recent(records: Vec<QueryRecord>, steward: &SiteId, catalog: &Cata
 }
 
 /// The query as each grantee of these texts would ask it, for each purpose that the same text grants: who is granted something
-/// by the text that is in force only would lose it.
-pub(super) fn grantees(texts: &[&Agreement], persons: &Persons<'_>, sql: &str, base: &PlanRequest) -> Vec<Case> {
+/// by the text that is in force only would lose it. `own` says that all its tables are the steward's.
+pub(super) fn grantees(
+    texts: &[&Agreement],
+    persons: &Persons<'_>,
+    (sql, own): (&str, bool),
+    base: &PlanRequest,
+) -> Vec<Case> {
     let granted = |text: &&Agreement| {
         let pairs =
             text.grantees.iter().flat_map(|grantee| text.purposes.iter().map(move |purpose| (grantee, purpose)));
@@ -70,6 +89,7 @@ pub(super) fn grantees(texts: &[&Agreement], persons: &Persons<'_>, sql: &str, b
             requester: grantee.to_string(),
             person,
             statement: sql.to_owned(),
+            telling: Telling { own, recent: false },
             asked: Asked {
                 sql: Some(sql.to_owned()),
                 parameters: Vec::new(),
@@ -162,7 +182,8 @@ mod tests {
             placement: Placement::default(),
             default_schema: None,
         };
-        Case { query: "1".into(), requester: "r".into(), person: "p".into(), statement: "s".into(), asked }
+        let telling = Telling { own: true, recent: true };
+        Case { query: "1".into(), requester: "r".into(), person: "p".into(), statement: "s".into(), telling, asked }
     }
 
     fn persons(recent: &[Case], grantee: &str) -> Vec<String> {

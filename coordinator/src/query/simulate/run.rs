@@ -1,14 +1,14 @@
 //! The statement as a whole: what is refused, which questions are decided, and the rows that tell how.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use dynamos_planner::policy::{Agreement, HeldAgreement};
-use dynamos_planner::stewards_named;
+use dynamos_planner::policy::{Agreement, AgreementSet, HeldAgreement};
+use dynamos_planner::{PlanError, bind};
 use dynamos_proto::ids::SiteId;
 use dynamos_proto::status::{Code, ServiceError};
 
 use super::cases::{Case, Persons, grantees, recent};
+use super::statement::{Whose, whose};
 use crate::frontend::{Caller, Outcome};
 use crate::query::change::examine_agreement;
 use crate::query::engine::QueryEngine;
@@ -38,21 +38,23 @@ impl QueryEngine {
             let text = format!("only a steward of `{}` may simulate an agreement of that site", agreement.steward);
             return Err(ServiceError::new(Code::Denied, text));
         }
-        let base = self.request(caller)?;
+        let mut base = self.request(caller)?;
         let steward = SiteId::new(&agreement.steward);
         let token = &caller.identity.token;
         examine_agreement(&steward, statement, token, &base.snapshot, &self.parts.channels).await?;
         let records = recent(self.queries.list(), &steward, &base.snapshot.catalog);
-        // Of others' agreements a suggestion would tell; of many queries it would be long in coming.
-        let mut suggest = false;
         let mut cases = match query {
             Some(sql) => {
-                suggest = must_name(&steward, &sql, &base)? == BTreeSet::from([steward.clone()]);
+                let own = must_name(&steward, &sql, &base)? == Whose::Own;
+                if own {
+                    // No other agreement matters, and none is told of: not by a suggestion, nor by one of how to write a name.
+                    base.snapshot.agreements = Arc::new(only_of(&steward, &base.snapshot.agreements));
+                }
                 let before = base.snapshot.agreements.get(&steward, &agreement.name);
                 let texts: Vec<&Agreement> =
                     std::iter::once(&agreement).chain(before.map(|held| &held.agreement)).collect();
                 let persons = Persons::new(&records, self.parts.issuers.keys());
-                grantees(&texts, &persons, &sql, &base)
+                grantees(&texts, &persons, (&sql, own), &base)
             }
             None => records,
         };
@@ -64,7 +66,7 @@ impl QueryEngine {
             let (now, then) = (asking(&base, &case.asked), asking(&after, &case.asked));
             let mut decided = Vec::with_capacity(2);
             for request in [&now, &then] {
-                decided.push(self.verdict(&case.asked, request, &steward, suggest).await);
+                decided.push(self.verdict(&case, request, &steward).await);
             }
             put(&mut rows, row(case, decided, &after));
         }
@@ -76,15 +78,28 @@ impl QueryEngine {
     }
 }
 
-/// The stewards that a query names, if this one is among them. A query over others' tables alone would tell what their
-/// agreements say to others.
-fn must_name(steward: &SiteId, sql: &str, base: &PlanRequest) -> Result<BTreeSet<SiteId>, ServiceError> {
-    let named = stewards_named(sql, &base.snapshot.catalog)
-        .map_err(|error| ServiceError::new(error.code(), error.to_string()))?;
-    if named.contains(steward) {
-        return Ok(named);
+/// Whose the tables of a query are, if one of them is this steward's. A query over others' tables alone would tell what
+/// their agreements say to others.
+fn must_name(steward: &SiteId, sql: &str, base: &PlanRequest) -> Result<Whose, ServiceError> {
+    let parsed = bind::parse(sql).map_err(|error| {
+        let error = PlanError::from(error);
+        ServiceError::new(error.code(), error.to_string())
+    })?;
+    match whose(&parsed, steward, &base.snapshot.catalog) {
+        Whose::Others => {
+            let text = format!("the query names no table of `{steward}`");
+            let hint = format!("write `{steward}.schema.table`, where others have a table of that name, too");
+            Err(ServiceError::new(Code::InvalidArgument, text).with_hint(hint))
+        }
+        named => Ok(named),
     }
-    Err(ServiceError::new(Code::InvalidArgument, format!("the query names no table of `{steward}`")))
+}
+
+/// A steward's own agreements.
+fn only_of(steward: &SiteId, agreements: &AgreementSet) -> AgreementSet {
+    let mut own = AgreementSet::default();
+    agreements.of(steward).for_each(|held| own.insert(held.clone()));
+    own
 }
 
 /// The federation with the agreement in force: now, or from the moment on at which it begins to hold. Until then it grants
@@ -112,7 +127,7 @@ fn asking(base: &PlanRequest, asked: &Asked) -> PlanRequest {
 type Row = Vec<Option<String>>;
 
 fn row(case: Case, decided: Vec<String>, after: &PlanRequest) -> Row {
-    let Case { query, requester, person, statement, asked } = case;
+    let Case { query, requester, person, statement, asked, .. } = case;
     let named = [Some(query), Some(requester), asked.purpose];
     let rest = [Some(after.now.to_string()), Some(person), Some(statement)];
     named.into_iter().chain(decided.into_iter().map(Some)).chain(rest).collect()

@@ -2,17 +2,22 @@
 
 use datafusion::common::ScalarValue;
 use dynamos_planner::Placement;
+use dynamos_planner::policy::Reason;
 use dynamos_proto::ids::SiteId;
 use dynamos_proto::status::{Code, ServiceError};
+use dynamos_proto::v1;
 use futures::StreamExt;
 
-use super::fixture::{Fixture, columns};
+use super::fixture::{Answer, Fixture, columns};
 use crate::frontend::{Caller, Engine, Outcome};
+use crate::query::Refusal;
+use crate::registry::tests::signed;
 
 /// Takes from everybody what agreement `a` grants for statistics, and grants something later.
 const TEXT: &str = "SIMULATE AGREEMENT a ON SITE uva FOR ORGANISATION vu PURPOSE research VALID FROM '2100-01-01' AS (\
                     RELEASE count OF * FROM personen MINIMUM 10 DISTINCT unieknr)";
 const QUERY: &str = "SELECT n FROM uva.wages.personen";
+const BOTH: &str = "SELECT n FROM uva.wages.personen, vu.wages.salaries";
 
 async fn simulated(federation: &Fixture, about: &str) -> Result<Vec<String>, ServiceError> {
     federation.text_for(&federation.caller("steward"), &format!("{TEXT} FOR {about}")).await
@@ -111,13 +116,72 @@ async fn a_recent_query_is_asked_again_as_it_was_asked() {
     }
     assert_eq!(*federation.planner.parameters.lock().unwrap(), vec![vec![ScalarValue::from(7_i64)]; 2]);
     // The agreement that it named would no longer be one with who asked.
-    assert_eq!(simulated(&federation, "RECENT QUERIES").await.unwrap(), [row("refused: there is no agreement `a`")]);
+    assert_eq!(
+        simulated(&federation, "RECENT QUERIES").await.unwrap(),
+        [row("refused: it cannot be planned (UNKNOWN_NAME)")]
+    );
     // Who has asked stands for a grantee.
     let rows = simulated(&federation, QUERY).await.unwrap();
     assert!(
         rows[1].contains("|ANYONE|") && rows[1].contains("|a@uva.nl of uva, role analyst (has asked)|"),
         "{rows:?}"
     );
+}
+
+#[tokio::test]
+async fn of_a_question_that_others_have_a_part_in_only_a_fixed_text_is_told() {
+    let federation = Fixture::new();
+    let steward = federation.caller("steward");
+    let told = "denied: another steward does not allow it, or shows this person nothing of the kind";
+    for answer in [
+        Answer::Fail(ServiceError::new(Code::UnknownName, "no field `m`; valid fields are `secret`")),
+        Answer::Deny(Refusal {
+            reason: "no".into(),
+            reasons: vec![
+                Reason { steward: None, text: "`secret` is not allowed".into() },
+                Reason { steward: Some(SiteId::new("vu")), text: "clause 1 lists no `secret`".into() },
+            ],
+            hint: None,
+        }),
+    ] {
+        *federation.planner.answer.lock().unwrap() = answer;
+        let rows = simulated(&federation, BOTH).await.unwrap();
+        assert!(!rows.is_empty());
+        for row in rows {
+            assert!(row.contains(&format!("|{told}|{told}|")) && !row.contains("secret"), "{row}");
+        }
+    }
+    // Others' tables alone are none of its business, with or without their schema.
+    for sql in ["SELECT n FROM vu.wages.salaries", "SELECT n FROM salaries", "SELECT 1"] {
+        let error = federation.text_for(&steward, &format!("{TEXT} FOR {sql}")).await.unwrap_err();
+        assert_eq!((error.code, error.message.as_str()), (Code::InvalidArgument, "the query names no table of `uva`"));
+    }
+}
+
+#[tokio::test]
+async fn a_question_about_own_tables_is_decided_by_own_agreements() {
+    let federation = Fixture::new();
+    let text = "CREATE AGREEMENT b ON SITE vu FOR ANYONE PURPOSE statistics AS (RELEASE ROWS (n) FROM salaries)";
+    let text = dynamos_planner::sql::parse_agreement(text).unwrap().to_string();
+    let theirs = v1::SignedAgreement {
+        steward: "vu".into(),
+        name: "b".into(),
+        epoch: 1,
+        text,
+        purposes: 1,
+        ..Default::default()
+    };
+    federation.registry.update_agreements(&SiteId::new("vu"), &[signed(theirs, 2)]).unwrap();
+    for (sql, stewards) in [("SELECT n FROM personen", vec!["uva"]), (QUERY, vec!["uva"]), (BOTH, vec!["uva", "vu"])] {
+        federation.planner.asked.lock().unwrap().clear();
+        simulated(&federation, sql).await.unwrap();
+        let asked = federation.planner.asked.lock().unwrap().clone();
+        assert!(!asked.is_empty(), "{sql}");
+        for request in asked {
+            let known: Vec<_> = request.snapshot.agreements.all().map(|held| held.agreement.steward.as_str()).collect();
+            assert_eq!(known, stewards, "{sql}");
+        }
+    }
 }
 
 #[tokio::test]
