@@ -1,5 +1,6 @@
 //! The permit for one place: the graph as it was signed, the originals of the agreements that it needs from other
-//! stewards, and the requester's token where the place is a steward. A provider never sees a token.
+//! stewards, and the requester's token where the place is a steward of the query: one whose agreement governs it. A place that
+//! only computes, a provider or a steward that has no data in the query, gets the token's hash with the graph and nothing more.
 
 use dynamos_planner::catalog::SiteKind;
 use dynamos_proto::ids::SiteId;
@@ -23,10 +24,11 @@ pub(super) fn permit_for(
                 .with_hint("run the query again")
         })
     });
+    let governs = plan.graph().governing.contains_key(site);
     let kind = snapshot.catalog.sites.get(site).map(|site| site.kind);
     let token = match kind {
-        Some(SiteKind::Steward) => token.to_owned(),
-        Some(SiteKind::Provider | SiteKind::Coordinator) | None => String::new(),
+        Some(SiteKind::Steward) if governs => token.to_owned(),
+        Some(SiteKind::Steward | SiteKind::Provider | SiteKind::Coordinator) | None => String::new(),
     };
     Ok(v1::Permit {
         graph: plan.graph_bytes().to_vec(),

@@ -20,7 +20,6 @@ use super::graph_check::GraphCheck;
 use super::refusal::{Because, Reason, Refused};
 use super::replay::ReplayMemory;
 use crate::catalog::SiteTables;
-use crate::config::PlaceKind;
 use crate::ledger::Subject;
 
 /// A graph that lives longer than this is refused, so that the memory of permits stays bounded (milliseconds).
@@ -36,7 +35,6 @@ const ATTEMPTS_MAX: u32 = 8;
 #[derive(Debug)]
 pub(crate) struct Admission {
     pub(crate) place: SiteId,
-    pub(crate) kind: PlaceKind,
     pub(crate) coordinator: PublicKey,
     pub(crate) issuers: Issuers,
     pub(crate) places: BTreeMap<SiteId, PlaceFacts>,
@@ -72,7 +70,7 @@ pub(crate) struct Admitted {
 impl Admission {
     /// The door of a place that started at `started_at_ms`.
     pub(crate) fn new(
-        (place, kind): (SiteId, PlaceKind),
+        place: SiteId,
         coordinator: PublicKey,
         issuers: Issuers,
         places: BTreeMap<SiteId, PlaceFacts>,
@@ -81,7 +79,7 @@ impl Admission {
     ) -> Result<Self, String> {
         let purposes = purpose::shipped().map_err(|error| error.to_string())?;
         let seen = Mutex::new(ReplayMemory::new(started_at_ms));
-        Ok(Self { place, kind, coordinator, issuers, places, purposes, check, seen })
+        Ok(Self { place, coordinator, issuers, places, purposes, check, seen })
     }
 
     /// Whether the coordinator signed this permit. Everything else in it is worth reading only then.
@@ -147,7 +145,8 @@ impl Admission {
         Ok(())
     }
 
-    /// Who asks and for what, as the organisation signed. A steward needs to know; a place that only computes does not.
+    /// Who asks and for what, as the organisation signed. A steward whose agreement governs the query needs to know; a place
+    /// that only computes does not, whatever it is besides: without a governing agreement it reads no table of its own.
     fn requester(
         &self,
         graph: &FragmentGraph,
@@ -156,12 +155,10 @@ impl Admission {
         subject: &mut Subject,
     ) -> Result<Option<Requester>, Refused> {
         if text.is_empty() {
-            return match self.kind {
-                PlaceKind::Steward => {
-                    Err(self.refused(Reason::Token, "the permit carries no token of the requester".to_owned()))
-                }
-                PlaceKind::Provider | PlaceKind::Coordinator => Ok(None),
-            };
+            if graph.governing.contains_key(&self.place) {
+                return Err(self.refused(Reason::Token, "the permit carries no token of the requester".to_owned()));
+            }
+            return Ok(None);
         }
         if sha256(text.as_bytes()) != graph.token_hash {
             return Err(self.refused(Reason::Token, "the token is not that of the query".to_owned()));

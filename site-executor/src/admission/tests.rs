@@ -2,8 +2,9 @@
 
 use dynamos_planner::fragment::FragmentGraph;
 use dynamos_planner::wire::Leaf;
-use dynamos_proto::ids::FragmentId;
+use dynamos_proto::ids::{FragmentId, SiteId};
 use dynamos_proto::status::Code;
+use dynamos_proto::v1;
 
 use crate::Executor;
 use crate::testing::*;
@@ -75,6 +76,42 @@ async fn a_real_site_checks_every_edge_by_its_own_agreements() {
     let error = uva.submit(federation.permit(&graph(&federation))).await.unwrap_err();
     assert_eq!(error.code, Code::SiteRefused, "{error}");
     assert_eq!(uva.running(), 0);
+}
+
+/// Who asks is told to the stewards of the query. One that is none of them takes part as a provider does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_steward_that_only_computes_needs_no_token_and_reads_no_table_of_its_own() {
+    let mut federation = Federation::start([ROWS, ROWS], PLAIN).await;
+    federation.stop("uva");
+    let uva = Executor::start(&federation.steward("uva", ROWS, PLAIN)).await.unwrap();
+    let read = |id: u32| scan(&Leaf::Exchange(FragmentId(id)), persons()).build().unwrap();
+    let rows = scan_persons("vu").build().unwrap();
+    let fragments = vec![
+        fragment(0, "coordinator", None, read(1)),
+        fragment(1, "uva", Some(0), read(2)),
+        fragment(2, "vu", Some(1), rows),
+    ];
+    let mut computing = federation.graph("q1", fragments, Vec::new());
+    let mut reading = FragmentGraph { query: "q2".into(), ..graph(&federation) };
+    for graph in [&mut computing, &mut reading] {
+        graph.governing.remove(&SiteId::new("uva"));
+    }
+    let anonymous = |graph: &FragmentGraph| v1::Permit { token: String::new(), ..federation.permit(graph) };
+    uva.submit(anonymous(&computing)).await.unwrap();
+    assert_eq!(uva.running(), 1);
+    let permit = federation.records("uva").remove(0);
+    assert_eq!((&permit["event"], &permit["query_id"]), (&"permit".into(), &"q1".into()));
+    assert!(permit["requester"].is_null() && permit["charge"].is_null(), "{permit}");
+    // Without an agreement that governs the query it has no rows to give, whoever asks.
+    for permit in [anonymous(&reading), federation.permit(&reading)] {
+        let error = uva.submit(permit).await.unwrap_err();
+        assert_eq!(error.code, Code::SiteRefused, "{error}");
+        assert!(error.message.contains("no agreement of `uva` governs the query"), "{error}");
+    }
+    // The steward whose rows they are needs to know.
+    let error = federation.executor("vu").submit(anonymous(&computing)).await.unwrap_err();
+    assert!(error.message.contains("no token of the requester"), "{error}");
+    federation.executor("vu").submit(federation.permit(&computing)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

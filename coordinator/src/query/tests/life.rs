@@ -37,11 +37,10 @@ async fn gives_the_rows_after_the_permit_reached_every_place_and_the_disk() {
     assert!(!logged.contains(token.as_str()));
     let permits = |site: &str| federation.place(site).permits.lock().unwrap().clone();
     let at_root = federation.root.permits.lock().unwrap().clone();
-    for permit in permits("uva").iter().chain(&permits("vu")) {
-        assert_eq!(&permit.token, token);
-    }
-    for permit in permits("surf").iter().chain(&at_root) {
-        assert_eq!(permit.token, "", "only stewards see a token");
+    assert!(permits("uva").iter().all(|permit| permit.token == *token));
+    // No agreement of vu governs the query: it computes as the provider does.
+    for permit in permits("vu").iter().chain(&permits("surf")).chain(&at_root) {
+        assert_eq!(permit.token, "", "only stewards of the query see a token");
     }
     let public = crate::registry::tests::key(9).public();
     assert!(public.verify(&at_root[0].graph, &at_root[0].signature).is_ok());

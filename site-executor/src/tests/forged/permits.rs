@@ -133,6 +133,15 @@ pub(super) const CASES: &[Case] = &[
         because: "no agreement of `uva` governs the query",
     },
     Case {
+        name: "no agreement, as if uva only computed, and nobody",
+        forge: |lie| {
+            lie.graph.governing.remove(&"uva".into());
+            lie.token.clear();
+        },
+        code: Code::SiteRefused,
+        because: "no agreement of `uva` governs the query",
+    },
+    Case {
         name: "the clause of another agreement than the one that governs",
         forge: |lie| lie.release().clauses[0].agreement.agreement = "b".into(),
         code: Code::SiteRefused,
