@@ -1,7 +1,7 @@
 //! Everything that a place has while it runs, shared by its queries and its services. Put together once, from the
 //! configuration; what can be done with it is [`crate::Executor`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -56,7 +56,7 @@ pub(crate) struct Place {
     pub(crate) agreements_changed: Notify,
     book: Mutex<AgreementBook>,
     pub(crate) spill: SpillRoot,
-    /// Queries of which a record is owed that nothing of them is left.
+    /// Attempts of queries of which a record is owed that nothing of them is left.
     obliged: Mutex<Vec<(QueryId, Weak<Query>)>>,
 }
 
@@ -90,8 +90,7 @@ impl Place {
             .iter()
             .map(|one| Ok((one.name.clone(), key(&one.name, &one.public_key)?)))
             .collect::<Result<_, SiteError>>()?;
-        let me = (name.clone(), config.site.kind);
-        let admission = Admission::new(me, coordinator, issuers, facts(config), check, clock.now_ms())
+        let admission = Admission::new(name.clone(), coordinator, issuers, facts(config), check, clock.now_ms())
             .map_err(SiteError::Engine)?;
         let ledger = match config.site.kind {
             PlaceKind::Steward | PlaceKind::Provider => Ledger::open(&name, &config.site.state_dir)?,
@@ -142,11 +141,14 @@ impl Place {
     }
 
     /// Records of each such query that has ended that nothing of it is left: its rows are gone from memory with the query
-    /// itself, and its folder with them. It blocks the thread.
+    /// itself, and its folder with them. As long as there is anything of another attempt, that one is waited for, and the query
+    /// is recorded once. It blocks the thread.
     pub(crate) fn record_erased(&self) {
-        let gone: Vec<QueryId> = {
+        let gone: BTreeSet<QueryId> = {
             let mut obliged = self.obliged.lock().unwrap_or_else(PoisonError::into_inner);
-            obliged.extract_if(.., |(_, query)| query.strong_count() == 0).map(|(id, _)| id).collect()
+            let left: BTreeSet<QueryId> = self.queries.alive().iter().map(|query| query.graph.query.clone()).collect();
+            let gone = obliged.extract_if(.., |one| one.1.strong_count() == 0 && !left.contains(&one.0));
+            gone.map(|(id, _)| id).collect()
         };
         for query in gone {
             self.ledger.erased(&query, UtcMillis(self.clock.now_ms()));

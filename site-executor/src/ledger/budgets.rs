@@ -73,10 +73,21 @@ type Payer = (String, String);
 #[derive(Debug)]
 pub(super) struct Budgets {
     spent: BTreeMap<Payer, Spent>,
-    /// Points paid for queries that may come with another attempt.
-    covered: BTreeMap<(QueryId, Payer), u32>,
+    /// What is paid for queries that may come with another attempt.
+    covered: BTreeMap<(QueryId, Payer), Covered>,
     /// Keys of `covered` in order of time.
     order: VecDeque<(UtcMillis, (QueryId, Payer))>,
+}
+
+/// What is paid for one query, over all its permits.
+#[derive(Debug, Default)]
+struct Covered {
+    /// Release points.
+    points: u32,
+    /// When the newest permit was; none once its charge was given back.
+    newest: Option<UtcMillis>,
+    /// Whether its charge can be told by its moment from those before it.
+    apart: bool,
 }
 
 /// What was spent in each period of a kind, by its first moment.
@@ -92,7 +103,7 @@ impl Budgets {
     pub(super) fn charge(&mut self, query: &QueryId, demand: &Demand<'_>, now: UtcMillis) -> Result<Charge, Exhausted> {
         self.forget(now);
         let payer = (demand.agreement.name.clone(), demand.organisation.to_owned());
-        let paid = self.covered.get(&(query.clone(), payer.clone())).copied().unwrap_or(0);
+        let paid = self.covered.get(&(query.clone(), payer.clone())).map_or(0, |paid| paid.points);
         let needed = demand.points.saturating_sub(paid);
         if needed > 0 {
             for (clause, allowed, per) in demand.agreement.query_limits() {
@@ -115,21 +126,23 @@ impl Budgets {
         let payer = charge.payer();
         self.spent.entry(payer.clone()).or_default().add(charge.points, at);
         let key = (query.clone(), payer);
-        let paid = self.covered.entry(key.clone()).or_default();
-        *paid = paid.saturating_add(charge.points);
+        self.covered.entry(key.clone()).or_default().add(charge.points, at);
         self.order.push_back((at, key));
         self.forget(at);
     }
 
-    /// Takes a charge back.
-    pub(super) fn give_back(&mut self, query: &QueryId, charge: &Charge) {
+    /// Takes a charge back, and says whether it did: not once a later permit of the query was charged by what this one had
+    /// paid, which would then have paid for neither.
+    pub(super) fn give_back(&mut self, query: &QueryId, charge: &Charge) -> bool {
         let (Moment(at), payer) = (charge.at, charge.payer());
+        let covered = self.covered.get_mut(&(query.clone(), payer.clone()));
+        if !covered.is_some_and(|covered| covered.take_back(charge.points, at)) {
+            return false;
+        }
         if let Some(spent) = self.spent.get_mut(&payer) {
             spent.subtract(charge.points, at);
         }
-        if let Some(paid) = self.covered.get_mut(&(query.clone(), payer)) {
-            *paid = paid.saturating_sub(charge.points);
-        }
+        true
     }
 
     fn forget(&mut self, now: UtcMillis) {
@@ -138,6 +151,24 @@ impl Budgets {
             let Some((_, key)) = self.order.pop_front() else { return };
             self.covered.remove(&key);
         }
+    }
+}
+
+impl Covered {
+    fn add(&mut self, points: u32, at: UtcMillis) {
+        self.points = self.points.saturating_add(points);
+        self.apart = self.newest.is_none_or(|before| before < at);
+        self.newest = self.newest.max(Some(at));
+    }
+
+    /// Only of the newest permit.
+    fn take_back(&mut self, points: u32, at: UtcMillis) -> bool {
+        let is_newest = self.apart && self.newest == Some(at);
+        if is_newest {
+            self.points = self.points.saturating_sub(points);
+            self.newest = None;
+        }
+        is_newest
     }
 }
 
@@ -272,13 +303,37 @@ mod tests {
         let (monday, tuesday) = (at("2026-03-30"), at("2026-03-31"));
         let one = budgets.charge(&"1".into(), &demand(&agreement, "vu", 1), monday).unwrap();
         budgets.charge(&"2".into(), &demand(&agreement, "vu", 1), monday).unwrap_err();
-        budgets.give_back(&"1".into(), &one);
+        assert!(budgets.give_back(&"1".into(), &one));
+        assert!(!budgets.give_back(&"1".into(), &one), "once is enough");
         let two = budgets.charge(&"2".into(), &demand(&agreement, "vu", 1), monday).unwrap();
         // It pays again if it comes again.
         budgets.charge(&"1".into(), &demand(&agreement, "vu", 1), monday).unwrap_err();
         budgets.charge(&"3".into(), &demand(&agreement, "vu", 1), tuesday).unwrap();
         budgets.give_back(&"2".into(), &two);
         budgets.charge(&"4".into(), &demand(&agreement, "vu", 1), tuesday).unwrap_err();
+    }
+
+    #[test]
+    fn what_a_later_attempt_rests_on_is_not_given_back() {
+        let (agreement, mut budgets) = (agreement("2 QUERIES PER YEAR"), Budgets::new());
+        let (now, query) = (at("2026-03-30"), QueryId::new("q"));
+        let later = |ms: i64| UtcMillis(now.0 + ms);
+        let first = budgets.charge(&query, &demand(&agreement, "vu", 1), now).unwrap();
+        let second = budgets.charge(&query, &demand(&agreement, "vu", 1), later(1)).unwrap();
+        assert_eq!((first.points(), second.points()), (1, 0));
+        assert!(!budgets.give_back(&query, &first), "the second one was charged nothing");
+        // Of another organisation's there is nothing in the way, nor of what the newest one paid more.
+        let other = budgets.charge(&query, &demand(&agreement, "uva", 1), later(2)).unwrap();
+        assert!(budgets.give_back(&query, &other));
+        let third = budgets.charge(&query, &demand(&agreement, "vu", 2), later(3)).unwrap();
+        assert!(budgets.charge(&"r".into(), &demand(&agreement, "vu", 1), later(4)).is_err());
+        assert!(budgets.give_back(&query, &third) && !budgets.give_back(&query, &first));
+        budgets.charge(&"r".into(), &demand(&agreement, "vu", 1), later(5)).unwrap();
+        assert!(budgets.charge(&"s".into(), &demand(&agreement, "vu", 1), later(6)).is_err());
+        // Two of one moment are not told apart.
+        let two = [1, 2].map(|points| budgets.charge(&"t".into(), &demand(&agreement, "kb", points), now).unwrap());
+        assert_eq!(two[0], two[1]);
+        assert!(!budgets.give_back(&"t".into(), &two[0]));
     }
 
     #[test]

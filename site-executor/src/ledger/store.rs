@@ -52,7 +52,7 @@ impl Ledger {
                     owed.insert(query);
                 }
             }
-            Entry::Return(Return { query_id, charge, .. }) => budgets.give_back(&QueryId::new(query_id), &charge),
+            Entry::Return(Return { query_id, charge, .. }) => _ = budgets.give_back(&QueryId::new(query_id), &charge),
             Entry::Erased(Erased { query_id, .. }) => _ = owed.remove(&QueryId::new(query_id)),
             Entry::Agreement(change) => {
                 if let Some((name, epoch)) = change.version() {
@@ -199,11 +199,14 @@ impl Ledger {
         }
     }
 
-    /// Gives a charge back, because no place had begun with the query. It blocks the thread.
+    /// Gives a charge back, because no place had begun with the query; nothing if a later attempt already rests on it. It
+    /// blocks the thread.
     pub(crate) fn give_back(&self, query: &QueryId, charge: &Charge, now: UtcMillis) {
         let Some(file) = self.file.as_ref().filter(|_| charge.points() > 0) else { return };
         let mut budgets = self.budgets();
-        budgets.give_back(query, charge);
+        if !budgets.give_back(query, charge) {
+            return;
+        }
         let record = Return { at: Moment(now), query_id: query.to_string(), charge: charge.clone() };
         let enqueued = file.enqueue(&Entry::Return(record));
         drop(budgets);

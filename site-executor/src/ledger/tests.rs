@@ -308,6 +308,30 @@ async fn obligations_are_on_record_and_that_nothing_is_left_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_left_of_a_query_when_nothing_is_left_of_any_attempt() {
+    let clauses = format!("{PLAIN}, OBLIGE RETENTION INTERVAL '0' HOUR");
+    let federation = Federation::start([ROWS, ROWS], &clauses).await;
+    let surf = federation.executor("surf");
+    for attempt in 0..2 {
+        let graph = FragmentGraph { attempt, ..average_by_grade(&federation, "q1", 1) };
+        assert_eq!(submit(surf, federation.permit(&graph)).await, Ok(()), "{attempt}");
+    }
+    // The second attempt has taken the place of the first one, of which nothing is left.
+    surf.place().record_erased();
+    assert_eq!(events(&federation.records("surf")), [("permit", "q1"), ("permit", "q1")]);
+    surf.cancel(&v1::CancelRequest { query_id: "q1".into(), not_begun: false, attempt: 1 }).await;
+    let recorded = async {
+        while federation.records("surf").len() < 3 {
+            surf.place().record_erased();
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), recorded).await.unwrap();
+    surf.place().record_erased();
+    assert_eq!(events(&federation.records("surf")), [("permit", "q1"), ("permit", "q1"), ("erased", "q1")]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_stopped_place_held_is_gone_when_it_begins_again() {
     let clauses = format!("{PLAIN}, OBLIGE RETENTION INTERVAL '0' HOUR");
     let mut federation = Federation::start([ROWS, ROWS], &clauses).await;

@@ -192,12 +192,13 @@ impl Run {
         let ended = tokio::select! {
             biased;
             reason = query.halt.over() => Err(reason),
-            () = query.stop.cancelled() => {
-                Err(ServiceError::new(Code::Cancelled, format!("query `{}` was cancelled", query.graph.query)))
-            }
+            // Before a cancellation: what is over is cleared away, which must not look like somebody's wish.
             () = tokio::time::sleep_until(query.deadline) => {
                 let text = format!("query `{}` reached its deadline at site `{}`", query.graph.query, place.name);
                 Err(ServiceError::new(Code::DeadlineExceeded, text).with_hint("ask for less at once"))
+            }
+            () = query.stop.cancelled() => {
+                Err(ServiceError::new(Code::Cancelled, format!("query `{}` was cancelled", query.graph.query)))
             }
             ended = produce(&place, &query, id, schema, sender, &mut report) => ended,
         };
