@@ -29,6 +29,4 @@ pub use candidate::Placement;
 pub use explain::{explain, explain_denial, explain_policy};
 pub use nearest::{NearestQuery, nearest_query};
 pub use permit::PermittedQuery;
-pub use plan::{
-    Described, PlanError, Planned, PlanningInput, describe_query, plan_query, stewards_named, visible_tables,
-};
+pub use plan::{Described, PlanError, Planned, PlanningInput, describe_query, plan_query, visible_tables};

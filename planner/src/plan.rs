@@ -1,6 +1,6 @@
 //! The planner's door: SQL and a snapshot of everything that matters in, a permitted query or a denial out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -134,8 +134,8 @@ pub fn visible_tables(input: &PlanningInput<'_>) -> Result<Vec<VisibleTable>, Pl
     let policy = policy(input);
     let mut visible: Vec<VisibleTable> = Vec::new();
     let mut named = BTreeSet::new();
-    for governing in policy.choices(&stewards(input.catalog), &BTreeSet::new(), CHOICES_MAX) {
-        let tables = policy.visible(&governing, &state)?;
+    for governing in policy.choices(&stewards(input.catalog), &BTreeSet::new(), CHOICES_MAX, &state) {
+        let tables = policy.visible(&governing, &state).tables;
         visible.extend(tables.into_iter().filter(|table| named.insert((table.site.clone(), table.name.clone()))));
     }
     Ok(visible)
@@ -147,19 +147,24 @@ pub fn describe_query(sql: &str, input: &PlanningInput<'_>) -> Result<Described,
     let state = crate::function::engine_state();
     let parsed = bind::parse(sql)?;
     let policy = policy(input);
-    let mut failed = None;
+    let mut failed = Failed::default();
     let (stewards, named) = (named_stewards(&parsed, input.catalog), named_tables(&parsed, input.default_schema));
-    for governing in policy.choices(&stewards, &named, CHOICES_MAX) {
-        let tables = VisibleTables::new(policy.visible(&governing, &state)?, input.default_schema);
+    for governing in policy.choices(&stewards, &named, CHOICES_MAX, &state) {
+        let shown = policy.visible(&governing, &state);
+        let tables = VisibleTables::new(shown.tables, input.default_schema);
+        if let Some(text) = why_hidden(&parsed, &tables, &shown.unfit, input.catalog) {
+            failed.hidden(text);
+            continue;
+        }
         match bind(&parsed, &[], &tables, &state) {
             Ok(bound) => {
                 let parameters = parameter_types(bound.plan())?;
                 return Ok(Described { schema: answer_schema(bound.output()), parameters });
             }
-            Err(error) => failed = failed.or(Some(error)),
+            Err(error) => failed.unbound(error.into(), &parsed, &tables),
         }
     }
-    let failed = failed.map_or_else(|| PlanError::Internal("no choice of agreements".to_owned()), PlanError::from);
+    let failed = failed.error().unwrap_or_else(|| PlanError::Internal("no choice of agreements".to_owned()));
     Err(unknown(failed, input))
 }
 
@@ -170,18 +175,25 @@ pub fn plan_query(sql: &str, parameters: &[ScalarValue], input: &PlanningInput<'
     let policy = policy(input);
     let stewards = named_stewards(&parsed, input.catalog);
     let mut denials: Vec<Denial> = Vec::new();
-    let mut failed: Option<PlanError> = None;
-    let choices = policy.choices(&stewards, &named_tables(&parsed, input.default_schema), CHOICES_MAX + 1);
+    let mut failed = Failed::default();
+    let choices = policy.choices(&stewards, &named_tables(&parsed, input.default_schema), CHOICES_MAX + 1, &state);
     for governing in choices.iter().take(CHOICES_MAX) {
-        let attempt = Attempt { policy: &policy, governing, input, state: &state };
+        let shown = policy.visible(governing, &state);
+        let tables = VisibleTables::new(shown.tables, input.default_schema);
+        if let Some(text) = why_hidden(&parsed, &tables, &shown.unfit, input.catalog) {
+            failed.hidden(text);
+            continue;
+        }
+        let (governing, unfit) = (&shown.governing, &shown.unfit);
+        let attempt = Attempt { policy: &policy, governing, unfit, tables: &tables, input, state: &state };
         match attempt.plan(&parsed, parameters) {
             Ok(Planned::Permitted(query)) => return Ok(Planned::Permitted(query)),
             Ok(Planned::Denied(denial)) => denials.push(denial),
             // Another agreement may show the column that this one hides.
-            Err(error) => failed = failed.or(Some(error)),
+            Err(error) => failed.unbound(error, &parsed, &tables),
         }
     }
-    if let Some(error) = failed.filter(|_| denials.is_empty()) {
+    if let Some(error) = failed.error().filter(|_| denials.is_empty()) {
         return Err(unknown(error, input));
     }
     let mut reasons: Vec<Reason> = denials.into_iter().flat_map(|denial| denial.reasons).collect();
@@ -195,6 +207,62 @@ pub fn plan_query(sql: &str, parameters: &[ScalarValue], input: &PlanningInput<'
     reasons.sort();
     reasons.dedup();
     Ok(Planned::Denied(Denial { reasons }))
+}
+
+/// Why no choice of governing agreements led to a decision.
+#[derive(Debug, Default)]
+struct Failed {
+    /// The first error, and whether a table was not there.
+    first: Option<(PlanError, bool)>,
+    /// What is wrong with an agreement that would show a table which is not there.
+    hidden: Option<String>,
+}
+
+impl Failed {
+    fn unbound(&mut self, error: PlanError, parsed: &ParsedQuery, tables: &VisibleTables) {
+        if self.first.is_none() {
+            let missing = parsed.tables.iter().any(|table| tables.find(table).is_err());
+            self.first = Some((error, missing));
+        }
+    }
+
+    fn hidden(&mut self, text: String) {
+        self.hidden.get_or_insert(text);
+    }
+
+    /// The error that is of most use.
+    fn error(self) -> Option<PlanError> {
+        match (self.first, self.hidden) {
+            (None | Some((_, true)), Some(text)) => Some(PlanError::UnknownName(text)),
+            (first, _) => first.map(|(error, _)| error),
+        }
+    }
+}
+
+/// What is wrong with an agreement that cannot be applied to its steward's tables, if one of those that it speaks of is named in
+/// a query and not there.
+fn why_hidden(
+    parsed: &ParsedQuery,
+    tables: &VisibleTables,
+    unfit: &BTreeMap<(SiteId, TableName), String>,
+    catalog: &Catalog,
+) -> Option<String> {
+    let means = |reference: &TableReference, steward: &SiteId, name: &TableName| match reference {
+        TableReference::Full { catalog: site, schema, table } => {
+            site.as_ref() == steward.as_str() && *name == TableName::new(schema.as_ref(), table.as_ref())
+        }
+        TableReference::Partial { schema, table } => {
+            let stewards = catalog.federated.get(name).map(|federated| &federated.stewards);
+            *name == TableName::new(schema.as_ref(), table.as_ref())
+                && stewards.is_some_and(|stewards| stewards.contains(steward))
+        }
+        TableReference::Bare { table } => name.table.as_str() == table.as_ref(),
+    };
+    let mut missing = parsed.tables.iter().filter(|table| tables.find(table).is_err());
+    missing.find_map(|table| {
+        let mut hidden = unfit.iter().filter(|((steward, name), _)| means(table, steward, name));
+        hidden.next().map(|(_, text)| text.clone())
+    })
 }
 
 /// Without a purpose no agreement holds and no table exists for the requester: the error says so.
@@ -226,11 +294,6 @@ fn stewards(catalog: &Catalog) -> BTreeSet<SiteId> {
     stewards.map(|(name, _)| name.clone()).collect()
 }
 
-/// The stewards of all tables that a query names, whether or not anybody may ask it.
-pub fn stewards_named(sql: &str, catalog: &Catalog) -> Result<BTreeSet<SiteId>, PlanError> {
-    Ok(named_stewards(&bind::parse(sql)?, catalog))
-}
-
 /// The stewards of all tables that a query names; all stewards if it names a table without its schema.
 fn named_stewards(parsed: &ParsedQuery, catalog: &Catalog) -> BTreeSet<SiteId> {
     let mut named = BTreeSet::new();
@@ -260,14 +323,17 @@ fn named_tables(parsed: &ParsedQuery, default_schema: Option<&str>) -> BTreeSet<
 struct Attempt<'a> {
     policy: &'a Policy<'a>,
     governing: &'a Governing<'a>,
+    /// What is wrong with agreements that are none of these, because they cannot be applied to their stewards' tables.
+    unfit: &'a BTreeMap<(SiteId, TableName), String>,
+    /// What these show.
+    tables: &'a VisibleTables,
     input: &'a PlanningInput<'a>,
     state: &'a SessionState,
 }
 
 impl Attempt<'_> {
     fn plan(&self, parsed: &ParsedQuery, parameters: &[ScalarValue]) -> Result<Planned, PlanError> {
-        let tables = VisibleTables::new(self.policy.visible(self.governing, self.state)?, self.input.default_schema);
-        let (bound, normal) = debug_span!("bind").in_scope(|| self.bind(parsed, parameters, &tables))?;
+        let (bound, normal) = debug_span!("bind").in_scope(|| self.bind(parsed, parameters))?;
         if let Some(denial) = self.unavailable(&stewards_in(&normal)?) {
             return Ok(Planned::Denied(denial));
         }
@@ -284,41 +350,36 @@ impl Attempt<'_> {
             };
             let (first, second) =
                 if points(&normal)? < points(&pushed)? { (&normal, &pushed) } else { (&pushed, &normal) };
-            let planned = self.plan_form(&bound, first, &tables)?;
+            let planned = self.plan_form(&bound, first)?;
             if matches!(planned, Planned::Permitted(_)) {
                 return Ok(planned);
             }
-            return self.plan_form(&bound, second, &tables);
+            return self.plan_form(&bound, second);
         }
-        self.plan_form(&bound, &normal, &tables)
+        self.plan_form(&bound, &normal)
     }
 
     /// The bound plan and its normal form.
-    fn bind(
-        &self,
-        parsed: &ParsedQuery,
-        parameters: &[ScalarValue],
-        tables: &VisibleTables,
-    ) -> Result<(BoundPlan, LogicalPlan), PlanError> {
-        let bound = bind(parsed, parameters, tables, self.state)?;
+    fn bind(&self, parsed: &ParsedQuery, parameters: &[ScalarValue]) -> Result<(BoundPlan, LogicalPlan), PlanError> {
+        let bound = bind(parsed, parameters, self.tables, self.state)?;
         let normal = restrict_stewards(localize(normalize(bound.plan().clone(), self.state)?, self.state)?)?;
         Ok((bound, normal))
     }
 
     /// The plan of a query in one of its forms.
-    fn plan_form(&self, bound: &BoundPlan, normal: &LogicalPlan, tables: &VisibleTables) -> Result<Planned, PlanError> {
+    fn plan_form(&self, bound: &BoundPlan, normal: &LogicalPlan) -> Result<Planned, PlanError> {
         let first = match self.comply(bound, normal, &ClauseChoice::new())? {
             Ok(compliant) => compliant,
             Err(denial) => return Ok(Planned::Denied(self.explain_absence(denial))),
         };
         let others = first.other_choices();
-        let planned = self.place(bound, normal, first, tables)?;
+        let planned = self.place(bound, normal, first)?;
         if matches!(planned, Planned::Permitted(_)) {
             return Ok(planned);
         }
         for choice in others {
             if let Ok(compliant) = self.comply(bound, normal, &choice)?
-                && let Planned::Permitted(query) = self.place(bound, normal, compliant, tables)?
+                && let Planned::Permitted(query) = self.place(bound, normal, compliant)?
             {
                 return Ok(Planned::Permitted(query));
             }
@@ -348,13 +409,7 @@ impl Attempt<'_> {
     }
 
     /// The cheapest legal place for every operator.
-    fn place(
-        &self,
-        bound: &BoundPlan,
-        normal: &LogicalPlan,
-        compliant: CompliantPlan,
-        tables: &VisibleTables,
-    ) -> Result<Planned, PlanError> {
+    fn place(&self, bound: &BoundPlan, normal: &LogicalPlan, compliant: CompliantPlan) -> Result<Planned, PlanError> {
         let optimized = bind::optimize(compliant.plan().clone(), self.state.optimizers().to_vec(), self.state)?;
         let brought = compliant.brought().iter();
         let optimize = |one: &BroughtPlan| {
@@ -370,16 +425,10 @@ impl Attempt<'_> {
             each.collect::<Result<Vec<_>, _>>()
         })?;
         let path = QueryPath { bound: bound.clone(), normal: normal.clone(), compliant, optimized };
-        self.choose(path, &candidates, &legal, tables)
+        self.choose(path, &candidates, &legal)
     }
 
-    fn choose(
-        &self,
-        path: QueryPath,
-        candidates: &[Candidates],
-        legal: &Legal<'_>,
-        tables: &VisibleTables,
-    ) -> Result<Planned, PlanError> {
+    fn choose(&self, path: QueryPath, candidates: &[Candidates], legal: &Legal<'_>) -> Result<Planned, PlanError> {
         let compliant = &path.compliant;
         let wanted = candidates.iter().find(|candidate| candidate.family == self.input.placement);
         let Some(chosen) = wanted.and_then(|candidate| candidate.best.as_ref()) else {
@@ -396,7 +445,7 @@ impl Attempt<'_> {
         let conditions =
             parts.iter().map(|part| conditions(&part.clauses, self.input.agreements)).collect::<Result<Vec<_>, _>>()?;
         let hashed = |part: &ProtectedPart, place: &SiteId, steward: &SiteId| legal.hashed_at(part, place, steward);
-        let cut = cut(&chosen.placed, compliant.output(), parts, &conditions, &hashed, tables, self.state)?;
+        let cut = cut(&chosen.placed, compliant.output(), parts, &conditions, &hashed, self.tables, self.state)?;
         let places: BTreeSet<SiteId> = cut.fragments.iter().map(|fragment| fragment.place.clone()).collect();
         let endpoints = places.into_iter().filter_map(|place| {
             let uri = self.input.catalog.sites.get(&place)?.uri.clone();
@@ -440,7 +489,8 @@ impl Attempt<'_> {
     fn explain_absence(&self, mut denial: Denial) -> Denial {
         let without: BTreeSet<SiteId> = denial.reasons.iter().filter_map(|reason| reason.steward.clone()).collect();
         for steward in without.into_iter().filter(|steward| !self.governing.contains_key(steward)) {
-            let more = self.policy.why_none(&steward).into_iter();
+            let unfit = self.unfit.iter().find(|((of, _), _)| *of == steward).map(|(_, text)| vec![text.clone()]);
+            let more = unfit.unwrap_or_else(|| self.policy.why_none(&steward)).into_iter();
             denial.reasons.extend(more.map(|text| Reason { steward: Some(steward.clone()), text }));
         }
         if self.input.purpose.is_none() {

@@ -95,11 +95,11 @@ impl Search<'_> {
         found
     }
 
-    /// Whether a steward can answer this requester anything.
+    /// Whether a steward can answer this requester anything: it is up, and an agreement of it shows something.
     fn usable(&self, steward: &SiteId) -> bool {
         let site = self.input.catalog.sites.get(steward);
         site.is_some_and(|site| site.availability == Availability::Up)
-            && !policy(self.input).applicable(steward).is_empty()
+            && self.tables.iter().any(|table| table.site.as_ref() == Some(steward))
     }
 
     /// The candidates that edits of a query lead to.

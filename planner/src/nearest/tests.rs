@@ -12,7 +12,7 @@ use crate::catalog::{
     Availability, Catalog, Entity, EntityScope, FederatedTable, Site, SiteKind, Table, TableName, TableStatistics,
 };
 use crate::knowledge::Knowledge;
-use crate::plan::{Planned, PlanningInput, plan_query};
+use crate::plan::{Planned, PlanningInput, plan_query, visible_tables};
 use crate::policy::{AgreementSet, HeldAgreement, Purposes, Requester, UtcMillis};
 use crate::sql::parse_agreement;
 
@@ -238,6 +238,47 @@ fn c4_a_steward_is_left_out() {
     down.sites.get_mut(&"b".into()).unwrap().availability = Availability::Down;
     let all = agreements(&["a", "b", "c"].map(|steward| (steward, PAY)));
     assert!(nearest_of(&down, &all, &sql).unwrap().0.contains("IN ('a', 'c')"));
+}
+
+/// An agreement that no longer fits its steward's tables hides them, and those of nobody else.
+#[test]
+fn c2_a_steward_whose_agreement_does_not_fit_is_left_out() {
+    let misfit = format!("{PAY}, MASK people.gone AS NULL");
+    let own = format!("{PAY}, RELEASE ROWS (id, sex) FROM x.extra, SHIP ROWS (*) FROM x.extra TO ANY");
+    let mut catalog = catalog();
+    let of_b = &mut catalog.sites.get_mut(&"b".into()).unwrap().tables;
+    let extra = of_b[&TableName::new("w", "people")].clone();
+    of_b.insert(TableName::new("x", "extra"), extra);
+    let mut agreements = agreements(&[("a", &misfit), ("b", &own), ("c", PAY)]);
+    let shown = |agreements: &AgreementSet| -> BTreeSet<String> {
+        let tables = asked(&catalog, agreements, visible_tables).unwrap();
+        tables.into_iter().filter_map(|table| table.site).map(|site| site.to_string()).collect()
+    };
+    assert_eq!(shown(&agreements), ["b", "c"].map(str::to_owned).into());
+    let sql = format!("SELECT sex, count(*) {FROM} GROUP BY sex");
+    let expected = format!("SELECT sex, count(*) {FROM} WHERE p.steward IN ('b', 'c') GROUP BY sex");
+    assert_eq!(nearest_of(&catalog, &agreements, &sql), Some((expected, 2)));
+    let said = |agreements: &AgreementSet, sql: &str| {
+        asked(&catalog, agreements, |input| match plan_query(sql, &[], input) {
+            Ok(Planned::Permitted(_)) => "permitted".to_owned(),
+            Ok(Planned::Denied(denial)) => denial.to_string(),
+            Err(error) => error.to_string(),
+        })
+    };
+    let wrong = "clause 4 of agreement `g` cannot be applied to the tables of `a`";
+    for sql in [sql.as_str(), "SELECT count(*) FROM a.w.people", "SELECT count(*) FROM a.w.jobs"] {
+        assert!(said(&agreements, sql).contains(wrong), "{sql}: {}", said(&agreements, sql));
+    }
+    // Of a table that the agreement does not speak of nothing is told.
+    assert!(said(&agreements, "SELECT 1 FROM a.x.other").contains("no table `a.x.other`"));
+    // A name without a schema may be that of any steward's table.
+    assert_eq!(said(&agreements, "SELECT sex FROM extra"), "permitted");
+    assert_eq!(said(&agreements, "SELECT sex FROM b.x.extra"), "permitted");
+    // An agreement that fits is used instead, whatever it is called.
+    let text = format!("CREATE AGREEMENT h ON SITE a FOR ANYONE PURPOSE statistics AS ({PAY})");
+    agreements.insert(HeldAgreement::new(1, parse_agreement(&text).unwrap()));
+    assert_eq!(shown(&agreements), ["a", "b", "c"].map(str::to_owned).into());
+    assert_eq!(said(&agreements, &sql), "permitted");
 }
 
 #[test]

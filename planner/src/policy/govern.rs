@@ -16,11 +16,22 @@ use super::{
     UtcMillis, protected_view,
 };
 use crate::bind::VisibleTable;
-use crate::catalog::{Catalog, Colocated, EntityScope, STEWARD, TableName};
+use crate::catalog::{Catalog, Colocated, EntityScope, STEWARD, Table, TableName};
 use crate::wire::LeafTable;
 
 /// The agreement that governs a query at each steward that has one.
 pub type Governing<'a> = BTreeMap<SiteId, &'a HeldAgreement>;
+
+/// What exists for the requester under a choice of governing agreements.
+#[derive(Clone, Debug)]
+pub struct Shown<'a> {
+    /// The tables.
+    pub tables: Vec<VisibleTable>,
+    /// The choice without those agreements that cannot be applied to their steward's tables: they show nothing, and allow nothing.
+    pub governing: Governing<'a>,
+    /// The tables that those speak of, and what is wrong.
+    pub unfit: BTreeMap<(SiteId, TableName), String>,
+}
 
 /// Catalog, agreements, requester and purpose of one query, together.
 #[derive(Clone, Copy, Debug)]
@@ -67,12 +78,14 @@ impl<'a> Policy<'a> {
     }
 
     /// The choices of governing agreements to try for a query about these tables, in order, so many at most: each is one
-    /// agreement for each steward that has any. One that speaks of none of the tables is left out where another does.
+    /// agreement for each steward that has any. One that speaks of none of the tables is left out where another does, and one
+    /// that cannot be applied to its steward's tables comes after those that can.
     pub fn choices(
         &self,
         stewards: &BTreeSet<SiteId>,
         tables: &BTreeSet<TableName>,
         most: usize,
+        state: &SessionState,
     ) -> Vec<Governing<'a>> {
         let mut choices: Vec<Governing<'a>> = vec![Governing::new()];
         for steward in stewards {
@@ -85,6 +98,9 @@ impl<'a> Policy<'a> {
             };
             if applicable.iter().any(speaks) {
                 applicable.retain(speaks);
+            }
+            if applicable.len() > 1 {
+                applicable.sort_by_cached_key(|held| self.shown_of(steward, held, state).is_err());
             }
             choices = choices
                 .into_iter()
@@ -101,39 +117,62 @@ impl<'a> Policy<'a> {
         choices
     }
 
-    /// The tables that exist for the requester under these agreements.
-    pub fn visible(&self, governing: &Governing<'_>, state: &SessionState) -> Result<Vec<VisibleTable>> {
-        let mut visible = Vec::new();
+    /// The tables that exist for the requester under these agreements. One that cannot be applied to a table of its steward
+    /// shows none of that steward's; those of others are there all the same.
+    pub fn visible<'b>(&self, governing: &Governing<'b>, state: &SessionState) -> Shown<'b> {
+        let mut shown = Shown { tables: Vec::new(), governing: governing.clone(), unfit: BTreeMap::new() };
         let mut views: BTreeMap<(SiteId, TableName), SchemaRef> = BTreeMap::new();
         for (steward, held) in governing {
-            let Some(site) = self.catalog.sites.get(steward) else { continue };
-            let tables = raw_tables(self.catalog, steward);
-            for (name, table) in &site.tables {
-                if !relation_tables(&held.agreement, name).contains(name) {
-                    continue;
+            match self.shown_of(steward, held, state) {
+                Ok(tables) => {
+                    let schemas = tables.iter().map(|table| (table.name.clone(), Arc::clone(&table.schema)));
+                    views.extend(schemas.map(|(name, schema)| ((steward.clone(), name), schema)));
+                    shown.tables.extend(tables);
                 }
-                let schema = match protected_view(&held.agreement, name, &tables, state)? {
-                    ProtectedView::Whole => Arc::clone(&table.schema),
-                    ProtectedView::Derived(plan) => plain(plan.schema().as_arrow()),
-                };
-                views.insert((steward.clone(), name.clone()), Arc::clone(&schema));
-                visible.push(VisibleTable {
-                    site: Some(steward.clone()),
-                    name: name.clone(),
-                    stewards: BTreeSet::from([steward.clone()]),
-                    local: local_key(table),
-                    shared: shared_key(table),
-                    colocated: Colocated::new(),
-                    schema,
-                    within: BTreeMap::new(),
-                    joined: Vec::new(),
-                });
+                Err(error) => {
+                    shown.governing.remove(steward);
+                    let names = self.spoken_of(steward, held).map(|(name, _)| (steward.clone(), name.clone()));
+                    shown.unfit.extend(names.map(|name| (name, error.message().into_owned())));
+                }
             }
         }
         for (name, federated) in &self.catalog.federated {
-            visible.extend(self.federated(name, &federated.stewards, &views));
+            shown.tables.extend(self.federated(name, &federated.stewards, &views));
         }
-        Ok(visible)
+        shown
+    }
+
+    /// A steward's tables as one of its agreements shows them; an error if that cannot be applied to one of them.
+    fn shown_of(&self, steward: &SiteId, held: &HeldAgreement, state: &SessionState) -> Result<Vec<VisibleTable>> {
+        let tables = raw_tables(self.catalog, steward);
+        let visible = self.spoken_of(steward, held).map(|(name, table)| {
+            let schema = match protected_view(&held.agreement, name, &tables, state)? {
+                ProtectedView::Whole => Arc::clone(&table.schema),
+                ProtectedView::Derived(plan) => plain(plan.schema().as_arrow()),
+            };
+            Ok(VisibleTable {
+                site: Some(steward.clone()),
+                name: name.clone(),
+                stewards: BTreeSet::from([steward.clone()]),
+                local: local_key(table),
+                shared: shared_key(table),
+                colocated: Colocated::new(),
+                schema,
+                within: BTreeMap::new(),
+                joined: Vec::new(),
+            })
+        });
+        visible.collect()
+    }
+
+    /// The tables of a steward that one of its agreements speaks of.
+    fn spoken_of<'b>(
+        &self,
+        steward: &SiteId,
+        held: &'b HeldAgreement,
+    ) -> impl Iterator<Item = (&'a TableName, &'a Table)> + use<'a, 'b> {
+        let tables = self.catalog.sites.get(steward).into_iter().flat_map(|site| &site.tables);
+        tables.filter(move |(name, _)| relation_tables(&held.agreement, name).contains(name))
     }
 
     /// A federated table over the views of its stewards; not there if no steward shows its part. A steward that shows
@@ -180,7 +219,7 @@ impl<'a> Policy<'a> {
 /// A steward's tables in the catalog as the derivation of views needs them: their schemas and entities.
 pub fn raw_tables(catalog: &Catalog, steward: &SiteId) -> RawTables {
     let tables = catalog.sites.get(steward).into_iter().flat_map(|site| &site.tables);
-    let raw = |table: &crate::catalog::Table| RawTable {
+    let raw = |table: &Table| RawTable {
         provider: LeafTable::new(Arc::clone(&table.schema)),
         // Which tables are about one entity is for the steward to know: a view's columns do not depend on it.
         entity: table
@@ -197,12 +236,12 @@ fn in_both(mut one: Colocated, other: Colocated) -> Colocated {
     one
 }
 
-fn local_key(table: &crate::catalog::Table) -> Option<String> {
+fn local_key(table: &Table) -> Option<String> {
     let entity = table.entity.as_ref()?;
     (entity.scope == EntityScope::Local).then(|| entity.column.clone())
 }
 
-fn shared_key(table: &crate::catalog::Table) -> Option<(String, String)> {
+fn shared_key(table: &Table) -> Option<(String, String)> {
     let entity = table.entity.as_ref()?;
     match &entity.scope {
         EntityScope::Local => None,
@@ -212,7 +251,7 @@ fn shared_key(table: &crate::catalog::Table) -> Option<(String, String)> {
 
 /// The entity key of a federated table, if equal values at two of its stewards are not the same entity: one of them says that
 /// its keys are its own, or not all of them are of one domain.
-fn federated_local_key(tables: &[&crate::catalog::Table]) -> Option<String> {
+fn federated_local_key(tables: &[&Table]) -> Option<String> {
     if let Some(column) = tables.iter().find_map(|table| local_key(table)) {
         return Some(column);
     }

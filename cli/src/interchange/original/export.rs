@@ -157,11 +157,15 @@ impl<'a> Export<'a> {
         let ours: Vec<String> = tables(agreement).into_iter().map(ToString::to_string).collect();
         let tables = ours.into_iter().map(|ours| (their_name(&ours).unwrap_or_else(|| ours.clone()), ours)).collect();
         let mut requests: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        let mut next = 1;
+        // The number that a clause would have without one. Where there are several types, what stands before the first clause of
+        // one depends on the relation that is read.
+        let several = types.windows(2).any(|pair| pair.first() != pair.last());
+        let mut next: BTreeMap<&String, u32> = BTreeMap::new();
         for (clause, request_type) in agreement.clauses.iter().zip(types) {
             let Some(text) = text(clause, providers) else { continue };
-            let number = if clause.number == next { String::new() } else { format!("{}: ", clause.number) };
-            next = clause.number.saturating_add(1);
+            let unwritten = next.get(request_type).copied().or((!several).then_some(1));
+            let number = if unwritten == Some(clause.number) { String::new() } else { format!("{}: ", clause.number) };
+            next.insert(request_type, clause.number.saturating_add(1));
             if !matches!(clause.clause, Clause::Archetypes(_)) {
                 self.report.leave_out(format!("`{}`: {text} (in the profile)", agreement.name));
             }

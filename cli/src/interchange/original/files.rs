@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use datafusion::sql::sqlparser::ast::{Expr, Ident};
 use dynamos_planner::policy::{Agreement, Archetype, Clause, MaskClause, ReleaseWhat};
 
 use super::model::{ArchetypeEntry, Dataset, EnforcedServices, RequestType};
@@ -25,9 +26,10 @@ pub(super) struct Said<'a> {
 }
 
 impl Said<'_> {
+    /// Its masks that hide something.
     fn masks(&self) -> impl Iterator<Item = &MaskClause> {
         self.agreement.clauses.iter().filter_map(|numbered| match &numbered.clause {
-            Clause::Mask(mask) => Some(mask),
+            Clause::Mask(mask) => Some(mask).filter(|mask| hides(mask)),
             _ => None,
         })
     }
@@ -57,14 +59,36 @@ pub(super) fn datasets(all: &[Said<'_>], profile: &Profile, report: &mut Report)
     datasets
 }
 
-/// The original's name of the table that a mask is about; the only one, if the clause names none.
+/// The original's name of the table that a mask is about; none if it may be about several.
 fn table_of<'a>(mask: &MaskClause, terms: &'a DatasetTerms) -> Option<&'a String> {
-    let of_name = |ours: &str| match &mask.column.table {
-        Some(named) => named.to_string() == *ours || (named.schema.is_none() && last_part(ours) == named.table),
-        None => true,
-    };
-    let mut tables = terms.tables.iter().filter(|(_, ours)| of_name(ours)).map(|(theirs, _)| theirs);
+    let mut tables = terms.tables.iter().filter(|(_, ours)| is_about(mask, ours)).map(|(theirs, _)| theirs);
     tables.next().filter(|_| tables.next().is_none())
+}
+
+/// Whether a mask is about a table, if that has its column: a site reads one without a table as about every such table.
+pub(super) fn is_about(mask: &MaskClause, ours: &str) -> bool {
+    mask.column
+        .table
+        .as_ref()
+        .is_none_or(|named| named.to_string() == ours || (named.schema.is_none() && last_part(ours) == named.table))
+}
+
+/// Whether a mask shows something else than the column itself.
+pub(super) fn hides(mask: &MaskClause) -> bool {
+    !is_column(&mask.value, &mask.column.column)
+}
+
+fn is_column(value: &Expr, column: &str) -> bool {
+    let named = |ident: &Ident| match ident.quote_style {
+        Some(_) => ident.value == column,
+        None => ident.value.to_lowercase() == column,
+    };
+    match value {
+        Expr::Nested(inner) => is_column(inner, column),
+        Expr::Identifier(ident) => named(ident),
+        Expr::CompoundIdentifier(path) => path.last().is_some_and(named),
+        _ => false,
+    }
 }
 
 fn last_part(table: &str) -> &str {

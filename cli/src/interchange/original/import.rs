@@ -8,6 +8,7 @@ use dynamos_planner::policy::{
     Agreement, Archetype, Clause, Columns, FromRelation, Grantee, NumberedClause, PlaceRef, ReleaseWhat, ShipWhat,
 };
 
+use super::files::{hides, is_about};
 use super::model::{ArchetypeEntry, Dataset, EnforcedServices, RequestType, StewardAgreement};
 use super::profile::{DatasetTerms, Profile, moment};
 use super::terms::{ANONYMIZE, AVERAGES, QUERY, Terms, functions, terms};
@@ -289,7 +290,7 @@ fn relation(clause: &Clause) -> Option<&FromRelation> {
     }
 }
 
-/// A column that the data set calls sensitive is masked, or no clause that grants something names it.
+/// A column that the data set calls sensitive is masked in its own table, or no clause that grants something names it.
 fn check_sensitive(
     name: &str,
     dataset: &DatasetTerms,
@@ -297,10 +298,11 @@ fn check_sensitive(
     clauses: &[NumberedClause],
 ) -> Result<(), InterchangeError> {
     let Some(known) = known.and_then(|known| known.iter().find(|known| known.name == name)) else { return Ok(()) };
-    let sensitive = known.sensitive_columns.iter().filter(|(table, _)| dataset.tables.contains_key(*table));
-    for column in sensitive.flat_map(|(_, columns)| columns).filter(|column| !column.is_empty()) {
+    let sensitive = known.sensitive_columns.iter().filter_map(|(table, all)| Some((dataset.tables.get(table)?, all)));
+    let columns = sensitive.flat_map(|(table, all)| all.iter().map(move |column| (table, column)));
+    for (table, column) in columns.filter(|(_, column)| !column.is_empty()) {
         let lower = column.to_lowercase();
-        let masked = clauses.iter().any(|one| matches!(&one.clause, Clause::Mask(mask) if mask.column.column == lower));
+        let masked = clauses.iter().any(|one| masks(&one.clause, table, &lower));
         let granted = clauses.iter().filter(|one| !matches!(one.clause, Clause::Mask(_) | Clause::Rows(_)));
         for clause in granted.filter(|_| !masked) {
             let everything = matches!(&clause.clause, Clause::Release(release)
@@ -318,6 +320,11 @@ fn check_sensitive(
     Ok(())
 }
 
+/// Whether a clause hides this column of a table.
+fn masks(clause: &Clause, table: &str, column: &str) -> bool {
+    matches!(clause, Clause::Mask(mask) if mask.column.column == column && is_about(mask, table) && hides(mask))
+}
+
 /// What the steward demands of every request is kept, or there is no agreement.
 fn check_enforced(
     input: &Import<'_>,
@@ -329,7 +336,7 @@ fn check_enforced(
     let types = own.flat_map(|one| &one.types).filter(|(name, _)| terms.request_types.contains(name));
     for (request_type, service) in types.flat_map(|(name, services)| services.iter().map(move |one| (name, one))) {
         match service.as_str() {
-            ANONYMIZE if clauses.iter().any(|one| matches!(one.clause, Clause::Mask(_))) => {
+            ANONYMIZE if clauses.iter().any(|one| matches!(&one.clause, Clause::Mask(mask) if hides(mask))) => {
                 report.carry(format!("service `{service}`, demanded of `{request_type}` → the profile's MASK clauses"));
             }
             ANONYMIZE => {

@@ -189,8 +189,21 @@ fn a_sensitive_column_is_not_granted_unmasked() {
     };
     let refused = with(&profile(PROFILE)).unwrap_err();
     assert!(refused.contains("calls column `Scale` sensitive"), "{refused}");
-    let masked = PROFILE.replace("\"FILTER", "\"MASK jobs.scale AS NULL\", \"FILTER");
-    assert_eq!(with(&profile(&masked)), Ok(1));
+    let masked = |mask: &str| with(&profile(&PROFILE.replace("\"FILTER", &format!("\"{mask}\", \"FILTER"))));
+    // One without a table hides every column of this name.
+    for mask in ["MASK jobs.scale AS NULL", "MASK work.jobs.scale AS scale > 9", "MASK scale AS NULL"] {
+        assert_eq!(masked(mask), Ok(1), "{mask}");
+    }
+    // Another table's column, and what is shown as it is.
+    for mask in [
+        "MASK people.scale AS NULL",
+        "MASK other.jobs.scale AS NULL",
+        "MASK jobs.scale AS scale",
+        "MASK jobs.scale AS (jobs.Scale)",
+        "MASK jobs.other AS scale",
+    ] {
+        assert!(masked(mask).unwrap_err().contains("calls column `Scale` sensitive"), "{mask}");
+    }
 }
 
 #[test]
@@ -287,6 +300,8 @@ fn what_a_steward_demands_of_every_request_is_kept_or_nothing_is_granted() {
     let anonymize = r#"{ "data_steward": "NORTH", "types": { "sqlDataRequest": ["sql-anonymize"] } }"#;
     let refused = with(anonymize, &profile(PROFILE)).unwrap_err();
     assert!(refused.contains("`NORTH` demands `sql-anonymize` of `sqlDataRequest`; write MASK"), "{refused}");
+    let shown = profile(&PROFILE.replace("\"FILTER", "\"MASK people.born AS born\", \"FILTER"));
+    assert_eq!(with(anonymize, &shown).unwrap_err(), refused, "it hides nothing");
     let masked = profile(&PROFILE.replace("\"FILTER", "\"MASK people.born AS date_trunc('year', born)\", \"FILTER"));
     assert!(with(anonymize, &masked).unwrap().contains("the profile's MASK clauses"));
     let other = with(&anonymize.replace("sql-anonymize", "sql-blur"), &masked).unwrap_err();
@@ -352,8 +367,19 @@ fn export_keeps_the_types_of_request_of_a_profile() {
     let known: Vec<(&str, usize)> =
         exported.request_types.iter().map(|one| (one.name.as_str(), one.required_services.len())).collect();
     assert_eq!(known, [("sqlDataRequest", 2), ("otherRequest", 1)]);
-    assert_eq!(exported.profile.datasets, names.datasets);
+    // Where the clauses of a type begin does not depend on which types come before it.
+    let mut numbered = names.datasets.clone();
+    let requests = &mut numbered.get_mut("scales").unwrap().requests;
+    for (name, number) in [("sqlDataRequest", 1), ("otherRequest", 3)] {
+        let first = &mut requests.get_mut(name).unwrap()[0];
+        *first = format!("{number}: {first}");
+    }
+    assert_eq!(exported.profile.datasets, numbered);
     assert_eq!(again(&exported, &exported.profile), [EXPECTED]);
+    let mut turned = exported.agreements.clone();
+    turned[0].relations.values_mut().for_each(|relation| relation.request_types.reverse());
+    let refused = refusal(&serde_json::to_string(&turned).unwrap(), &exported.profile.text().unwrap());
+    assert!(refused.contains("clause number 1 does not exceed"), "{refused}");
     // Clauses that would change their order are all of one type.
     let mut mixed = agreements[0].clone();
     mixed.clauses.swap(1, 3);
