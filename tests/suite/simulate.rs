@@ -77,6 +77,42 @@ async fn a_recent_question_is_asked_again_as_it_was_and_told_without_its_literal
         "{with_parameter:?}"
     );
     assert!(!with_parameter[4].starts_with("permitted"), "{with_parameter:?}");
+    for literal in ["'WP'", "\"WP\"", "'V'", "\"V\""] {
+        assert!(!with_parameter.iter().any(|cell| cell.contains(literal)), "{literal}: {with_parameter:?}");
+    }
+    federation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_steward_is_told_nothing_of_what_others_have() {
+    let federation = TestFederation::start(None).await;
+    drop(federation.client("analyst@uva.nl", "auto", QUERY).await);
+    let mut steward = federation.plain_client("steward@vu.nl", "statistics").await;
+    let simulated = |sql: &str| {
+        format!("SIMULATE AGREEMENT wage_gap ON SITE vu FOR ROLE analyst PURPOSE statistics AS ({RELEASE}) FOR {sql}")
+    };
+    // An error of the engine lists the columns that there are.
+    let of_both = "SELECT p.geslacht, count(*) FROM vu.wages.personen p JOIN uva.wages.aanstellingen a \
+                   ON p.unieknr = a.unieknr WHERE a.nosuch = 1 GROUP BY p.geslacht";
+    let rows = answer(&mut steward, &simulated(of_both)).await;
+    assert!(!rows.is_empty());
+    let told = "denied: another steward does not allow it, or shows this person nothing of the kind";
+    for row in &rows {
+        assert_eq!((row[3].as_str(), row[4].as_str()), (told, told), "{row:?}");
+        for column in ["salschal", "hoopgeb", "functcat", "aadnstvb"] {
+            assert!(!row.iter().any(|cell| cell.contains(column)), "{column}: {row:?}");
+        }
+    }
+    // Of its own tables it is told all.
+    let rows = answer(&mut steward, &simulated("SELECT p.nosuch FROM vu.wages.personen p")).await;
+    assert!(rows.iter().any(|row| row[3].starts_with("refused: ") && row[3].contains("geslacht")), "{rows:?}");
+    assert!(!rows.iter().flatten().any(|cell| cell.contains("uva.wages")), "{rows:?}");
+    // Whose a table without a schema is makes no difference.
+    for sql in ["SELECT count(*) FROM patients", "SELECT count(*) FROM care.patients", "SELECT count(*) FROM nosuch"] {
+        let refused = error(&mut steward, &simulated(sql)).await;
+        assert_eq!(refused.code, Code::InvalidArgument, "{sql}: {refused}");
+        assert!(refused.message.contains("the query names no table of `vu`"), "{sql}: {refused}");
+    }
     federation.stop().await;
 }
 
