@@ -9,6 +9,7 @@ use arrow_flight::{
     PollInfo, PutResult, SchemaResult, Ticket,
 };
 use async_trait::async_trait;
+use dynamos_planner::wire::in_messages;
 use dynamos_proto::status::{Code, ServiceError};
 use dynamos_proto::v1::ExchangeTicket;
 use futures::stream::BoxStream;
@@ -18,9 +19,6 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::executor::Executor;
 use crate::identity::caller;
-
-/// Messages are cut to about this size (bytes).
-const MESSAGE_BYTES: usize = 2 << 20;
 
 /// A place's Flight service.
 #[derive(Clone, Debug)]
@@ -56,8 +54,8 @@ impl FlightService for ExchangeService {
         let schema = rows.schema().clone();
         let encoded = FlightDataEncoderBuilder::new()
             .with_schema(schema)
-            .with_max_flight_data_size(MESSAGE_BYTES)
-            .build(rows.map_err(|error| FlightError::Tonic(Box::new(error.into()))));
+            .with_max_flight_data_size(usize::MAX)
+            .build(in_messages(rows).map_err(|error| FlightError::Tonic(Box::new(error.into()))));
         let messages = encoded.map_err(|error| match error {
             FlightError::Tonic(status) => *status,
             other => {

@@ -13,6 +13,7 @@ use arrow_flight::sql::{ProstMessageExt, TicketStatementQuery};
 use arrow_flight::{FlightData, FlightDescriptor, FlightEndpoint, FlightInfo, Ticket};
 use bytes::Bytes;
 use datafusion::execution::SendableRecordBatchStream;
+use dynamos_planner::wire::in_messages;
 use dynamos_proto::status::{Code, ServiceError};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
@@ -32,9 +33,6 @@ use super::running::RunningQuery;
 use super::ticket::TicketContent;
 use super::type_info::cast_name;
 use super::wire::{TicketBody, TicketKind};
-
-/// The size, in bytes, that messages of a result aim at; a batch is split by rows to stay near it.
-const MESSAGE_BYTES_TARGET: usize = 2 * 1024 * 1024;
 
 /// The messages of a result.
 pub(super) type FlightDataStream = BoxStream<'static, Result<FlightData, Status>>;
@@ -261,9 +259,9 @@ fn stoppable(batches: Batches, place: RunningQuery) -> Batches {
 
 /// The messages for these batches, the schema first even if there are none.
 pub(super) fn encode(schema: SchemaRef, batches: Batches) -> FlightDataStream {
-    let batches = batches.map_err(|error| FlightError::from(Status::from(error)));
+    let batches = in_messages(batches).map_err(|error| FlightError::from(Status::from(error)));
     FlightDataEncoderBuilder::new()
-        .with_max_flight_data_size(MESSAGE_BYTES_TARGET)
+        .with_max_flight_data_size(usize::MAX)
         .with_schema(schema)
         .build(batches)
         .map_err(Status::from)
