@@ -3,7 +3,7 @@
 use dynamos_proto::ids::SiteId;
 
 use super::lines::listed;
-use super::words::{Given, Words, value_text};
+use super::words::{Given, Origin, Words, value_text};
 use crate::fragment::{FragmentGraph, ReleasePoint};
 use crate::policy::{AgreementSet, MinimumScope, Outcome, ReleaseConditions, conditions};
 
@@ -26,7 +26,7 @@ impl Groups<'_> {
             values => format!("released groups: {} by {keys}", listed(values)),
         };
         let each = if keys.is_empty() { "" } else { "each " };
-        format!("{what}, {each}{}", self.demands(point, steward))
+        format!("{what}, {each}{}", self.demands(point, &input, steward))
     }
 
     /// What one steward sends to be merged, of its rows that are `chosen` so.
@@ -53,7 +53,7 @@ impl Groups<'_> {
     }
 
     /// What must hold of a group, and what happens else. Where each steward decides by itself, its own clause counts.
-    fn demands(&self, point: &ReleasePoint, steward: &SiteId) -> String {
+    fn demands(&self, point: &ReleasePoint, input: &Given, steward: &SiteId) -> String {
         let alone = point.scope == MinimumScope::PerSite;
         let clauses: Vec<_> =
             point.clauses.iter().filter(|clause| !alone || clause.steward == *steward).cloned().collect();
@@ -74,9 +74,11 @@ impl Groups<'_> {
             ],
         };
         let shares = conditions.minimums.iter().filter_map(|(entity, minimum)| Some((entity, minimum.portion()?)));
-        parts.extend(
-            shares.map(|(entity, portion)| format!("no {entity} and no steward has more than {portion} of a sum")),
-        );
+        parts.extend(shares.map(|(entity, portion)| {
+            let several = !alone && owners(point, input, entity).unwrap_or(conditions.stewards.len()) > 1;
+            let nobody = if several { format!("no {entity} and no steward") } else { format!("no {entity}") };
+            format!("{nobody} has more than {portion} of a sum")
+        }));
         if let Some(step) = &conditions.round_to {
             parts.push(format!("numbers are rounded to multiples of {step}"));
         }
@@ -85,6 +87,14 @@ impl Groups<'_> {
         }
         parts.join("; ")
     }
+}
+
+/// So many stewards' rows stand one below the other beside an entity of this name; none if that is not known.
+fn owners(point: &ReleasePoint, input: &Given, entity: &str) -> Option<usize> {
+    let columns = point.shape.entities.iter().filter(|one| one.name == entity);
+    let words = columns.filter_map(|one| input.words.get(one.column));
+    let stewards = words.map(|word| word.of.iter().filter(|origin| matches!(origin, Origin::Rows(_))).count());
+    stewards.max().filter(|stewards| *stewards > 0)
 }
 
 /// The smallest group that is released.

@@ -218,7 +218,7 @@ fn groups_that_are_computed_beside_the_data() {
 By agreement: g of uni, epoch 3.
 
 uni: its rows stay: they are computed on beside the data, and only released groups leave
-  uni → coordinator: released groups: sum(scale) and count(*) by dept, each with at least 10 different id; smaller groups are merged into one without keys; no id and no steward has more than 0.5 of a sum
+  uni → coordinator: released groups: sum(scale) and count(*) by dept, each with at least 10 different id; smaller groups are merged into one without keys; no id has more than 0.5 of a sum
     by clause 1: RELEASE sum, count OF scale, * BY dept FROM w.jobs MINIMUM 10 DISTINCT id DOMINANCE 0.5 ELSE REMAINDER
   coordinator → requester: the same
     by clause 1, above
@@ -304,6 +304,45 @@ uni: released rows leave
 The requester gets: city, people = count(DISTINCT id)
 ",
     );
+}
+
+/// A sum of counts is the count of all rows only where all of them are in it, once.
+#[test]
+fn sums_of_counts_of_some_groups() {
+    let clauses = "RELEASE ROWS (id, city, sex) FROM w.people, SHIP ROWS (id, city) FROM w.people TO lab";
+    let counts = |table: &str| format!("SELECT city, count(*) AS n FROM {table} GROUP BY city");
+    for table in ["uni.w.people", "w.people"] {
+        let counts = counts(table);
+        for (from, expected) in [
+            (format!("({counts}) c"), "people = count(*)\n"),
+            (format!("({counts} HAVING count(*) > 50) c"), "people = sum(count(*))\n"),
+            (format!("({counts} ORDER BY city LIMIT 3) c"), "people = sum(count(*))\n"),
+            (format!("(SELECT DISTINCT n FROM ({counts}) d) c"), "people = sum(count(*))\n"),
+            (format!("({counts}) c JOIN {table} p ON p.city = c.city"), "people = sum(count(*))\n"),
+        ] {
+            let sql = format!("SELECT sum(c.n) AS people FROM {from}");
+            let text = report(&[("uni", clauses), ("vu", clauses)], &sql, Placement::Auto);
+            assert!(text.ends_with(expected), "the report on `{sql}` is\n{text}");
+        }
+    }
+}
+
+/// Of one steward nothing is said: it has all of every sum.
+#[test]
+fn shares_of_one_steward_and_of_several() {
+    let sum = |more: &str| {
+        format!("s: RELEASE sum OF scale BY dept FROM w.jobs MINIMUM 10 DISTINCT id {more}, SHIP PARTIALS OF s TO lab")
+    };
+    let (together, alone) = ("no id and no steward has more than 0.5 of a sum", "no id has more than 0.5 of a sum");
+    for (more, table, told, untold) in [
+        ("DOMINANCE 0.5", "w.jobs", together, alone),
+        ("DOMINANCE 0.5", "uni.w.jobs", alone, together),
+        ("PER SITE DOMINANCE 0.5 ELSE FAIL", "w.jobs", alone, together),
+    ] {
+        let (clauses, sql) = (sum(more), format!("SELECT dept, sum(scale) FROM {table} GROUP BY dept"));
+        let text = report(&[("uni", &clauses), ("vu", &clauses)], &sql, Placement::Auto);
+        assert!(text.contains(told) && !text.contains(untold), "the report on `{sql}` is\n{text}");
+    }
 }
 
 #[test]

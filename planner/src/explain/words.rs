@@ -68,6 +68,12 @@ impl Given {
         texts
     }
 
+    /// The same columns of some of the rows, or of repeated ones: what is made of them is not of all rows of a group.
+    fn of_other_rows(mut self) -> Self {
+        self.words.iter_mut().for_each(|word| word.function = None);
+        self
+    }
+
     fn at(&self, schema: &DFSchema, column: &Column) -> Option<&Word> {
         self.words.get(schema.index_of_column(column).ok()?)
     }
@@ -111,12 +117,17 @@ impl Words<'_> {
                 input.words.extend(values);
                 input
             }
-            LogicalPlan::Join(join) => self.joined(join),
+            LogicalPlan::Join(join) => self.joined(join).of_other_rows(),
             LogicalPlan::Union(union) => {
                 let inputs = union.inputs.iter().map(|input| self.given(input));
                 inputs.reduce(|one, other| self.either(one, other)).unwrap_or_default()
             }
-            LogicalPlan::Distinct(distinct) => Given { single: BTreeSet::new(), ..self.given(distinct.input()) },
+            LogicalPlan::Distinct(distinct) => {
+                Given { single: BTreeSet::new(), ..self.given(distinct.input()).of_other_rows() }
+            }
+            LogicalPlan::Filter(filter) => self.given(&filter.input).of_other_rows(),
+            LogicalPlan::Limit(limit) => self.given(&limit.input).of_other_rows(),
+            LogicalPlan::Sort(sort) if sort.fetch.is_some() => self.given(&sort.input).of_other_rows(),
             other => match other.inputs().as_slice() {
                 [input] if input.schema().fields().len() == other.schema().fields().len() => self.given(input),
                 inputs => {
@@ -183,7 +194,9 @@ impl Words<'_> {
     fn groups(&self, aggregate: &Aggregate) -> Given {
         let (input, schema) = (self.given(&aggregate.input), aggregate.input.schema());
         let keys = grouping_set_to_exprlist(&aggregate.group_expr).unwrap_or_default();
-        let mut words: Vec<Word> = keys.into_iter().map(|key| self.word(key, &input, schema)).collect();
+        // Equal keys are there once.
+        let key = |key| Word { function: None, ..self.word(key, &input, schema) };
+        let mut words: Vec<Word> = keys.into_iter().map(key).collect();
         if let [Expr::GroupingSet(_)] = aggregate.group_expr.as_slice() {
             words.push(Word { text: "grouping set".to_owned(), ..Word::default() });
         }

@@ -8,8 +8,8 @@ use datafusion::execution::SessionState;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Distinct, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
     GroupByExpr, Ident, JoinConstraint, JoinOperator, OrderBy, OrderByExpr, OrderByKind, Query, Select, SelectFlavor,
-    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Value, ValueWithSpan, visit_expressions,
-    visit_expressions_mut,
+    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Value, ValueWithSpan, WildcardAdditionalOptions,
+    visit_expressions, visit_expressions_mut,
 };
 
 use super::scope::{Scope, parts, plain};
@@ -64,6 +64,9 @@ impl Question {
             return None;
         }
         let scope = Scope::of(&select.from, tables, &shadowed(query))?;
+        if scope.has_twins() {
+            return None;
+        }
         let items = items(select, &scope)?;
         let mut question = Self {
             rest: query.clone(),
@@ -114,18 +117,24 @@ impl Question {
             let index: usize = number.parse().ok()?;
             return Some(self.items.get(index.checked_sub(1)?)?.expr.clone());
         }
+        if let Some(item) = self.named(expr) {
+            return Some(item.expr.clone());
+        }
         let mut expr = expr.clone();
         let done: ControlFlow<()> = visit_expressions_mut(&mut expr, |node| {
-            if let Expr::Identifier(name) = node {
-                let named = |item: &&Item| item.alias.as_ref().is_some_and(|alias| plain(alias) == plain(name));
-                if let Some(item) = self.items.iter().find(named) {
-                    *node = item.expr.clone();
-                }
+            if let Some(item) = self.named(node) {
+                *node = enclosed(&item.expr);
             }
             ControlFlow::Continue(())
         });
         debug_assert!(done.is_continue(), "the visitor does not stop");
         Some(expr)
+    }
+
+    /// The item of which an expression is the name.
+    fn named(&self, expr: &Expr) -> Option<&Item> {
+        let Expr::Identifier(name) = expr else { return None };
+        self.items.iter().find(|item| item.alias.as_ref().is_some_and(|alias| plain(alias) == plain(name)))
     }
 
     /// Whether what edits work on holds no subquery.
@@ -241,6 +250,8 @@ fn items(select: &Select, scope: &Scope) -> Option<Vec<Item>> {
         | JoinOperator::FullOuter(on) => merges(on),
         _ => false,
     });
+    // EXCEPT, REPLACE and the like ask for other columns than the table has.
+    let all = WildcardAdditionalOptions::default();
     let mut items = Vec::new();
     for item in &select.projection {
         let of = match item {
@@ -252,8 +263,10 @@ fn items(select: &Select, scope: &Scope) -> Option<Vec<Item>> {
                 items.push(Item { expr: expr.clone(), alias: Some(alias.clone()) });
                 continue;
             }
-            SelectItem::Wildcard(_) if !merged => None,
-            SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) if !merged => {
+            SelectItem::Wildcard(options) if !merged && *options == all => None,
+            SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options)
+                if !merged && *options == all =>
+            {
                 Some(parts(name)?)
             }
             _ => return None,
@@ -267,6 +280,16 @@ fn items(select: &Select, scope: &Scope) -> Option<Vec<Item>> {
         }
     }
     (!items.is_empty()).then_some(items)
+}
+
+/// An expression as a part of another one: in parentheses, unless it is one thing without them.
+fn enclosed(expr: &Expr) -> Expr {
+    match expr {
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_) | Expr::Function(_) | Expr::Nested(_) => {
+            expr.clone()
+        }
+        other => Expr::Nested(Box::new(other.clone())),
+    }
 }
 
 /// The conjuncts of a condition.

@@ -107,6 +107,12 @@ impl Scope {
         self.factors.iter().filter_map(|factor| factor.table.as_ref())
     }
 
+    /// Whether two relations have one table name, so that the text of a column does not tell whose it is.
+    pub(super) fn has_twins(&self) -> bool {
+        let mut names = BTreeSet::new();
+        !self.tables().all(|table| names.insert(&table.name))
+    }
+
     /// The relation and name of a column; none if it is no column of one certain relation.
     pub(super) fn column(&self, expr: &Expr) -> Option<(usize, String)> {
         let has = |factor: &Factor, name: &str| {

@@ -140,6 +140,44 @@ fn e5_a_column_is_left_out() {
     none(rows, "SELECT city FROM w.people");
 }
 
+/// What a wildcard leaves out or renames is not written out: nobody asked for it.
+#[test]
+fn e5_a_wildcard_with_options_has_no_suggestion() {
+    let rows = "RELEASE ROWS (id, sex) FROM w.people, SHIP ROWS (*) FROM w.people TO ANY";
+    none(rows, "SELECT * EXCEPT (id) FROM w.people");
+    none(rows, "SELECT * EXCLUDE (id) FROM w.people");
+    none(rows, "SELECT p.* EXCEPT (id) FROM w.people p");
+    is(rows, "SELECT p.* FROM w.people p", "SELECT id, sex, steward FROM w.people p", 4);
+}
+
+/// What the name of an item stands for stays one operand.
+#[test]
+fn e5_a_named_item_is_written_in_parentheses() {
+    is(
+        PAY,
+        &format!("SELECT sex, sum(scale) - count(*) AS d, max(scale) {FROM} GROUP BY sex HAVING d * 2 < 10"),
+        &format!("SELECT sex, sum(scale) - count(*) AS d {FROM} GROUP BY sex HAVING (sum(scale) - count(*)) * 2 < 10"),
+        2,
+    );
+    is(
+        PAY,
+        &format!("SELECT sex, count(*) AS n, max(scale) {FROM} GROUP BY sex HAVING n * 2 < 10"),
+        &format!("SELECT sex, count(*) AS n {FROM} GROUP BY sex HAVING count(*) * 2 < 10"),
+        2,
+    );
+}
+
+/// Of two relations of one name nobody knows whose column a clause means.
+#[test]
+fn e5_a_table_beside_itself_has_no_suggestion() {
+    let rows = "RELEASE ROWS (id, sex) FROM w.people, SHIP ROWS (*) FROM w.people TO ANY";
+    let all = agreements(&["a", "b", "c"].map(|steward| (steward, rows)));
+    for from in ["w.people p JOIN w.people q ON p.id = q.id", "a.w.people p JOIN b.w.people q ON p.sex = q.sex"] {
+        let sql = format!("SELECT p.sex, q.city FROM {from}");
+        assert_eq!(asked(&catalog(), &all, |input| nearest_query(&sql, &[], input)), None, "{sql}");
+    }
+}
+
 #[test]
 fn e5_a_key_is_left_out_or_made_coarser() {
     is(
