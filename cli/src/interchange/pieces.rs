@@ -26,16 +26,35 @@ pub(super) fn checked(agreement: Agreement) -> Result<Agreement, String> {
     }
 }
 
-/// The text without a leading number or name (`7:`, `groups:`).
+/// The text without a leading number or name (`7:`, `groups:`, `"my rows":`).
 pub(super) fn without_label(text: &str) -> &str {
     let mut rest = text.trim();
-    while let Some((label, behind)) = rest.split_once(':') {
-        if label.is_empty() || label.contains(char::is_whitespace) {
-            break;
-        }
-        rest = behind.trim_start();
+    while let Some(behind) = behind_label(rest) {
+        rest = behind;
     }
     rest
+}
+
+/// What stands behind the label that the text begins with; none if it begins with none.
+fn behind_label(text: &str) -> Option<&str> {
+    let end = if text.starts_with('"') {
+        quoted_end(text)?
+    } else {
+        text.find(|one: char| one == ':' || one.is_whitespace()).filter(|end| *end > 0)?
+    };
+    text.get(end..)?.trim_start().strip_prefix(':').map(str::trim_start)
+}
+
+/// Where the quoted name ends that the text begins with. A quote in a name is written twice.
+fn quoted_end(text: &str) -> Option<usize> {
+    let mut end = 1;
+    loop {
+        end += text.get(end..)?.find('"')? + 1;
+        if !text.get(end..)?.starts_with('"') {
+            return Some(end);
+        }
+        end += 1;
+    }
 }
 
 /// The first word of a clause, in lower case.
@@ -54,4 +73,40 @@ fn located(error: &SqlError, texts: &[String]) -> String {
         line = end + 2;
     }
     error.problem.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_one_token_quoted_or_not() {
+        for (text, behind) in [
+            ("7: groups: RELEASE avg", "RELEASE avg"),
+            ("groups : RELEASE avg", "RELEASE avg"),
+            ("\"my rows\": SHIP ROWS (*) FROM a.b", "SHIP ROWS (*) FROM a.b"),
+            ("3:\"a \"\"b: c\" :SHIP", "SHIP"),
+            ("\"\"\"\": SHIP", "SHIP"),
+            ("SHIP ROWS (a::int) FROM a.b", "SHIP ROWS (a::int) FROM a.b"),
+            ("\"my rows", "\"my rows"),
+            (": SHIP", ": SHIP"),
+            ("", ""),
+        ] {
+            assert_eq!(without_label(text), behind, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_clause_with_a_quoted_label_comes_back() {
+        for label in ["my rows", "a \"quoted\" name", "with: a colon"] {
+            let quoted = label.replace('"', "\"\"");
+            let text = format!("\"{quoted}\": SHIP ROWS (people.id) FROM work.people TO surf");
+            let read = clauses(std::slice::from_ref(&text)).unwrap();
+            assert_eq!(read[0].name.as_deref(), Some(label));
+            let again = read[0].to_string();
+            assert_eq!(again, text);
+            assert_eq!(first_word(&again), "ship");
+            assert_eq!(clauses(&[again]).unwrap(), read);
+        }
+    }
 }

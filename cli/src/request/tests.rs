@@ -86,6 +86,39 @@ fn a_profile_names_places_and_tables() {
 }
 
 #[test]
+fn refuses_by_name_what_would_be_lost() {
+    for (query, clause) in [
+        ("SELECT * FROM Personen QUALIFY row_number() OVER (PARTITION BY Geslacht) = 1", "and QUALIFY would be lost"),
+        ("SELECT * FROM Personen |> WHERE Salschal > 3", "and a pipe operator (`|>`) would be lost"),
+        ("SELECT * FROM Personen ORDER BY Salschal LIMIT 3", "and ORDER BY would be lost"),
+        ("SELECT * FROM Personen LIMIT 3 OFFSET 3", "and OFFSET or LIMIT BY would be lost"),
+        ("SELECT DISTINCT ON (Geslacht) Geslacht, Salschal FROM Personen", "and DISTINCT ON would be lost"),
+        ("SELECT * REPLACE (Salschal * 2 AS Salschal) FROM Personen", "and what stands behind `*` would be lost"),
+        ("SELECT Geslacht, Salschal INTO other FROM Personen", "and INTO would be lost"),
+        ("SELECT Geslacht, Salschal FROM Personen GROUP BY Geslacht, Salschal", "and GROUP BY would be lost"),
+        ("WITH a AS (SELECT 1) SELECT * FROM Personen", "and WITH would be lost"),
+    ] {
+        let refusal = refusal(query);
+        assert!(refusal.contains(clause), "{query}: {refusal}");
+        assert!(refusal.contains("write the question as SQL instead"), "{query}: {refusal}");
+    }
+}
+
+#[test]
+fn refuses_a_query_inside_the_query() {
+    for condition in [
+        "Salschal > (SELECT avg(Salschal) FROM Aanstellingen)",
+        "Unieknr IN (SELECT Unieknr FROM Aanstellingen)",
+        "NOT EXISTS (SELECT 1 FROM Aanstellingen)",
+    ] {
+        let refusal = refusal(&format!("SELECT Geslacht, Salschal FROM Personen WHERE {condition}"));
+        assert!(refusal.contains("another query inside it; write the question as SQL instead"), "{refusal}");
+    }
+    let joined = "SELECT * FROM Personen p JOIN Aanstellingen s ON p.a = (SELECT max(a) FROM Aanstellingen)";
+    assert!(refusal(joined).contains("another query inside it"));
+}
+
+#[test]
 fn refuses_what_has_no_meaning_here() {
     for (query, expected) in [
         ("SELECT * FROM Personen p JOIN Aanstellingen s LIMIT 1000", "has no condition; write ON"),

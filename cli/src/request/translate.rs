@@ -6,13 +6,15 @@
 //! ```
 //!
 //! A LIMIT is left out: with the original it keeps messages small, and an average over the first rows of an unordered
-//! result means nothing. All else stays as it is written, and may be refused by the agreements.
+//! result means nothing. A clause that would be lost, and a query inside the query, whose tables would keep the
+//! original's names, are refused. All else stays as it is written, and may be refused by the agreements.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query, Select, SelectItem,
-    SetExpr, Statement, TableFactor, TableWithJoins,
+    Distinct, Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator, LimitClause, ObjectName, ObjectNamePart, Query,
+    Select, SelectItem, SetExpr, Statement, TableFactor, TableWithJoins, Visit, Visitor,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -105,13 +107,106 @@ fn select(sql: &str) -> Result<Box<Select>, RequestError> {
     let parsed = Parser::parse_sql(&GenericDialect {}, sql)
         .map_err(|error| RequestError::Untranslatable(format!("its query is not SQL: {error}")))?;
     let [Statement::Query(query)] = parsed.as_slice() else { return refused("its query is not one SELECT") };
-    let Query { with, body, fetch, locks, .. } = query.as_ref();
-    let SetExpr::Select(select) = body.as_ref() else { return refused("its query is not one SELECT") };
-    let grouped = !matches!(&select.group_by, GroupByExpr::Expressions(keys, _) if keys.is_empty());
-    if with.is_some() || fetch.is_some() || !locks.is_empty() || grouped || select.having.is_some() {
-        return refused("its query must be a SELECT of rows: no WITH, FETCH, GROUP BY or HAVING");
+    let SetExpr::Select(select) = query.body.as_ref() else { return refused("its query is not one SELECT") };
+    match around(query).or_else(|| inside(select)) {
+        Some(clause) => refused(format!(
+            "its query must be a SELECT of rows, and {clause} would be lost; write the question as SQL instead"
+        )),
+        None => Ok(select.clone()),
     }
-    Ok(select.clone())
+}
+
+/// What stands around the SELECT and is not carried over, if anything does. Only a plain LIMIT may be left out.
+fn around(query: &Query) -> Option<&'static str> {
+    let Query {
+        with,
+        body: _,
+        order_by,
+        limit_clause,
+        fetch,
+        locks,
+        for_clause,
+        settings,
+        format_clause,
+        pipe_operators,
+    } = query;
+    let offset = match limit_clause {
+        None => false,
+        Some(LimitClause::LimitOffset { limit: _, offset, limit_by }) => offset.is_some() || !limit_by.is_empty(),
+        Some(LimitClause::OffsetCommaLimit { .. }) => true,
+    };
+    first_of(&[
+        (with.is_some(), "WITH"),
+        (order_by.is_some(), "ORDER BY"),
+        (offset, "OFFSET or LIMIT BY"),
+        (fetch.is_some(), "FETCH"),
+        (!locks.is_empty(), "FOR UPDATE or FOR SHARE"),
+        (for_clause.is_some(), "FOR"),
+        (settings.is_some(), "SETTINGS"),
+        (format_clause.is_some(), "FORMAT"),
+        (!pipe_operators.is_empty(), "a pipe operator (`|>`)"),
+    ])
+}
+
+/// What stands in the SELECT and is not carried over, if anything does. Hints change no rows.
+fn inside(select: &Select) -> Option<&'static str> {
+    let Select {
+        select_token: _,
+        optimizer_hints: _,
+        distinct,
+        select_modifiers,
+        top,
+        top_before_distinct: _,
+        projection,
+        exclude,
+        into,
+        from: _,
+        lateral_views,
+        prewhere,
+        selection: _,
+        connect_by,
+        group_by,
+        cluster_by,
+        distribute_by,
+        sort_by,
+        having,
+        named_window,
+        qualify,
+        window_before_qualify: _,
+        value_table_mode,
+        flavor: _,
+    } = select;
+    let rows = |keys: &GroupByExpr| match keys {
+        GroupByExpr::Expressions(keys, modifiers) => keys.is_empty() && modifiers.is_empty(),
+        GroupByExpr::All(_) => false,
+    };
+    let changed = projection.iter().any(|item| match item {
+        SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) => !options.to_string().is_empty(),
+        _ => false,
+    });
+    first_of(&[
+        (matches!(distinct, Some(Distinct::On(_))), "DISTINCT ON"),
+        (select_modifiers.is_some(), "a modifier of SELECT"),
+        (top.is_some(), "TOP"),
+        (changed, "what stands behind `*`"),
+        (exclude.is_some(), "EXCLUDE"),
+        (into.is_some(), "INTO"),
+        (!lateral_views.is_empty(), "LATERAL VIEW"),
+        (prewhere.is_some(), "PREWHERE"),
+        (!connect_by.is_empty(), "CONNECT BY"),
+        (!rows(group_by), "GROUP BY"),
+        (!cluster_by.is_empty(), "CLUSTER BY"),
+        (!distribute_by.is_empty(), "DISTRIBUTE BY"),
+        (!sort_by.is_empty(), "SORT BY"),
+        (having.is_some(), "HAVING"),
+        (!named_window.is_empty(), "WINDOW"),
+        (qualify.is_some(), "QUALIFY"),
+        (value_table_mode.is_some(), "SELECT AS"),
+    ])
+}
+
+fn first_of(clauses: &[(bool, &'static str)]) -> Option<&'static str> {
+    clauses.iter().find(|(written, _)| *written).map(|(_, clause)| *clause)
 }
 
 /// The SELECT over this system's tables.
@@ -130,7 +225,24 @@ fn placed(select: &Select, site: Option<&str>, names: &Names<'_>) -> Result<Sele
             }
         }
     }
-    if select.from.len() != 1 { refused("its query must join its tables with JOIN … ON") } else { Ok(select) }
+    if select.from.len() != 1 {
+        return refused("its query must join its tables with JOIN … ON");
+    }
+    if select.visit(&mut Nested).is_break() {
+        return refused("its query has another query inside it; write the question as SQL instead");
+    }
+    Ok(select)
+}
+
+/// Stops at the first query inside a SELECT.
+struct Nested;
+
+impl Visitor for Nested {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
+        ControlFlow::Break(())
+    }
 }
 
 fn place_table(factor: &mut TableFactor, site: Option<&str>, names: &Names<'_>) -> Result<(), RequestError> {

@@ -8,6 +8,8 @@ use super::record::{DecisionRecord, EndRecord};
 /// Decisions that are remembered, of everybody together. Beyond this the oldest of whoever has the most is forgotten here, so
 /// that nobody's are pushed out by those of others who ask more.
 const REMEMBERED_MAX: usize = 4096;
+/// Bytes of a remembered statement, and of a remembered reason; what is longer is cut here, the file has it whole.
+const REMEMBERED_TEXT_MAX: usize = 16 * 1024;
 
 /// A decision, and how its query ended if it did.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,7 +36,9 @@ pub(super) struct Recent {
 }
 
 impl Recent {
-    pub(super) fn decided(&mut self, decision: DecisionRecord) {
+    pub(super) fn decided(&mut self, mut decision: DecisionRecord) {
+        decision.statement = shortened(decision.statement);
+        decision.reason = decision.reason.map(shortened);
         let asker = (decision.organisation.clone(), decision.requester.clone());
         *self.counts.entry(asker).or_default() += 1;
         self.shown.push_back(Shown { decision, end: None });
@@ -65,6 +69,16 @@ impl Recent {
             self.counts.remove(&asker);
         }
     }
+}
+
+/// The text, cut at a character if it is too long to be remembered.
+fn shortened(text: String) -> String {
+    if text.len() <= REMEMBERED_TEXT_MAX {
+        return text;
+    }
+    // A new text, since one that is cut keeps its room.
+    let kept = text.get(..text.floor_char_boundary(REMEMBERED_TEXT_MAX)).unwrap_or_default();
+    format!("{kept}…")
 }
 
 #[cfg(test)]
@@ -116,6 +130,20 @@ mod tests {
         assert_eq!(of_bob.len(), REMEMBERED_MAX - 2);
         assert_eq!(of_bob[0], format!("bob {}", 2 * REMEMBERED_MAX - 1), "and keeps the newest");
         assert!(recent.of("ann", "vu").is_empty());
+    }
+
+    #[test]
+    fn long_texts_are_cut_at_a_character() {
+        let mut recent = Recent::default();
+        let whole = "x".repeat(REMEMBERED_TEXT_MAX);
+        recent.decided(DecisionRecord { statement: whole.clone(), ..decision("ann", 0) });
+        let long = format!("x{}", "é".repeat(REMEMBERED_TEXT_MAX));
+        recent.decided(DecisionRecord { statement: long.clone(), reason: Some(long), ..decision("ann", 1) });
+        let [newest, oldest]: [Shown; 2] = recent.of("ann", "uva").try_into().unwrap();
+        assert_eq!((oldest.decision.statement, oldest.decision.reason), (whole, None));
+        let cut = format!("x{}…", "é".repeat(REMEMBERED_TEXT_MAX / 2 - 1));
+        assert_eq!(newest.decision.statement, cut);
+        assert_eq!(newest.decision.reason, Some(cut));
     }
 
     #[test]

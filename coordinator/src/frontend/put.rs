@@ -32,11 +32,16 @@ impl Door {
                 Ok(affected(self.update(call, work).await?))
             }
             Command::CommandPreparedStatementUpdate(update) => {
+                // The handle is opened first: nothing is read for those who may not use it.
+                let mut work = self.prepared_work(call, &update.prepared_statement_handle, Vec::new())?;
                 let uploaded = read_upload(data).await?;
-                let work = self.prepared_work(call, &update.prepared_statement_handle, uploaded)?;
+                if !uploaded.is_empty() {
+                    work.parameters = uploaded;
+                }
                 Ok(affected(self.update(call, work).await?))
             }
             Command::CommandPreparedStatementQuery(query) => {
+                drop(self.prepared_work(call, &query.prepared_statement_handle, Vec::new())?);
                 let rows = read_upload(data).await?;
                 let handle = self.bind(call, &query.prepared_statement_handle, &rows)?;
                 Ok(answer(&DoPutPreparedStatementResult { prepared_statement_handle: Some(handle) }))

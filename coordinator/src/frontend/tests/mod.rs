@@ -8,5 +8,6 @@ mod prepared;
 mod refusals;
 mod sessions;
 mod statements;
+mod uploads;
 
 pub(super) use fixture::ManualClock;
