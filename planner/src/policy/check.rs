@@ -358,7 +358,7 @@ impl Check<'_> {
             return Ok(self.basis(source));
         }
         match source {
-            Source::Rows(rows, _) => Ok(vec![self.rows_may_go(rows, place)?]),
+            Source::Rows(released) => Ok(vec![self.rows_may_go(&released.rows, place)?]),
             Source::Groups(point) => {
                 let point = self.graph.release(*point).ok_or("no such release point")?;
                 let own = point.clauses.iter().all(|clause| clause.steward == *place);
@@ -386,7 +386,7 @@ impl Check<'_> {
     /// The clauses that released a source.
     fn basis(&self, source: &Source) -> Vec<String> {
         match source {
-            Source::Rows(_, clause) => vec![clause.clone()],
+            Source::Rows(released) => vec![released.clause.clone()],
             Source::Groups(id) => {
                 let clauses = self.graph.release(*id).map(|point| point.clauses.as_slice()).unwrap_or_default();
                 let cite = |one: &crate::fragment::ReleaseClauseRef| {
@@ -443,7 +443,7 @@ fn verdict(fragment: &Fragment, carried: Carried, what: String, clauses: Vec<Str
 
 fn released(fragment: &Fragment, source: &Source, clauses: Vec<String>) -> EdgeVerdict {
     let rows_of = match source {
-        Source::Rows(rows, _) => Some(rows.steward.clone()),
+        Source::Rows(released) => Some(released.rows.steward.clone()),
         Source::Groups(_) => None,
     };
     EdgeVerdict { rows_of, ..verdict(fragment, source.carried(), source.to_string(), clauses) }

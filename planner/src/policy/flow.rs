@@ -2,8 +2,10 @@
 //! every output column written over the stewards' own columns, and released data from which sources. This is the reading
 //! side of the policy; it shares no decision with the rewrite that made the plan, only the matching of clauses.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, TableReference};
@@ -113,58 +115,71 @@ pub(super) struct Protected {
 /// Where released data come from.
 #[derive(Clone, Debug)]
 pub(super) enum Source {
-    /// Rows that a RELEASE ROWS clause covers, and the clause.
-    Rows(Box<Protected>, String),
+    /// Rows that a RELEASE ROWS clause covers.
+    Rows(Arc<ReleasedRows>),
     /// Groups of a release point.
     Groups(ReleaseId),
+}
+
+/// Rows that a RELEASE ROWS clause covers.
+#[derive(Debug)]
+pub(super) struct ReleasedRows {
+    pub(super) rows: Protected,
+    /// The clause.
+    pub(super) clause: String,
+    /// What tells them from others: their text, and all that it leaves out of which rows they are, the clause among it. Of two that
+    /// read the same, one must not stand for the other.
+    told_by: (String, String),
+}
+
+impl ReleasedRows {
+    fn new(rows: Protected, clause: String) -> Self {
+        let RelationShape { joins, filled, predicates, .. } = &rows.relation;
+        let told_by = (rows.to_string(), format!("{clause}: {joins:?}, {filled:?}, {predicates:?}"));
+        Self { rows, clause, told_by }
+    }
 }
 
 impl Source {
     pub(super) fn carried(&self) -> Carried {
         match self {
-            Self::Rows(rows, _) => Carried::Released(rows.carried()),
+            Self::Rows(released) => Carried::Released(released.rows.carried()),
             Self::Groups(id) => Carried::Groups(*id),
         }
-    }
-
-    /// What tells it from others. Its text does not say which clause releases its rows, nor all that decides which rows they
-    /// are: of two that read the same, one must not stand for the other.
-    fn key(&self) -> (String, String) {
-        let more = match self {
-            Self::Rows(rows, clause) => {
-                let RelationShape { joins, filled, predicates, .. } = &rows.relation;
-                format!("{clause}: {joins:?}, {filled:?}, {predicates:?}")
-            }
-            Self::Groups(_) => String::new(),
-        };
-        (self.to_string(), more)
     }
 }
 
 impl PartialEq for Source {
     fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
+        self.cmp(other).is_eq()
     }
 }
 
 impl Eq for Source {}
 
 impl PartialOrd for Source {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
+/// Groups come first, else it is the order of their texts.
 impl Ord for Source {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.key().cmp(&other.key())
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Rows(one), Self::Rows(other)) if Arc::ptr_eq(one, other) => Ordering::Equal,
+            (Self::Rows(one), Self::Rows(other)) => one.told_by.cmp(&other.told_by),
+            (Self::Groups(one), Self::Groups(other)) => one.to_string().cmp(&other.to_string()),
+            (Self::Groups(_), Self::Rows(_)) => Ordering::Less,
+            (Self::Rows(_), Self::Groups(_)) => Ordering::Greater,
+        }
     }
 }
 
 impl fmt::Display for Source {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Rows(rows, _) => write!(out, "released {rows}"),
+            Self::Rows(released) => write!(out, "released {}", released.rows),
             Self::Groups(id) => write!(out, "released groups of {id}"),
         }
     }
@@ -395,7 +410,7 @@ impl Check<'_> {
         let (free, partners) = (BTreeSet::new(), Vec::new());
         let mut rows = Protected { steward: steward.clone(), relation, columns, free, partners, lists: Vec::new() };
         if let Some(clause) = released {
-            rows.free.insert(Source::Rows(Box::new(rows.clone()), cite(&steward, held, clause)));
+            rows.free.insert(Source::Rows(Arc::new(ReleasedRows::new(rows.clone(), cite(&steward, held, clause)))));
         }
         Ok(Flow { protected: vec![rows], tables, ..Flow::default() })
     }

@@ -18,6 +18,7 @@ use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, UnaryOperator, Value,
 };
 
+use crate::bind::unalias;
 use crate::function::engine_state;
 
 /// How much of SQL is taken.
@@ -245,6 +246,9 @@ pub(super) fn failing_cast(expr: &Typed, schema: &DFSchema) -> Result<Option<Fai
 /// The first cast that fails on some value and that the engine would add where this operator runs, so that types agree. What
 /// the operator itself asks for is not meant.
 pub(super) fn cast_by_the_engine(plan: &LogicalPlan) -> Result<Option<FailingCast>> {
+    if nothing_to_reconcile(plan) {
+        return Ok(None);
+    }
     let schema = merge_schema(&plan.inputs());
     let mut rewriter = TypeCoercionRewriter::new(&schema);
     let coerced = plan.clone().map_expressions(|expr| expr.rewrite(&mut rewriter))?.data;
@@ -264,6 +268,28 @@ pub(super) fn cast_by_the_engine(plan: &LogicalPlan) -> Result<Option<FailingCas
         from: own.data_type().clone(),
         to: all.data_type().clone(),
     }))
+}
+
+/// Whether the operator only hands on columns, or compares or unites such of one type. Most do, and need not be rewritten to see
+/// that.
+fn nothing_to_reconcile(plan: &LogicalPlan) -> bool {
+    let as_it_is = |expr: &Typed| matches!(unalias(expr), Typed::Column(_) | Typed::Literal(..));
+    match plan {
+        LogicalPlan::Projection(projection) => projection.expr.iter().all(as_it_is),
+        LogicalPlan::Union(union) => union.inputs.iter().all(|input| {
+            let fields = input.schema().fields().iter().zip(union.schema.fields());
+            fields.into_iter().all(|(own, all)| own.data_type() == all.data_type())
+        }),
+        LogicalPlan::Join(join) => {
+            let (left, right) = (join.left.schema(), join.right.schema());
+            let alike = |one: &Typed, other: &Typed| {
+                let kinds = one.get_type(left).ok().zip(other.get_type(right).ok());
+                as_it_is(one) && as_it_is(other) && kinds.is_some_and(|(one, other)| one == other)
+            };
+            join.filter.is_none() && join.on.iter().all(|(one, other)| alike(one, other))
+        }
+        _ => false,
+    }
 }
 
 /// The casts in expressions that fail on some value. Those of literals do so before a query runs, whatever the rows are; and a

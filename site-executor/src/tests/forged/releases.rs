@@ -21,6 +21,16 @@ fn input(columns: impl IntoIterator<Item = Expr>) -> datafusion::logical_expr::L
     table("uva", "persons").project(columns).unwrap().build().unwrap()
 }
 
+/// A sum beside the average of the same column, widened to a double; gives the average.
+fn sum_beside_average(lie: &mut Forgery) -> &mut ReleasedAggregate {
+    let wide = cast(col("salary"), DataType::Float64).alias("wide");
+    lie.plan(input([col("grade"), col("salary"), col("id"), wide]));
+    let values = &mut lie.release().shape.aggregates;
+    values.push(ReleasedAggregate { argument: Some(3), ..values[0].clone() });
+    values[0].function = "sum".into();
+    values.last_mut().unwrap()
+}
+
 /// The smallest number of a type: other numbers are cast to that, and large ones do not fit.
 fn tiny(precision: u8, scale: i8) -> Expr {
     lit(ScalarValue::Decimal128(Some(1), precision, scale))
@@ -68,17 +78,7 @@ pub(super) const PARTIALS: &[Case] = &[
     },
     Case {
         name: "a sum and an average that tell how many rows lack a value, said to be of two columns",
-        forge: |lie| {
-            lie.plan(input([
-                col("grade"),
-                col("salary"),
-                col("id"),
-                cast(col("salary"), DataType::Float64).alias("wide"),
-            ]));
-            let values = &mut lie.release().shape.aggregates;
-            values.push(ReleasedAggregate { argument: Some(3), origin: Some(3), ..values[0].clone() });
-            values[0].function = "sum".into();
-        },
+        forge: |lie| sum_beside_average(lie).origin = Some(3),
         code: SiteRefused,
         because: "release point r0 does not say which of its values are of one column",
     },
@@ -90,17 +90,7 @@ pub(super) const PARTIALS: &[Case] = &[
     },
     Case {
         name: "a sum and an average that tell how many rows lack the value, said to have no column in common",
-        forge: |lie| {
-            lie.plan(input([
-                col("grade"),
-                col("salary"),
-                col("id"),
-                cast(col("salary"), DataType::Float64).alias("wide"),
-            ]));
-            let values = &mut lie.release().shape.aggregates;
-            values.push(ReleasedAggregate { argument: Some(3), family: Some(3), ..values[0].clone() });
-            values[0].function = "sum".into();
-        },
+        forge: |lie| sum_beside_average(lie).family = Some(3),
         code: SiteRefused,
         because: "release point r0 does not say which of its values are of one column",
     },
