@@ -1,10 +1,11 @@
-//! Work that outlives the call that caused it: telling sites to stop after a client has gone, and computations that
-//! must not hold up a network thread. All of it is owned and waited for at shutdown.
+//! Work that outlives the call that caused it: giving rows to whoever asks for them, telling sites to stop after a client has
+//! gone, and computations that must not hold up a network thread. All of it is owned and waited for at shutdown.
 
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Owns the tasks that are on their own.
@@ -12,12 +13,13 @@ use tokio_util::task::TaskTracker;
 pub(crate) struct Background {
     tasks: TaskTracker,
     runtime: Handle,
+    stopping: CancellationToken,
 }
 
 impl Background {
     /// A set of tasks on the current runtime. Must be called from within one.
     pub(crate) fn new() -> Self {
-        Self { tasks: TaskTracker::new(), runtime: Handle::current() }
+        Self { tasks: TaskTracker::new(), runtime: Handle::current(), stopping: CancellationToken::new() }
     }
 
     /// Starts a task. Works outside a runtime, too, so that `Drop` may call it.
@@ -25,8 +27,14 @@ impl Background {
         self.tasks.spawn_on(task, &self.runtime);
     }
 
-    /// Waits until every task has ended, but not longer than `limit`.
+    /// Fires when tasks that wait for somebody are to end.
+    pub(crate) fn stopping(&self) -> CancellationToken {
+        self.stopping.clone()
+    }
+
+    /// Tells tasks that wait for somebody to end, and waits until every task has, but not longer than `limit`.
     pub(crate) async fn drain(&self, limit: Duration) {
+        self.stopping.cancel();
         self.tasks.close();
         if tokio::time::timeout(limit, self.tasks.wait()).await.is_err() {
             tracing::warn!(tasks = self.tasks.len(), "background tasks are abandoned at shutdown");

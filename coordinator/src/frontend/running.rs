@@ -12,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 use super::clock::Clock;
 use super::errors::cancelled;
 
-/// Streams at one time; beyond this, DoGet is refused until one ends.
-const RUNNING_MAX: usize = 10_000;
+/// Streams at one time, also those whose query is over and that nobody has read to the end; beyond this, DoGet is refused until
+/// one ends.
+const RUNNING_MAX: usize = 1_000;
 /// Cancelled tickets that are remembered; beyond this, the one that expires first is forgotten.
 const CANCELLED_MAX: usize = 10_000;
 

@@ -29,6 +29,12 @@ impl Admission {
         Self { slots: Arc::new(Semaphore::new(concurrent)), waiting: Arc::default(), queue_max }
     }
 
+    /// How many more may run now.
+    #[cfg(test)]
+    pub(super) fn free(&self) -> usize {
+        self.slots.available_permits()
+    }
+
     /// A slot to run in, given back when dropped. Waits in the queue, but not beyond the query's deadline.
     pub(super) async fn enter(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, ServiceError> {
         if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {

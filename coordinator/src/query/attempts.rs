@@ -55,7 +55,7 @@ pub(super) struct Attempt {
 }
 
 /// What an attempt rests on: its plan, and the federation as it changed since.
-type Basis = (Arc<dyn PermittedPlan>, watch::Receiver<Snapshot>);
+pub(super) type Basis = (Arc<dyn PermittedPlan>, watch::Receiver<Snapshot>);
 
 impl Attempt {
     /// What it rests on.

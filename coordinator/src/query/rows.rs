@@ -1,10 +1,13 @@
-//! The rows of a running query on their way to the requester. Between two batches everything is watched that can end
-//! the query: a place that went down, an agreement that was revoked, the deadline. Dropping the stream cancels.
+//! The rows of a running query on their way to the requester. A task of its own makes each batch when it is asked for, and
+//! watches all the while for what can end the query: a place that went down, an agreement that was revoked, the deadline.
+//! A requester that stops reading holds nothing up: the query ends without it, and it is told when it asks again. Dropping
+//! the stream cancels.
 //!
 //! Whether a query may go on under an altered agreement its steward decides, who recalls the data of what may not. A query
 //! that ends so before its first batch is planned again.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arrow::array::RecordBatchOptions;
 use arrow::datatypes::SchemaRef;
@@ -16,14 +19,22 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use dynamos_proto::status::{Code, ServiceError};
 use futures::StreamExt;
 use futures::stream;
-use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::sleep_until;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::attempts::{Attempt, Attempts};
+use super::attempts::{Attempt, Attempts, Basis};
 use super::planner_door::PermittedPlan;
 use super::queries::{LiveQuery, QueryState, released_by};
+use crate::background::Background;
+use crate::dispatch::Participants;
 use crate::frontend::ReleasedBy;
+use crate::registry::Snapshot;
+
+/// How long a query that is over waits for its requester, who may still have a batch in hand, to ask again. It is longer than a
+/// steward waits for data that it has recalled, so that such a batch counts as being there until then.
+const IN_HAND_MAX: Duration = Duration::from_secs(1);
 
 /// A running query.
 pub(super) struct RunningRows {
@@ -45,19 +56,81 @@ pub(super) struct RunningRows {
     pub(super) slot: OwnedSemaphorePermit,
 }
 
+/// The next batch with what it rests on, what ended the query, or that all rows were given.
+type Item = Option<Result<(RecordBatch, Basis), DataFusionError>>;
+/// Those that wait for an item, one after another.
+type Asked = mpsc::Receiver<oneshot::Sender<Item>>;
+
 impl RunningRows {
-    /// The rows as a stream.
-    pub(super) fn into_stream(self) -> SendableRecordBatchStream {
+    /// The rows as a stream. What makes them is one of the tasks in the background.
+    pub(super) fn into_stream(self, background: &Background) -> SendableRecordBatchStream {
         let schema = Arc::clone(&self.schema);
-        let span = tracing::Span::current();
-        let batches = stream::unfold(Some(self), move |running| step(running).instrument(span.clone()));
+        let (asks, asked) = mpsc::channel(1);
+        let over = Arc::new(OnceLock::new());
+        let giving = self.give(asked, Arc::clone(&over), background.stopping());
+        background.spawn(giving.instrument(tracing::Span::current()));
+        let batches = stream::unfold(Some(asks), move |asks| {
+            let over = Arc::clone(&over);
+            async move {
+                let asks = asks?;
+                let item = ask(&asks, &over).await?;
+                let more = item.is_ok().then_some(asks);
+                Some((item, more))
+            }
+        });
         Box::pin(RecordBatchStreamAdapter::new(schema, batches))
     }
 
-    /// The next batch. As long as none was released, a query whose basis has changed begins anew.
-    async fn next(&mut self) -> Result<Option<RecordBatch>, DataFusionError> {
+    /// Gives a batch to each that asks, until there is none, the query is over otherwise, or nobody is there to ask.
+    async fn give(mut self, mut asked: Asked, over: Arc<OnceLock<ServiceError>>, stopping: CancellationToken) {
         loop {
-            let given = self.of_this_attempt().await;
+            let asking = tokio::select! {
+                biased;
+                asking = asked.recv() => Ok(asking),
+                problem = self.attempt.problem(self.attempts.deadline, &stopping) => {
+                    timeout(IN_HAND_MAX, asked.recv()).await.map_err(|_| problem)
+                }
+            };
+            let mut asking = match asking {
+                Ok(Some(asking)) => asking,
+                Ok(None) => return,
+                Err(problem) => {
+                    tracing::info!("the requester has stopped reading");
+                    let problem = over.get_or_init(|| problem);
+                    return self.fail(problem).await;
+                }
+            };
+            let next = tokio::select! {
+                biased;
+                () = asking.closed() => return,
+                next = self.next(&stopping) => next,
+            };
+            let last = match next {
+                Ok(Some(batch)) => {
+                    self.live.update(|record| record.rows += batch.num_rows() as u64);
+                    // Whoever asked may be gone by now; then nobody asks again.
+                    drop(asking.send(Some(Ok((batch, self.attempt.basis())))));
+                    continue;
+                }
+                Ok(None) => tokio::select! {
+                    biased;
+                    () = asking.closed() => return,
+                    finished = self.finish() => finished.err().map(|error| Err(carried(error))),
+                },
+                Err(error) => {
+                    self.fail(&shown(&error)).await;
+                    Some(Err(error))
+                }
+            };
+            drop(asking.send(last));
+            return;
+        }
+    }
+
+    /// The next batch. As long as none was released, a query whose basis has changed begins anew.
+    async fn next(&mut self, stopping: &CancellationToken) -> Result<Option<RecordBatch>, DataFusionError> {
+        loop {
+            let given = self.attempt.next(self.attempts.deadline, stopping, &self.schema).await;
             match given {
                 Err(error) if !self.begun && self.attempts.may_follow(&shown(&error)) => self.begin_anew(error).await?,
                 given => {
@@ -80,48 +153,16 @@ impl RunningRows {
         Ok(())
     }
 
-    async fn of_this_attempt(&mut self) -> Result<Option<RecordBatch>, DataFusionError> {
-        loop {
-            if let Some(problem) = self.problem() {
-                return Err(carried(problem));
-            }
-            let batch = tokio::select! {
-                biased;
-                changed = self.attempt.snapshots.changed() => match changed {
-                    Ok(()) => continue,
-                    Err(_) => return Err(carried(shutting_down())),
-                },
-                () = sleep_until(self.attempts.deadline) => {
-                    return Err(carried(time_is_up()));
-                }
-                batch = self.attempt.rows.next() => batch,
-            };
-            return match batch {
-                None => Ok(None),
-                Some(Ok(batch)) => promised(&batch, &self.schema).map(Some).map_err(carried),
-                // If a place is known to be gone, that is the better reason.
-                Some(Err(error)) => Err(self.problem().map_or(error, carried)),
-            };
+    /// Puts on record that the query failed.
+    async fn fail(self, error: &ServiceError) {
+        let code = error.code;
+        tracing::warn!(%code, "query failed while it ran");
+        let recorded = self.live.end(QueryState::Failed(code), |_| ());
+        // Places are told to stop before anything is waited for.
+        drop(self);
+        if recorded.durable().await.is_err() {
+            tracing::warn!(%code, "the requester is told of an end that is not on record");
         }
-    }
-
-    /// What has happened to the federation that this query cannot outlive.
-    fn problem(&mut self) -> Option<ServiceError> {
-        let snapshot = self.attempt.snapshots.borrow_and_update();
-        if let Some(site) = self.attempt.participants.sites().find(|site| !snapshot.is_up(site)) {
-            let text = format!("site `{site}` went down while the query ran");
-            return Some(
-                ServiceError::new(Code::SiteUnavailable, text).with_hint("run the query again when it is back"),
-            );
-        }
-        let governing = &self.attempt.plan.graph().governing;
-        let revoked = governing
-            .iter()
-            .find(|(steward, governing)| snapshot.agreements.get(steward, &governing.agreement).is_none());
-        revoked.map(|(steward, governing)| {
-            let text = format!("agreement `{}` of `{steward}` was revoked while the query ran", governing.agreement);
-            ServiceError::new(Code::StaleBasis, text).with_hint("run the query again")
-        })
     }
 
     /// Collects the reports at the end, and puts it on record. A fragment that failed makes the whole result one: what
@@ -152,28 +193,106 @@ impl RunningRows {
     }
 }
 
-type Item = Result<RecordBatch, DataFusionError>;
-
-async fn step(running: Option<RunningRows>) -> Option<(Item, Option<RunningRows>)> {
-    let mut running = running?;
-    match running.next().await {
-        Ok(Some(batch)) => {
-            running.live.update(|record| record.rows += batch.num_rows() as u64);
-            Some((Ok(batch), Some(running)))
+/// Asks for the next batch. One that was not taken before the query was over, or before an agreement that it rests on was
+/// revoked, is not given any more.
+async fn ask(
+    asks: &mpsc::Sender<oneshot::Sender<Item>>,
+    over: &OnceLock<ServiceError>,
+) -> Option<Result<RecordBatch, DataFusionError>> {
+    loop {
+        let (asking, given) = oneshot::channel();
+        // If nobody is there to give anything, what was to answer is lost at once.
+        drop(asks.send(asking).await);
+        let given = given.await;
+        if let Some(problem) = over.get() {
+            // The end is on record when nobody gives anything any more.
+            asks.closed().await;
+            return Some(Err(carried(problem.clone())));
         }
-        Ok(None) => running.finish().await.err().map(|error| (Err(carried(error)), None)),
-        Err(error) => {
-            let code = shown(&error).code;
-            tracing::warn!(%code, "query failed while it ran");
-            let recorded = running.live.end(QueryState::Failed(code), |_| ());
-            // Places are told to stop before anything is waited for.
-            drop(running);
-            if recorded.durable().await.is_err() {
-                tracing::warn!(%code, "the requester is told of an end that is not on record");
+        match given {
+            // Then the next item says so, and that is on record.
+            Ok(Some(Ok((_, (plan, snapshots))))) if revoked(&snapshots.borrow(), plan.as_ref()).is_some() => {}
+            Ok(item) => return item.map(|given| given.map(|(batch, _)| batch)),
+            Err(_) => {
+                let lost = ServiceError::new(Code::Internal, "the query ended without a result");
+                return Some(Err(carried(lost)));
             }
-            Some((Err(error), None))
         }
     }
+}
+
+impl Attempt {
+    /// The next batch of this attempt, under the columns that were promised.
+    async fn next(
+        &mut self,
+        deadline: Instant,
+        stopping: &CancellationToken,
+        schema: &SchemaRef,
+    ) -> Result<Option<RecordBatch>, DataFusionError> {
+        let Self { rows, participants, plan, snapshots } = self;
+        let batch = tokio::select! {
+            biased;
+            problem = problem(snapshots, participants, plan.as_ref(), deadline, stopping) => return Err(carried(problem)),
+            batch = rows.next() => batch,
+        };
+        match batch {
+            None => Ok(None),
+            Some(Ok(batch)) => promised(&batch, schema).map(Some).map_err(carried),
+            // If a place is known to be gone, that is the better reason.
+            Some(Err(error)) => Err(self.problem_now().map_or(error, carried)),
+        }
+    }
+
+    /// Waits until something has happened that this attempt cannot outlive.
+    async fn problem(&mut self, deadline: Instant, stopping: &CancellationToken) -> ServiceError {
+        problem(&mut self.snapshots, &self.participants, self.plan.as_ref(), deadline, stopping).await
+    }
+
+    fn problem_now(&mut self) -> Option<ServiceError> {
+        problem_in(&self.snapshots.borrow_and_update(), &self.participants, self.plan.as_ref())
+    }
+}
+
+async fn problem(
+    snapshots: &mut watch::Receiver<Snapshot>,
+    participants: &Participants,
+    plan: &dyn PermittedPlan,
+    deadline: Instant,
+    stopping: &CancellationToken,
+) -> ServiceError {
+    loop {
+        if let Some(problem) = problem_in(&snapshots.borrow_and_update(), participants, plan) {
+            return problem;
+        }
+        tokio::select! {
+            biased;
+            changed = snapshots.changed() => {
+                if changed.is_err() {
+                    return shutting_down();
+                }
+            }
+            () = sleep_until(deadline) => return time_is_up(),
+            () = stopping.cancelled() => return shutting_down(),
+        }
+    }
+}
+
+/// What has happened to the federation that a query cannot outlive.
+fn problem_in(snapshot: &Snapshot, participants: &Participants, plan: &dyn PermittedPlan) -> Option<ServiceError> {
+    if let Some(site) = participants.sites().find(|site| !snapshot.is_up(site)) {
+        let text = format!("site `{site}` went down while the query ran");
+        return Some(ServiceError::new(Code::SiteUnavailable, text).with_hint("run the query again when it is back"));
+    }
+    revoked(snapshot, plan)
+}
+
+fn revoked(snapshot: &Snapshot, plan: &dyn PermittedPlan) -> Option<ServiceError> {
+    let mut governing = plan.graph().governing.iter();
+    let revoked = governing.find(|(steward, one)| snapshot.agreements.get(steward, &one.agreement).is_none());
+    revoked.map(|(steward, governing)| {
+        let text = format!("agreement `{}` of `{steward}` was revoked while the query ran", governing.agreement);
+        ServiceError::new(Code::StaleBasis, text).with_hint("run the query again")
+    })
 }
 
 /// A batch under the promised schema: fragment 0 numbers its columns, the names are the query's; types must be equal.

@@ -116,6 +116,6 @@ impl QueryEngine {
             live,
             slot,
         };
-        Ok(Started { query, schema, stream: running.into_stream(), plan, released })
+        Ok(Started { query, schema, stream: running.into_stream(&self.background), plan, released })
     }
 }

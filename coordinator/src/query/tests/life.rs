@@ -8,7 +8,7 @@ use arrow::record_batch::RecordBatch;
 use datafusion::error::DataFusionError;
 use dynamos_proto::status::{Code, ServiceError};
 use dynamos_proto::v1;
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 
 use super::fixture::{Answer, Fixture, batch, columns};
 use crate::dispatch::Begun;
@@ -348,6 +348,58 @@ async fn the_deadline_ends_the_query() {
     let (_, mut stream) = federation.rows().await.unwrap();
     assert_eq!(shown(&stream.next().await.unwrap().unwrap_err()).code, Code::DeadlineExceeded);
     federation.place("vu").until_cancelled().await;
+}
+
+#[tokio::test]
+async fn a_requester_that_stops_reading_does_not_outlive_the_deadline() {
+    let federation = Fixture::with_deadline(Duration::from_millis(200));
+    let feed = federation.root.feed(columns());
+    let (query, mut stream) = federation.rows().await.unwrap();
+    feed.send(Ok(batch(&[1]))).unwrap();
+    assert_eq!(stream.next().await.unwrap().unwrap(), batch(&[1]));
+    federation.place("vu").until_cancelled().await;
+    let state = federation.engine.queries().get(&query).unwrap().state;
+    assert_eq!(state, QueryState::Failed(Code::DeadlineExceeded));
+    let limits = crate::config::LimitsSection::default();
+    assert_eq!(federation.engine.admission.free(), limits.concurrent_queries, "its place is free");
+    feed.send(Ok(batch(&[2]))).ok();
+    assert_eq!(shown(&stream.next().await.unwrap().unwrap_err()).code, Code::DeadlineExceeded);
+    assert_eq!(federation.records().pop().unwrap()["outcome"], "DEADLINE_EXCEEDED");
+    assert!(stream.next().await.is_none());
+}
+
+#[tokio::test]
+async fn e2_a_batch_that_waited_for_its_reader_is_not_given_after_a_revocation() {
+    let federation = Fixture::new();
+    let feed = federation.root.feed(columns());
+    let (query, mut stream) = federation.rows().await.unwrap();
+    feed.send(Ok(batch(&[1]))).unwrap();
+    assert_eq!(stream.next().await.unwrap().unwrap(), batch(&[1]));
+    // It asks for the next one, and does not come for it when it is there.
+    assert!(stream.next().now_or_never().is_none());
+    feed.send(Ok(batch(&[2]))).unwrap();
+    let made = || federation.engine.queries().get(&query).is_some_and(|record| record.rows == 2);
+    while !made() {
+        tokio::task::yield_now().await;
+    }
+    federation.revoke_agreement();
+    let error = shown(&stream.next().await.unwrap().unwrap_err());
+    assert_eq!((error.code, error.message.contains("agreement `a` of `uva`")), (Code::StaleBasis, true), "{error}");
+    assert_eq!(federation.records().pop().unwrap()["outcome"], "STALE_BASIS");
+}
+
+#[tokio::test]
+async fn at_shutdown_queries_that_are_still_read_end_on_record() {
+    let federation = Fixture::new();
+    let feed = federation.root.feed(columns());
+    let (_, mut stream) = federation.rows().await.unwrap();
+    feed.send(Ok(batch(&[1]))).unwrap();
+    assert_eq!(stream.next().await.unwrap().unwrap(), batch(&[1]));
+    federation.engine.drain().await;
+    assert_eq!(federation.records().pop().unwrap()["outcome"], "CANCELLED");
+    assert_eq!(*federation.place("vu").cancelled.borrow(), 1);
+    let error = shown(&stream.next().await.unwrap().unwrap_err());
+    assert!(error.message.contains("shutting down"), "{error}");
 }
 
 #[tokio::test]
