@@ -107,6 +107,10 @@ async fn requests_give_the_true_averages_by_either_archetype() {
     expected.extend(truth(&engine, "p.steward = 'uva'", Some("uva")).await);
     same(&cells(&answer.unwrap()), &expected);
     assert!(shown.contains("FROM vu.wages.personen p") && shown.contains("FROM uva.wages.personen p"), "{shown}");
+    // One that refuses does not keep the other from being asked.
+    let (answer, shown) = asked(&federation, &request(ROWS, false).replace("\"VU\"", "\"AMC\""), "auto").await;
+    assert!(matches!(answer, Err(RequestError::Unanswered { unanswered: 1, asked: 2 })), "{answer:?}");
+    assert!(shown.contains("error: UNKNOWN_NAME") && shown.contains("FROM uva.wages.personen p"), "{shown}");
     federation.stop().await;
 }
 

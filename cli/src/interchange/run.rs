@@ -34,7 +34,7 @@ pub fn run(args: &AgreementArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn imported(args: &ImportArgs) -> Result<(String, Report), InterchangeError> {
-    let (agreements, report) = match args.from {
+    let (agreements, mut report) = match args.from {
         Other::Dynamos => from_original(args)?,
         Other::Odrl => {
             let content = |problem: String| InterchangeError::Content { path: args.file.clone(), problem };
@@ -43,6 +43,12 @@ fn imported(args: &ImportArgs) -> Result<(String, Report), InterchangeError> {
             odrl::import_odrl(&document)?
         }
     };
+    if agreements.len() > 1 {
+        let many = agreements.len();
+        report.leave_out(format!(
+            "{many} agreements in one file: a site reads a file for each, so put each into its own"
+        ));
+    }
     Ok((write_agreements(&agreements), report))
 }
 

@@ -28,7 +28,7 @@ pub fn read_agreements(path: &Path) -> Result<Vec<Agreement>, InterchangeError> 
     if agreements.is_empty() { Err(content("there is no agreement in it".to_owned())) } else { Ok(agreements) }
 }
 
-/// The canonical texts of agreements, as a file that a site reads.
+/// The canonical texts of agreements, one after another. A site reads a file of one.
 pub fn write_agreements(agreements: &[Agreement]) -> String {
     agreements.iter().map(|agreement| format!("{agreement};\n")).collect::<Vec<_>>().join("\n")
 }

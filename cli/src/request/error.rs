@@ -28,6 +28,14 @@ pub enum RequestError {
     /// The server refused it, or cannot be reached.
     #[error(transparent)]
     Shell(Box<ShellFailure>),
+    /// Some of several questions were refused; why, was said of each.
+    #[error("{unanswered} of {asked} questions were not answered")]
+    Unanswered {
+        /// How many.
+        unanswered: usize,
+        /// Of how many.
+        asked: usize,
+    },
     /// Output cannot be written.
     #[error("cannot write the output")]
     Output(#[from] io::Error),
@@ -49,9 +57,10 @@ impl RequestError {
             Self::Shell(failure) => failure.0.report(err),
             Self::File(SettingsError::Unreadable { source, .. }) => writeln!(err, "error: {self}: {source}"),
             Self::Output(source) => writeln!(err, "error: {self}: {source}"),
-            Self::File(SettingsError::Malformed { .. }) | Self::Malformed { .. } | Self::Untranslatable(_) => {
-                writeln!(err, "error: {self}")
-            }
+            Self::File(SettingsError::Malformed { .. })
+            | Self::Malformed { .. }
+            | Self::Untranslatable(_)
+            | Self::Unanswered { .. } => writeln!(err, "error: {self}"),
         }
     }
 }

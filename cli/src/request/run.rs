@@ -67,14 +67,26 @@ pub async fn ask(
     }
     let user =
         args.access.user.clone().or_else(|| args.access.info.is_some().then(|| named.map(str::to_owned)).flatten());
-    let mut commands = match args.placement {
+    let settings = match args.placement {
         Placement::Auto => Vec::new(),
         chosen => vec![format!("SET dynamos.placement = '{}';", chosen.as_str())],
     };
+    let failed = |error: ShellError| RequestError::Shell(Box::new(ShellFailure(error)));
+    let asked = queries.len();
+    let mut unanswered = 0;
     for query in queries {
         writeln!(err, "{query};")?;
-        commands.push(format!("{query};"));
+        let commands = settings.iter().cloned().chain([format!("{query};")]).collect();
+        match crate::shell::run_commands(&args.shell(commands, user.clone()), reader, out, err).await {
+            Ok(()) => {}
+            // Another provider may answer.
+            Err(error @ ShellError::Server(_)) if asked > 1 => {
+                out.flush()?;
+                error.report(err)?;
+                unanswered += 1;
+            }
+            Err(error) => return Err(failed(error)),
+        }
     }
-    let failed = |error: ShellError| RequestError::Shell(Box::new(ShellFailure(error)));
-    crate::shell::run_commands(&args.shell(commands, user), reader, out, err).await.map_err(failed)
+    if unanswered > 0 { Err(RequestError::Unanswered { unanswered, asked }) } else { Ok(()) }
 }

@@ -99,20 +99,31 @@ pub fn statement_hash(sql: &str) -> String {
 
 /// A statement in the form that is hashed, with `?` in place of every literal; nothing of one that cannot be read.
 pub fn statement_without_literals(sql: &str) -> String {
-    let literal = |word: &str| word.starts_with(|first: char| first.is_ascii_digit()) || word.contains(['\'', '$']);
-    let words = words(sql).unwrap_or_default().into_iter();
-    words.map(|word| if literal(&word) { "?".to_owned() } else { word }).collect::<Vec<_>>().join(" ")
+    let tokens = tokens(sql).unwrap_or_default();
+    // Whatever is neither a word nor a sign is a literal.
+    let is_sign = |word: &str| !word.contains(|one: char| one.is_alphanumeric() || matches!(one, '\'' | '"' | '$'));
+    let kept = tokens.iter().filter_map(|token| {
+        let word = word(token)?;
+        Some(if matches!(token, Token::Word(_)) || is_sign(&word) { word } else { "?".to_owned() })
+    });
+    kept.collect::<Vec<_>>().join(" ")
 }
 
 /// The words of a statement, those that need no quotes in lower case; none if it is not SQL.
 fn words(sql: &str) -> Option<Vec<String>> {
-    let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize().ok()?;
-    let words = tokens.iter().filter_map(|token| match token {
+    Some(tokens(sql)?.iter().filter_map(word).collect())
+}
+
+fn tokens(sql: &str) -> Option<Vec<Token>> {
+    Tokenizer::new(&GenericDialect {}, sql).tokenize().ok()
+}
+
+fn word(token: &Token) -> Option<String> {
+    match token {
         Token::Whitespace(_) | Token::SemiColon | Token::EOF => None,
         Token::Word(word) if word.quote_style.is_none() => Some(word.value.to_lowercase()),
         other => Some(other.to_string()),
-    });
-    Some(words.collect())
+    }
 }
 
 #[cfg(test)]
@@ -140,6 +151,10 @@ mod tests {
                 "select \"Y 1\" from t where d = date ? and n = ?",
             ),
             ("select N'Jansen', X'ff', E'a\\'b', $$Jansen$$", "select ? , ? , ? , ?"),
+            (
+                "select a FROM t WHERE x > .73519 AND y = R\"Jansen\" and z = ''",
+                "select a from t where x > ? and y = ? and z = ?",
+            ),
             ("select 'Jansen", ""),
         ] {
             assert_eq!(statement_without_literals(sql), kept);

@@ -169,6 +169,7 @@ impl AgreementBook {
         let mut paths: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
         paths.retain(|path| path.extension().is_some_and(|extension| extension == "sql"));
         paths.sort();
+        let mut given: BTreeMap<String, PathBuf> = BTreeMap::new();
         for path in paths {
             let text = std::fs::read_to_string(&path).map_err(|source| SiteError::File {
                 what: "agreement",
@@ -180,6 +181,10 @@ impl AgreementBook {
                 DynamosStatement::CreateAgreement(agreement) => agreement,
                 _ => return Err(problem("it must be one CREATE AGREEMENT statement".to_owned())),
             };
+            if let Some(other) = given.insert(agreement.name.clone(), path.clone()) {
+                let (name, other) = (&agreement.name, other.display());
+                return Err(problem(format!("agreement `{name}` is in `{other}`, too; keep one of the files")));
+            }
             let canonical = agreement.to_string();
             let known = self.own.get(&agreement.name).and_then(|record| record.from_file.as_ref());
             if known == Some(&canonical) {
@@ -188,6 +193,13 @@ impl AgreementBook {
             let agreement = self.enforceable(agreement, &text).map_err(|error| problem(error.message))?;
             let record = Record { from_file: Some(canonical), ..self.next_version(&agreement) };
             self.commit(record).map_err(|error| problem(error.message))?;
+        }
+        let of_files = self.own.values().filter(|record| record.from_file.is_some() && !record.revoked);
+        for record in of_files.filter(|record| !given.contains_key(&record.name)) {
+            tracing::warn!(
+                agreement = %record.name,
+                "the agreement's file is gone, and it is in force all the same; REVOKE ends it"
+            );
         }
         Ok(())
     }

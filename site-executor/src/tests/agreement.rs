@@ -90,6 +90,23 @@ async fn a_changed_file_is_a_new_version() {
     assert_eq!(again.publication().1[0].epoch, 2);
 }
 
+/// Each start would put one of them in force again, and so undo a REVOKE.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agreement_in_two_files_is_refused_with_the_names_of_both() {
+    let mut federation = Federation::start([ROWS, ROWS], PLAIN).await;
+    federation.stop("uva");
+    let config = federation.steward("uva", ROWS, PLAIN);
+    let folder = config.site.agreements_dir.as_ref().unwrap();
+    std::fs::write(folder.join("z_old.sql"), create("a").replace("MINIMUM 2", "MINIMUM 5")).unwrap();
+    let error = Executor::start(&config).await.unwrap_err().to_string();
+    assert!(error.contains("z_old.sql") && error.contains("agreement `a` is in `"), "{error}");
+    // An agreement whose file is gone is in force all the same.
+    std::fs::remove_dir_all(folder).unwrap();
+    std::fs::create_dir(folder).unwrap();
+    let again = Executor::start(&config).await.unwrap();
+    assert_eq!(again.publication().1.iter().filter(|one| !one.revoked).count(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_and_clauses_that_cannot_be_enforced_are_refused() {
     let federation = Federation::start([ROWS, ROWS], PLAIN).await;
