@@ -9,10 +9,13 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, JoinType, Result, plan_err};
 use datafusion::logical_expr::expr::{Case, InList};
 use datafusion::logical_expr::utils::grouping_set_to_exprlist;
-use datafusion::logical_expr::{BinaryExpr, Distinct, Expr, LogicalPlan};
+use datafusion::logical_expr::{BinaryExpr, Distinct, Expr, LogicalPlan, lit};
 
 use super::origin::uncast;
 use crate::wire::LeafTable;
+
+/// Functions, as aggregates and over windows, that give their argument's value in one of the rows.
+const CHOOSING: [&str; 8] = ["any_value", "first_value", "lag", "last_value", "lead", "max", "min", "nth_value"];
 
 /// The domains of which the values of a column are keys: none of a column that is no key, several after a union.
 type Domains = BTreeSet<Domain>;
@@ -65,16 +68,25 @@ fn columns(plan: &LogicalPlan) -> Result<Vec<Domains>> {
         LogicalPlan::Projection(projection) => projection.expr.iter().map(|expr| below.of(expr)).collect(),
         LogicalPlan::Aggregate(aggregate) => {
             let keys = grouping_set_to_exprlist(&aggregate.group_expr)?;
-            let keys: Vec<Domains> = keys.into_iter().map(|key| below.of(key)).collect();
-            keys.iter().try_for_each(one_domain)?;
-            keys
+            keys.iter().try_for_each(|key| below.grouped(key))?;
+            let mut domains: Vec<Domains> = keys.into_iter().map(|key| below.of(key)).collect();
+            // Grouping sets have a column of their own before the values.
+            domains.resize(width.saturating_sub(aggregate.aggr_expr.len()), Domains::new());
+            domains.extend(aggregate.aggr_expr.iter().map(|value| below.of(value)));
+            domains
         }
-        LogicalPlan::Distinct(distinct) => {
-            match distinct {
-                Distinct::All(_) => below.inputs.iter().flatten().try_for_each(one_domain)?,
-                Distinct::On(on) => on.on_expr.iter().try_for_each(|expr| one_domain(&below.of(expr)))?,
-            }
+        LogicalPlan::Window(window) => {
+            let mut domains = below.inputs.concat();
+            domains.extend(window.window_expr.iter().map(|value| below.of(value)));
+            domains
+        }
+        LogicalPlan::Distinct(Distinct::All(_)) => {
+            below.inputs.iter().flatten().try_for_each(one_domain)?;
             below.inputs.concat()
+        }
+        LogicalPlan::Distinct(Distinct::On(on)) => {
+            on.on_expr.iter().try_for_each(|expr| below.grouped(expr))?;
+            on.select_expr.iter().map(|expr| below.of(expr)).collect()
         }
         LogicalPlan::Join(join) => {
             for (one, other) in &join.on {
@@ -105,7 +117,9 @@ struct Below<'a> {
 impl Below<'_> {
     /// The domains that an expression is a key of.
     fn of(&self, expr: &Expr) -> Domains {
-        let Expr::Column(column) = uncast(expr) else { return Domains::new() };
+        let Expr::Column(column) = uncast(expr) else {
+            return held(expr).into_iter().flat_map(|part| self.of(part)).collect();
+        };
         let found = self.schemas.iter().zip(&self.inputs).find_map(|(schema, domains)| {
             let index = schema.index_of_column(column).ok()?;
             domains.get(index).cloned()
@@ -114,9 +128,20 @@ impl Below<'_> {
     }
 
     fn compared(&self, one: &Expr, other: &Expr) -> Result<()> {
-        let (one, other) = (self.of(one), self.of(other));
-        // Against another column or a literal the value counts.
-        if one.is_empty() || other.is_empty() { Ok(()) } else { one_domain(&one.union(&other).cloned().collect()) }
+        pairs(one, other).into_iter().try_for_each(|(one, other)| {
+            let (one, other) = (self.of(one), self.of(other));
+            // Against another column or a literal the value counts.
+            if one.is_empty() || other.is_empty() { Ok(()) } else { one_domain(&one.union(&other).cloned().collect()) }
+        })
+    }
+
+    /// Fails if equal values of an expression, or of a part of a row value, may be keys of several domains.
+    fn grouped(&self, expr: &Expr) -> Result<()> {
+        let parts = parts(expr);
+        if parts.is_empty() {
+            return one_domain(&self.of(expr));
+        }
+        parts.into_iter().try_for_each(|(_, part)| self.grouped(part))
     }
 
     /// Fails if the expression itself, its parts aside, compares keys of two domains.
@@ -128,13 +153,13 @@ impl Below<'_> {
                 when_then_expr.iter().try_for_each(|(when, _)| self.compared(expr, when))
             }
             Expr::AggregateFunction(call) if call.params.distinct => {
-                call.params.args.iter().try_for_each(|argument| one_domain(&self.of(argument)))
+                call.params.args.iter().try_for_each(|argument| self.grouped(argument))
             }
             Expr::WindowFunction(call) => {
                 let arguments = call.params.args.iter().filter(|_| call.params.distinct);
-                call.params.partition_by.iter().chain(arguments).try_for_each(|expr| one_domain(&self.of(expr)))
+                call.params.partition_by.iter().chain(arguments).try_for_each(|expr| self.grouped(expr))
             }
-            _ => Ok(()),
+            other => nullif(other).map_or(Ok(()), |(one, other)| self.compared(one, other)),
         }
     }
 }
@@ -147,5 +172,59 @@ fn one_domain(domains: &Domains) -> Result<()> {
             plan_err!("equal entity keys of {first} and of {second} are different people; they cannot be compared")
         }
         _ => Ok(()),
+    }
+}
+
+/// The expressions whose values an expression gives or holds as they are: what `min` or `lag` chooses from, and the parts of
+/// a row value.
+pub(super) fn held(expr: &Expr) -> Vec<&Expr> {
+    match uncast(expr) {
+        Expr::AggregateFunction(call) if CHOOSING.contains(&call.func.name()) => call.params.args.iter().collect(),
+        Expr::WindowFunction(call) if CHOOSING.contains(&call.fun.name()) => call.params.args.iter().collect(),
+        other => parts(other).into_iter().map(|(_, part)| part).collect(),
+    }
+}
+
+/// What is compared with what: the two expressions, or the parts of two row values as in `(a, b) = (c, d)`. The engine pairs
+/// parts by their names where both have the same ones; where only some are the same, parts may also meet by their places.
+pub(super) fn pairs<'a>(one: &'a Expr, other: &'a Expr) -> Vec<(&'a Expr, &'a Expr)> {
+    let (ones, others) = (parts(one), parts(other));
+    if ones.is_empty() || ones.len() != others.len() {
+        return vec![(one, other)];
+    }
+    let called = |name: &str| others.iter().find(|(have, _)| have == name);
+    let by_name = ones.iter().all(|(name, _)| called(name.as_str()).is_some());
+    let matched = ones.iter().zip(&others).flat_map(|((name, part), in_place)| {
+        let in_place = if by_name { None } else { Some(in_place) };
+        let met = called(name.as_str()).into_iter().chain(in_place);
+        met.map(move |(_, other)| (*part, *other))
+    });
+    matched.flat_map(|(one, other)| pairs(one, other)).collect()
+}
+
+/// The parts of a row value such as `(a, b)`, each with its name.
+fn parts(expr: &Expr) -> Vec<(String, &Expr)> {
+    let Expr::ScalarFunction(call) = uncast(expr) else { return Vec::new() };
+    match call.name() {
+        "struct" => {
+            let numbered = call.args.iter().enumerate();
+            numbered.map(|(index, part)| (lit(format!("c{index}")).to_string(), part)).collect()
+        }
+        "named_struct" => {
+            let (named, _) = call.args.as_chunks::<2>();
+            named.iter().map(|[name, part]| (name.to_string(), part)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// What `nullif(a, b)` compares.
+pub(super) fn nullif(expr: &Expr) -> Option<(&Expr, &Expr)> {
+    match expr {
+        Expr::ScalarFunction(call) if call.name() == "nullif" => match call.args.as_slice() {
+            [one, other] => Some((one, other)),
+            _ => None,
+        },
+        _ => None,
     }
 }

@@ -7,6 +7,8 @@
 //!  GROUP BY k                   →  GROUP BY k, steward          (companion projected away at the root)
 //!  count(DISTINCT k)            →  count(DISTINCT steward/k)
 //! ```
+//!
+//! A key that has lost its steward, such as `min(k)` over several stewards' rows, is not compared with keys at all.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -16,16 +18,20 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, JoinType, Result, not_impl_err, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::expr::{AggregateFunction, Case, InList};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
-    Aggregate, BinaryExpr, Expr, Join, LogicalPlan, LogicalPlanBuilder, Operator, Projection, TableScanBuilder, Union,
-    cast, lit, when,
+    Aggregate, BinaryExpr, Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder, Operator, Projection,
+    TableScanBuilder, Union, cast, lit, when,
 };
 use dynamos_proto::ids::SiteId;
 
-use super::domains::check_domains;
+use super::domains::{check_domains, held, nullif, pairs};
 use super::origin::{unalias, uncast};
 use crate::catalog::STEWARD;
 use crate::wire::LeafTable;
+
+/// The most different keys that one list may compare a key with: each becomes a condition of its own.
+const LISTED_KEYS_MAX: usize = 16;
 
 /// What the steward of a LOCAL key's value is known by.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +40,18 @@ enum Companion {
     Column(usize),
     /// Always this one: the table was named with its steward.
     Named(SiteId),
+    /// Nothing: the value was taken out of its row.
+    Lost,
+}
+
+impl Companion {
+    /// What is still known of the steward of a value that is taken out of its row.
+    fn taken(self) -> Self {
+        match self {
+            Self::Column(_) => Self::Lost,
+            other => other,
+        }
+    }
 }
 
 /// A plan, and for each of its output columns the companion if the column is a LOCAL key.
@@ -90,15 +108,7 @@ fn rewrite(plan: LogicalPlan, rewriting: &Rewriting<'_>) -> Result<Local> {
         LogicalPlan::Union(union) => unite(union, rewriting),
         LogicalPlan::Window(window) => {
             let input = rewrite(Arc::unwrap_or_clone(window.input), rewriting)?;
-            let exprs =
-                window.window_expr.into_iter().map(|expr| partition(expr, &input)).collect::<Result<Vec<_>>>()?;
-            let added = exprs.len();
-            let old = window.schema.columns();
-            let computed = old.iter().skip(old.len().saturating_sub(added)).map(Some);
-            let plan = LogicalPlanBuilder::from(input.plan).window(exprs)?.build()?;
-            let wanted = std::iter::repeat_n(None, input.companions.len()).chain(computed).collect();
-            let companions = input.companions.into_iter().chain(std::iter::repeat_n(None, added)).collect();
-            Ok(Local { plan: rename(plan, wanted)?, companions })
+            over_windows(input, window.window_expr, &window.schema)
         }
         // One input, the same columns.
         other => {
@@ -151,25 +161,42 @@ fn scan(plan: LogicalPlan) -> Result<Local> {
 }
 
 impl Local {
-    fn of(&self, expr: &Expr) -> Option<&Companion> {
+    fn of(&self, expr: &Expr) -> Option<Companion> {
         companion(expr, self.plan.schema(), &self.companions)
     }
 }
 
-fn companion<'a>(expr: &Expr, schema: &DFSchema, companions: &'a [Option<Companion>]) -> Option<&'a Companion> {
-    let Expr::Column(column) = uncast(expr) else { return None };
-    companions.get(schema.index_of_column(column).ok()?)?.as_ref()
+/// The companion of an expression that is a LOCAL key, is chosen from such keys, or is a row value with one.
+fn companion(expr: &Expr, schema: &DFSchema, companions: &[Option<Companion>]) -> Option<Companion> {
+    match uncast(expr) {
+        Expr::Column(column) => companions.get(schema.index_of_column(column).ok()?)?.clone(),
+        other => common(held(other).into_iter().map(|part| companion(part, schema, companions))),
+    }
+}
+
+/// The companion that all keys among several values have; lost if they have different ones.
+fn common(companions: impl Iterator<Item = Option<Companion>>) -> Option<Companion> {
+    companions.flatten().reduce(|one, other| if one == other { one } else { Companion::Lost })
 }
 
 /// The companion as an expression.
-fn value(companion: &Companion, schema: &DFSchema) -> Expr {
+fn value(companion: &Companion, schema: &DFSchema) -> Result<Expr> {
     match companion {
         Companion::Column(index) => {
             let (qualifier, field) = schema.qualified_field(*index);
-            Expr::Column(Column::new(qualifier.cloned(), field.name()))
+            Ok(Expr::Column(Column::new(qualifier.cloned(), field.name())))
         }
-        Companion::Named(site) => lit(site.as_str()),
+        Companion::Named(site) => Ok(lit(site.as_str())),
+        Companion::Lost => lost_key(),
     }
+}
+
+fn lost_key<T>() -> Result<T> {
+    plan_err!(
+        "equal entity keys of several stewards are different people, and a key that `min`, `first_value` or the like chose, or \
+         that a union put beside other values, does not say whose it is; compare the key's own column, or ask for one \
+         steward's table"
+    )
 }
 
 /// Adds to `exprs` what is needed to carry the companions of the columns among them; gives the companions of the result.
@@ -179,10 +206,8 @@ fn carry(input: &Local, exprs: &mut Vec<Expr>, rewriting: &Rewriting<'_>) -> Res
     let mut added: Vec<(Expr, usize)> = Vec::new();
     for expr in exprs.clone() {
         let carried = match input.of(&expr) {
-            None => None,
-            Some(Companion::Named(site)) => Some(Companion::Named(site.clone())),
             Some(column @ Companion::Column(_)) => {
-                let steward = value(column, schema);
+                let steward = value(&column, schema)?;
                 let position = exprs.iter().position(|have| *unalias(have) == steward);
                 let known = added.iter().find(|(have, _)| *have == steward).map(|(_, index)| *index);
                 let index = position.or(known).unwrap_or(exprs.len() + added.len());
@@ -191,6 +216,7 @@ fn carry(input: &Local, exprs: &mut Vec<Expr>, rewriting: &Rewriting<'_>) -> Res
                 }
                 Some(Companion::Column(index))
             }
+            other => other,
         };
         companions.push(carried);
     }
@@ -202,7 +228,13 @@ fn carry(input: &Local, exprs: &mut Vec<Expr>, rewriting: &Rewriting<'_>) -> Res
 }
 
 fn project(input: Local, exprs: Vec<Expr>, rewriting: &Rewriting<'_>) -> Result<Local> {
-    let mut exprs = exprs.into_iter().map(|expr| compare(expr, &input)).collect::<Result<Vec<_>>>()?;
+    // Parents know the columns by the old names.
+    let names = NamePreserver::new_for_projection();
+    let compared = exprs.into_iter().map(|expr| {
+        let name = names.save(&expr);
+        Ok(name.restore(compare(expr, &input)?))
+    });
+    let mut exprs = compared.collect::<Result<Vec<_>>>()?;
     let companions = carry(&input, &mut exprs, rewriting)?;
     let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input.plan))?);
     Ok(Local { plan, companions })
@@ -220,11 +252,16 @@ fn group(input: Local, aggregate: &Aggregate, rewriting: &Rewriting<'_>) -> Resu
     }
     let mut keys: Vec<Expr> =
         aggregate.group_expr.iter().map(|key| compare(key.clone(), &input)).collect::<Result<_>>()?;
+    if keys.iter().any(|key| input.of(key) == Some(Companion::Lost)) {
+        return lost_key();
+    }
     let before = aggregate.schema.fields().len() - aggregate.aggr_expr.len();
     let mut companions = if grouping_sets { vec![None; before] } else { carry(&input, &mut keys, rewriting)? };
     let values =
         aggregate.aggr_expr.iter().map(|expr| distinct(expr.clone(), &input, rewriting)).collect::<Result<Vec<_>>>()?;
-    companions.extend(std::iter::repeat_n(None, values.len()));
+    for call in &aggregate.aggr_expr {
+        companions.push(of_group(call, &input, &keys)?);
+    }
     let old: Vec<Column> = aggregate.schema.columns();
     let plan = LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(input.plan), keys, values)?);
     // Parents know the columns by the old names.
@@ -236,6 +273,42 @@ fn group(input: Local, aggregate: &Aggregate, rewriting: &Rewriting<'_>) -> Resu
         .chain(value_names.iter().map(Some))
         .collect();
     Ok(Local { plan: rename(plan, wanted)?, companions })
+}
+
+/// The companion of what an aggregate chooses from a group's rows: the group's own, if groups are by the steward as well.
+fn of_group(call: &Expr, input: &Local, keys: &[Expr]) -> Result<Option<Companion>> {
+    match input.of(call) {
+        Some(column @ Companion::Column(_)) => {
+            let steward = value(&column, input.plan.schema())?;
+            let index = keys.iter().position(|key| *unalias(key) == steward);
+            Ok(Some(index.map_or(Companion::Lost, Companion::Column)))
+        }
+        other => Ok(other),
+    }
+}
+
+/// The relation with the values of window functions.
+fn over_windows(input: Local, exprs: Vec<Expr>, schema: &DFSchema) -> Result<Local> {
+    let exprs = exprs.into_iter().map(|expr| partition(expr, &input)).collect::<Result<Vec<_>>>()?;
+    let chosen = exprs.iter().map(|expr| of_window(expr, &input)).collect::<Result<Vec<_>>>()?;
+    let old = schema.columns();
+    let computed = old.iter().skip(old.len().saturating_sub(exprs.len())).map(Some);
+    let wanted = std::iter::repeat_n(None, input.companions.len()).chain(computed).collect();
+    let plan = LogicalPlanBuilder::from(input.plan).window(exprs)?.build()?;
+    let companions = input.companions.into_iter().chain(chosen).collect();
+    Ok(Local { plan: rename(plan, wanted)?, companions })
+}
+
+/// The companion of what a window function chooses from a partition: the row's own, if partitions are by the steward as well.
+fn of_window(expr: &Expr, input: &Local) -> Result<Option<Companion>> {
+    match (input.of(expr), unalias(expr)) {
+        (Some(column @ Companion::Column(_)), Expr::WindowFunction(call)) => {
+            let steward = value(&column, input.plan.schema())?;
+            let whole = call.params.partition_by.contains(&steward);
+            Ok(Some(if whole { column } else { column.taken() }))
+        }
+        (other, _) => Ok(other),
+    }
 }
 
 /// The plan with its output columns called as wanted, where a name is wanted.
@@ -256,7 +329,7 @@ fn distinct(expr: Expr, input: &Local, rewriting: &Rewriting<'_>) -> Result<Expr
     let rewritten = expr.transform_up(|node| {
         let Expr::AggregateFunction(mut call) = node else { return Ok(Transformed::no(node)) };
         let argument = call.params.args.first().cloned();
-        let companion = argument.as_ref().and_then(|argument| input.of(argument)).cloned();
+        let companion = argument.as_ref().and_then(|argument| input.of(argument));
         let (Some(argument), Some(companion), true) = (argument, companion, call.params.distinct) else {
             return Ok(Transformed::no(Expr::AggregateFunction(call)));
         };
@@ -266,7 +339,13 @@ fn distinct(expr: Expr, input: &Local, rewriting: &Rewriting<'_>) -> Result<Expr
         let Some(concat) = rewriting.state.scalar_functions().get("concat") else {
             return plan_err!("no function `concat`");
         };
-        let steward = value(&companion, input.plan.schema());
+        let schema: &DFSchema = input.plan.schema();
+        if argument.get_type(schema)?.is_nested() {
+            return not_impl_err!(
+                "count(DISTINCT …) of rows with an entity key that is local to its steward is not supported; count the key"
+            );
+        }
+        let steward = value(&companion, schema)?;
         let pair = concat.call(vec![steward, lit("/"), cast(argument.clone(), DataType::Utf8)]);
         call.params.args = vec![when(argument.is_not_null(), pair).end()?];
         Ok(Transformed::yes(Expr::AggregateFunction(AggregateFunction { func: call.func, params: call.params })))
@@ -285,23 +364,23 @@ fn join_sides(mut join: Join, left: Vec<Option<Companion>>, right: Vec<Option<Co
     let all: Vec<Option<Companion>> = left.iter().cloned().chain(shifted.clone()).collect();
     let mut on = join.on.clone();
     let mut conditions: Vec<Expr> = Vec::new();
-    for (one, other) in join.on.iter() {
+    for (one, other) in join.on.iter().flat_map(|(one, other)| pairs(one, other)) {
         let (Some(of_one), Some(of_other)) =
             (companion(one, &left_schema, &left), companion(other, &right_schema, &right))
         else {
             continue;
         };
-        match (of_one, of_other) {
+        match (&of_one, &of_other) {
             (Companion::Named(a), Companion::Named(b)) if a == b => {}
             (Companion::Named(a), Companion::Named(b)) => return foreign_keys(a, b),
             (Companion::Column(_), Companion::Column(_)) => {
-                let pair = (value(of_one, &left_schema), value(of_other, &right_schema));
+                let pair = (value(&of_one, &left_schema)?, value(&of_other, &right_schema)?);
                 if !on.contains(&pair) {
                     on.push(pair);
                 }
             }
             // Not among the pairs: the engine's rules take a pair with a constant away.
-            (a, b) => conditions.push(value(a, &left_schema).eq(value(b, &right_schema))),
+            (a, b) => conditions.push(value(a, &left_schema)?.eq(value(b, &right_schema)?)),
         }
     }
     join.on = on;
@@ -333,7 +412,7 @@ fn foreign_keys<T>(one: &SiteId, other: &SiteId) -> Result<T> {
     )
 }
 
-/// A column of a union is a LOCAL key if it is one in every branch.
+/// A column of a union carries the steward if it is a LOCAL key in every branch. Beside other values keys lose theirs.
 fn unite(union: Union, rewriting: &Rewriting<'_>) -> Result<Local> {
     let width = union.schema.fields().len();
     let inputs = union
@@ -341,10 +420,11 @@ fn unite(union: Union, rewriting: &Rewriting<'_>) -> Result<Local> {
         .into_iter()
         .map(|input| rewrite(Arc::unwrap_or_clone(input), rewriting))
         .collect::<Result<Vec<_>>>()?;
-    let keys: Vec<usize> = (0..width)
-        .filter(|index| inputs.iter().all(|input| matches!(input.companions.get(*index), Some(Some(_)))))
-        .collect();
-    let mut companions = vec![None; width];
+    let of = |index: usize| inputs.iter().map(move |input| input.companions.get(index).cloned().flatten());
+    let known = |one: Option<Companion>| !matches!(one, None | Some(Companion::Lost));
+    let keys: Vec<usize> = (0..width).filter(|index| of(*index).all(known)).collect();
+    let taken = |index: usize| common(of(index).map(|one| one.map(Companion::taken)));
+    let mut companions: Vec<Option<Companion>> = (0..width).map(taken).collect();
     let mut branches = Vec::new();
     let added: Vec<String> = keys.iter().map(|_| rewriting.companion()).collect();
     for input in inputs {
@@ -352,7 +432,7 @@ fn unite(union: Union, rewriting: &Rewriting<'_>) -> Result<Local> {
         let mut exprs: Vec<Expr> = schema.columns().into_iter().take(width).map(Expr::from).collect();
         for (index, name) in keys.iter().zip(&added) {
             if let Some(Some(companion)) = input.companions.get(*index) {
-                exprs.push(value(companion, schema).alias(name));
+                exprs.push(value(companion, schema)?.alias(name));
             }
         }
         branches.push(Arc::new(LogicalPlanBuilder::from(input.plan).project(exprs)?.build()?));
@@ -374,8 +454,10 @@ fn partition(expr: Expr, input: &Local) -> Result<Expr> {
         let Expr::WindowFunction(mut call) = node else { return Ok(Transformed::no(node)) };
         let mut extra = Vec::new();
         for key in &call.params.partition_by {
-            if let Some(companion @ Companion::Column(_)) = input.of(key) {
-                extra.push(value(companion, input.plan.schema()));
+            match input.of(key) {
+                Some(column @ Companion::Column(_)) => extra.push(value(&column, input.plan.schema())?),
+                Some(Companion::Lost) => return lost_key(),
+                _ => {}
             }
         }
         extra.retain(|steward| !call.params.partition_by.contains(steward));
@@ -394,49 +476,118 @@ fn compare(expr: Expr, input: &Local) -> Result<Expr> {
 /// Comparisons of two LOCAL keys compare their stewards, too.
 fn compare_in(expr: Expr, schema: &DFSchema, companions: &[Option<Companion>]) -> Result<Expr> {
     let is_key = |expr: &Expr| companion(expr, schema, companions).is_some();
-    let equalities = expr.transform_up(|node| Ok(as_equalities(node, is_key)))?;
+    let meet =
+        |one: &Expr, other: &Expr| pairs(one, other).into_iter().any(|(one, other)| is_key(one) && is_key(other));
+    let equalities = expr.transform_up(|node| as_equalities(node, meet))?;
     let rewritten = equalities.data.transform_up(|node| {
-        let Expr::BinaryExpr(BinaryExpr { left, op, right }) = &node else { return Ok(Transformed::no(node)) };
-        let (Some(one), Some(other)) = (companion(left, schema, companions), companion(right, schema, companions))
-        else {
+        let Expr::BinaryExpr(comparison) = &node else { return Ok(Transformed::no(node)) };
+        let op = comparison.op;
+        let stewards = stewards_of(comparison, schema, companions)?;
+        if stewards.is_empty() {
             return Ok(Transformed::no(node));
-        };
-        if let (Companion::Named(a), Companion::Named(b)) = (one, other) {
-            return if a == b { Ok(Transformed::no(node)) } else { foreign_keys(a, b) };
         }
-        let (one, other) = (value(one, schema), value(other, schema));
-        match op {
-            Operator::Eq | Operator::IsNotDistinctFrom => Ok(Transformed::yes(node.clone().and(one.eq(other)))),
-            Operator::NotEq | Operator::IsDistinctFrom => Ok(Transformed::yes(node.clone().or(one.not_eq(other)))),
-            _ => Ok(Transformed::no(node)),
-        }
+        let stewards = stewards.into_iter();
+        Ok(match op {
+            Operator::Eq | Operator::IsNotDistinctFrom => {
+                Transformed::yes(stewards.fold(node, |all, (one, other)| all.and(one.eq(other))))
+            }
+            Operator::NotEq | Operator::IsDistinctFrom => {
+                Transformed::yes(stewards.fold(node, |all, (one, other)| all.or(one.not_eq(other))))
+            }
+            _ => Transformed::no(node),
+        })
     })?;
     Ok(rewritten.data)
 }
 
-/// IN and CASE that compare a key with keys as what they stand for: `k IN (a, b)` as `k = a OR k = b`, and
-/// `CASE k WHEN a …` as `CASE WHEN k = a …`.
-fn as_equalities(expr: Expr, is_key: impl Fn(&Expr) -> bool) -> Transformed<Expr> {
+/// The stewards of the keys that a comparison compares, where they may be different ones.
+fn stewards_of(
+    comparison: &BinaryExpr,
+    schema: &DFSchema,
+    companions: &[Option<Companion>],
+) -> Result<Vec<(Expr, Expr)>> {
+    let mut stewards = Vec::new();
+    for (one, other) in pairs(&comparison.left, &comparison.right) {
+        let (Some(one), Some(other)) = (companion(one, schema, companions), companion(other, schema, companions))
+        else {
+            continue;
+        };
+        match (&one, &other) {
+            (Companion::Named(a), Companion::Named(b)) if a == b => {}
+            (Companion::Named(a), Companion::Named(b)) => return foreign_keys(a, b),
+            // Computing with keys compares nothing.
+            _ if comparison.op.negate().is_none() => {}
+            _ => stewards.push((value(&one, schema)?, value(&other, schema)?)),
+        }
+    }
+    Ok(stewards)
+}
+
+/// IN, CASE and `nullif` that compare a key with keys as what they stand for: `k IN (1, 2, a)` as `k IN (1, 2) OR k = a`,
+/// `CASE k WHEN a …` as `CASE WHEN k = a …`, and `nullif(k, a)` as `CASE WHEN (k = a) IS NOT TRUE THEN k END`.
+fn as_equalities(expr: Expr, meet: impl Fn(&Expr, &Expr) -> bool) -> Result<Transformed<Expr>> {
+    if let Some((one, other)) = nullif(&expr)
+        && meet(one, other)
+    {
+        let differ = one.clone().eq(other.clone()).is_not_true();
+        return Ok(Transformed::yes(when(differ, one.clone()).end()?));
+    }
     match expr {
-        Expr::InList(InList { expr, list, negated }) if is_key(&expr) && list.iter().any(&is_key) => {
-            let found = list.into_iter().map(|member| (*expr).clone().eq(member)).reduce(Expr::or);
-            let found = found.unwrap_or_else(|| lit(false));
-            Transformed::yes(if negated { Expr::Not(Box::new(found)) } else { found })
+        Expr::InList(list) if list.list.iter().any(|member| meet(&list.expr, member)) => {
+            Ok(Transformed::yes(without_keys(list, meet)?))
         }
         Expr::Case(Case { expr: Some(key), when_then_expr, else_expr })
-            if is_key(&key) && when_then_expr.iter().any(|(when, _)| is_key(when)) =>
+            if when_then_expr.iter().any(|(when, _)| meet(&key, when)) =>
         {
             let branch = |(when, then): (Box<Expr>, Box<Expr>)| (Box::new((*key).clone().eq(*when)), then);
             let when_then_expr = when_then_expr.into_iter().map(branch).collect();
-            Transformed::yes(Expr::Case(Case { expr: None, when_then_expr, else_expr }))
+            Ok(Transformed::yes(Expr::Case(Case { expr: None, when_then_expr, else_expr })))
         }
-        other => Transformed::no(other),
+        other => Ok(Transformed::no(other)),
     }
+}
+
+/// A list with keys among its members as a list without them, and an equality with each of them.
+fn without_keys(list: InList, meet: impl Fn(&Expr, &Expr) -> bool) -> Result<Expr> {
+    let InList { expr, list, negated } = list;
+    let (keys, values): (Vec<Expr>, Vec<Expr>) = list.into_iter().partition(|member| meet(&expr, member));
+    let mut different: Vec<Expr> = Vec::new();
+    for key in keys {
+        if different.contains(&key) {
+            continue;
+        }
+        if different.len() == LISTED_KEYS_MAX {
+            return plan_err!(
+                "a list may compare an entity key with at most {LISTED_KEYS_MAX} other keys; list fewer, or join with them"
+            );
+        }
+        different.push(key);
+    }
+    let compared = different.into_iter().map(|key| {
+        let one = expr.as_ref().clone();
+        if negated { one.not_eq(key) } else { one.eq(key) }
+    });
+    let mut conditions: Vec<Expr> = compared.collect();
+    if !values.is_empty() {
+        conditions.insert(0, Expr::InList(InList { expr, list: values, negated }));
+    }
+    let found = balanced(conditions, if negated { Expr::and } else { Expr::or });
+    Ok(found.unwrap_or_else(|| lit(negated)))
+}
+
+/// All conditions in one, as a tree that is no deeper than it has to be: trees are read and written by recursion.
+fn balanced(mut conditions: Vec<Expr>, both: fn(Expr, Expr) -> Expr) -> Option<Expr> {
+    if conditions.len() < 2 {
+        return conditions.pop();
+    }
+    let rest = conditions.split_off(conditions.len() / 2);
+    Some(both(balanced(conditions, both)?, balanced(rest, both)?))
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use arrow::datatypes::{Field, Schema};
+    use datafusion::prelude::col;
 
     use super::*;
     use crate::bind::{VisibleTable, VisibleTables, bind, normalize, optimize, parse};
@@ -472,12 +623,23 @@ pub(super) mod tests {
         VisibleTables::new(all, None)
     }
 
+    fn planned(sql: &str, state: &SessionState) -> Result<LogicalPlan> {
+        let bound = bind(&parse(sql).unwrap(), &[], &tables(), state).unwrap();
+        localize(normalize(bound.plan().clone(), state).unwrap(), state)
+    }
+
     fn localized(sql: &str) -> String {
         let state = engine_state();
-        let bound = bind(&parse(sql).unwrap(), &[], &tables(), &state).unwrap();
-        let plan = localize(normalize(bound.plan().clone(), &state).unwrap(), &state).unwrap();
+        let plan = planned(sql, &state).unwrap_or_else(|error| panic!("{sql}: {error}"));
         // The rules of the engine must keep what was added.
         optimize(plan, state.optimizers().to_vec(), &state).unwrap().display_indent().to_string()
+    }
+
+    fn refused(sql: &str) -> String {
+        match planned(sql, &engine_state()) {
+            Ok(plan) => panic!("{sql}: {}", plan.display_indent()),
+            Err(error) => error.to_string(),
+        }
     }
 
     #[test]
@@ -495,6 +657,114 @@ pub(super) mod tests {
             let plan = localized(sql);
             assert!(plan.contains("steward = Utf8(\"uva\")"), "{plan}");
         }
+    }
+
+    #[test]
+    fn c5_a_key_that_has_lost_its_steward_is_not_compared() {
+        for sql in [
+            "SELECT count(*) FROM (SELECT n, min(k) AS k FROM s.people GROUP BY n) p JOIN s.visits v ON p.k = v.k",
+            "SELECT count(*) FROM (SELECT n, max(k) AS k FROM s.people GROUP BY n) p JOIN uva.s.visits v ON p.k = v.k",
+            "SELECT max(k) FROM s.people GROUP BY n HAVING max(k) = min(k)",
+            "SELECT k, count(*) FROM (SELECT first_value(k) OVER (PARTITION BY n ORDER BY k) AS k FROM s.people) p GROUP BY k",
+            "SELECT DISTINCT lag(k) OVER (ORDER BY n) AS k FROM s.people",
+            "SELECT sum(n) OVER (PARTITION BY k) FROM (SELECT n, max(k) AS k FROM s.people GROUP BY n) p",
+            "SELECT count(DISTINCT k) FROM (SELECT DISTINCT ON (n) k FROM s.people ORDER BY n, k) p",
+            "SELECT count(*) FROM (SELECT k FROM s.people UNION ALL SELECT n FROM s.visits) p JOIN s.people q ON p.k = q.k",
+        ] {
+            let refused = refused(sql);
+            assert!(refused.contains("does not say whose it is"), "{sql}: {refused}");
+        }
+        for sql in [
+            "SELECT p.n FROM (SELECT n, max(k) AS k FROM uva.s.people GROUP BY n) p JOIN vu.s.visits v ON p.k = v.k",
+            "SELECT p.n FROM (SELECT DISTINCT ON (n) n, k FROM uva.s.people ORDER BY n) p JOIN vu.s.visits v ON p.k = v.k",
+            "SELECT p.n FROM (SELECT DISTINCT ON (k) n, k FROM uva.s.people ORDER BY k) p JOIN vu.s.visits v ON p.k = v.k",
+            "SELECT p.k FROM (SELECT k FROM uva.s.people UNION ALL SELECT 1) p JOIN vu.s.visits v ON p.k = v.k",
+        ] {
+            let refused = refused(sql);
+            assert!(refused.contains("are different people"), "{sql}: {refused}");
+        }
+    }
+
+    #[test]
+    fn c5_a_key_that_is_chosen_within_its_steward_is_still_one() {
+        for sql in [
+            "SELECT p.n FROM (SELECT DISTINCT ON (k) k, n FROM s.people ORDER BY k, n) p JOIN s.visits v ON p.k = v.k",
+            "SELECT p.n FROM (SELECT steward, n, max(k) AS k FROM s.people GROUP BY steward, n) p \
+             JOIN s.visits v ON p.k = v.k",
+            "SELECT p.n FROM (SELECT n, lag(k) OVER (PARTITION BY k ORDER BY n) AS k FROM s.people) p \
+             JOIN s.visits v ON p.k = v.k",
+        ] {
+            let plan = localized(sql);
+            assert!(plan.contains("= v.steward"), "{sql}: {plan}");
+        }
+        let named =
+            "SELECT p.n FROM (SELECT n, min(k) AS k FROM uva.s.people GROUP BY n) p JOIN s.visits v ON p.k = v.k";
+        let plan = localized(named);
+        assert!(plan.contains("steward = Utf8(\"uva\")"), "{plan}");
+        for sql in [
+            "SELECT n, min(k), max(k) - min(k) FROM s.people GROUP BY n HAVING max(k) > 3",
+            "SELECT DISTINCT ON (n) n, k FROM s.people ORDER BY n, k",
+        ] {
+            assert!(localized(sql).contains("s.people"), "{sql}");
+        }
+    }
+
+    #[test]
+    fn c5_nullif_and_row_values_compare_keys() {
+        for condition in [
+            "nullif(p.k, v.k) IS NULL",
+            "(p.k, p.n) = (v.k, v.n)",
+            "struct(p.n AS a, p.k AS b) = struct(v.k AS b, v.n AS a)",
+            "struct(p.n AS a, p.k AS b) = struct(v.k AS b, v.n AS c)",
+            "(p.k, p.n) IN ((v.n, v.n), (v.k, v.n), (p.n, v.n), (v.n, p.n))",
+        ] {
+            let plan = localized(&format!("SELECT p.n FROM s.people p JOIN s.visits v ON {condition}"));
+            let compared = ["p.steward = v.steward", "v.steward = p.steward"].iter().any(|text| plan.contains(text));
+            assert!(compared, "{condition}: {plan}");
+            let refused = refused(&format!("SELECT p.n FROM uva.s.people p JOIN vu.s.visits v ON {condition}"));
+            assert!(refused.contains("are different people"), "{condition}: {refused}");
+        }
+        let other = "SELECT p.n FROM s.people p, s.visits v WHERE (p.k, p.n) IS DISTINCT FROM (v.k, v.n)";
+        let plan = localized(other);
+        assert!(plan.contains("v.steward != p.steward"), "{plan}");
+        // A row value in a column is compared as a whole.
+        let row = |table: &str| format!("(SELECT struct(k, n) AS r FROM {table})");
+        let join = |one: &str, other: &str| format!("SELECT 1 FROM {} p JOIN {} v ON p.r = v.r", row(one), row(other));
+        assert!(localized(&join("s.people", "s.visits")).contains("p.steward$0 = v.steward$1"));
+        assert!(refused(&join("uva.s.people", "vu.s.visits")).contains("are different people"));
+        // Its other parts are values.
+        let values = "SELECT p.n FROM uva.s.people p JOIN vu.s.visits v ON (p.k, p.n) = (v.n, v.k)";
+        assert!(localized(values).contains("struct("));
+    }
+
+    #[test]
+    fn c5_a_long_list_of_values_and_keys_makes_no_deep_tree() {
+        let values = (1..=20_000).map(|number| number.to_string()).collect::<Vec<_>>().join(", ");
+        let state = engine_state();
+        let listed = |not: &str| {
+            let sql = format!("SELECT p.n FROM s.people p, s.visits v WHERE p.k {not} IN ({values}, v.k, v.k)");
+            planned(&sql, &state).unwrap().display_indent().to_string()
+        };
+        let plan = listed("");
+        assert_eq!(plan.matches(" OR ").count(), 1);
+        assert!(plan.contains("p.k = v.k AND p.steward = v.steward"));
+        let plan = listed("NOT");
+        assert_eq!(plan.matches(" OR ").count(), 1);
+        assert!(plan.contains(" NOT IN ") && plan.contains("p.k != v.k OR p.steward != v.steward"));
+    }
+
+    #[test]
+    fn c5_a_list_compares_a_key_with_few_others() {
+        let split = |keys: usize| {
+            let members = (0..40).map(lit).chain((0..keys * 2).map(|number| col(format!("k{}", number % keys))));
+            let list = col("k").in_list(members.collect(), true);
+            as_equalities(list, |_, member| matches!(member, Expr::Column(_))).map(|split| split.data.to_string())
+        };
+        let text = split(LISTED_KEYS_MAX).unwrap();
+        assert_eq!(text.matches(" != ").count(), LISTED_KEYS_MAX, "{text}");
+        assert_eq!(text.matches(" NOT IN ").count(), 1, "{text}");
+        let refused = split(LISTED_KEYS_MAX + 1).unwrap_err().to_string();
+        assert!(refused.contains("list fewer, or join with them"), "{refused}");
     }
 
     #[test]

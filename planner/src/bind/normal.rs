@@ -8,8 +8,11 @@ use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{JoinConstraint, JoinType};
 use datafusion::execution::SessionState;
+use datafusion::logical_expr::expr_rewriter::normalize_cols;
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{BinaryExpr, Distinct, Join, LogicalPlan, LogicalPlanBuilder, Operator, binary_expr};
+use datafusion::logical_expr::{
+    BinaryExpr, Distinct, DistinctOn, Join, LogicalPlan, LogicalPlanBuilder, Operator, Projection, binary_expr,
+};
 use datafusion::optimizer::OptimizerRule;
 use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
 use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
@@ -22,6 +25,8 @@ use datafusion::optimizer::rewrite_set_comparison::RewriteSetComparison;
 use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::prelude::Expr;
+
+use super::origin::unalias;
 
 /// The plan in normal form.
 pub fn normalize(plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
@@ -43,13 +48,42 @@ pub fn normalize(plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan>
     portable_joins(plan)
 }
 
-/// DISTINCT ON as an aggregate. The rule finds `first_value` where the session has it, and nowhere else.
+/// DISTINCT ON as an aggregate. The rule finds `first_value` where the session has it, and nowhere else. What the rows are
+/// distinct on stays a column of the groups, so that a key among them is still one.
 fn first_rows(plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
     let plan = plan.transform_down_with_subqueries(|node| match node {
-        LogicalPlan::Distinct(Distinct::On(_)) => ReplaceDistinctWithAggregate::new().rewrite(node, state),
+        LogicalPlan::Distinct(Distinct::On(distinct)) => {
+            let keys = selected_keys(&distinct)?;
+            let node = LogicalPlan::Distinct(Distinct::On(distinct));
+            let first = ReplaceDistinctWithAggregate::new().rewrite(node, state)?;
+            Ok(Transformed::yes(with_keys(first.data, &keys)?))
+        }
         other => Ok(Transformed::no(other)),
     })?;
     Ok(plan.data)
+}
+
+/// For each selected expression the place among the ON expressions, if it is one of them.
+fn selected_keys(distinct: &DistinctOn) -> Result<Vec<Option<usize>>> {
+    let keys = normalize_cols(distinct.on_expr.clone(), distinct.input.as_ref())?;
+    let selected = normalize_cols(distinct.select_expr.clone(), distinct.input.as_ref())?;
+    let place = |one: &Expr| keys.iter().position(|key| unalias(key) == unalias(one));
+    Ok(selected.iter().map(place).collect())
+}
+
+/// The projection of first values with the groups' own columns in place of those that are keys.
+fn with_keys(plan: LogicalPlan, keys: &[Option<usize>]) -> Result<LogicalPlan> {
+    let LogicalPlan::Projection(projection) = plan else { return Ok(plan) };
+    let groups = projection.input.schema().columns();
+    let own = |(first, key): (Expr, &Option<usize>)| match key.and_then(|key| groups.get(key)) {
+        Some(group) => {
+            let (qualifier, name) = first.qualified_name();
+            Expr::from(group.clone()).alias_qualified(qualifier, name)
+        }
+        None => first,
+    };
+    let exprs = projection.expr.into_iter().zip(keys).map(own).collect();
+    Ok(LogicalPlan::Projection(Projection::try_new(exprs, projection.input)?))
 }
 
 /// `x IN (VALUES …)` as `x IN (SELECT … FROM (VALUES …))`, which is what the rules take.
@@ -140,6 +174,16 @@ mod tests {
             let text = plan.display_indent().to_string();
             assert!(text.contains("Left Join") && text.contains("v.n > Int64(3)"), "{text}");
         }
+    }
+
+    #[test]
+    fn what_rows_are_distinct_on_is_the_groups_own_column() {
+        let state = engine_state();
+        let sql = "SELECT DISTINCT ON (p.k, n + 1) k AS a, n, n + 1 AS b FROM s.people p ORDER BY p.k, n + 1, n";
+        let bound = bind(&parse(sql).unwrap(), &[], &tables(), &state).unwrap();
+        let text = normalize(bound.plan().clone(), &state).unwrap().display_indent().to_string();
+        assert!(text.contains("first_value(p.n)") && text.contains("p.k AS a"), "{text}");
+        assert!(!text.contains("first_value(p.k") && !text.contains("first_value(p.n +"), "{text}");
     }
 
     #[test]

@@ -139,11 +139,45 @@ fn c5_local_keys_are_compared_with_their_steward() {
     ] {
         bench.refuses(sql, "are different people");
     }
+    for sql in taken_keys() {
+        bench.refuses(&sql, "are different people");
+    }
+    // One of several stewards' keys has none beside it.
+    let least = "SELECT count(*) FROM (SELECT sex, min(id) AS id FROM s.people GROUP BY sex) x";
+    bench.refuses(&format!("{least} JOIN s.people y ON x.id = y.id"), "does not say whose it is");
+    bench.allows(&format!("{least} JOIN s.people y ON x.id = y.wage"));
+    let listed = (1..=200).map(|number| number.to_string()).collect::<Vec<_>>().join(", ");
+    let join = "SELECT count(*) FROM s.people x JOIN s.visits y ON x.id = y.id";
+    bench.allows(&format!("{join} WHERE x.id IN ({listed}, y.id)"));
     // The value counts against another column or a literal.
     bench.allows("SELECT count(*) FROM a.s.people x JOIN b.s.people y ON x.id = y.wage");
     let by_key = bench.allows("SELECT id, count(*) FROM s.people GROUP BY id");
     let text = by_key.graph().fragments.iter().map(|one| one.plan.display_indent().to_string()).collect::<String>();
     assert!(text.contains("Utf8(\"a\")") && text.contains("Utf8(\"b\")"), "no steward beside the key: {text}");
+}
+
+/// Questions that compare keys of `a` with keys of `b` where the keys are not the tables' own columns, or not by `=`.
+fn taken_keys() -> Vec<String> {
+    let joined = |keys: &str| format!("SELECT count(*) FROM ({keys}) x JOIN b.s.people y ON x.id = y.id");
+    let compared = |condition: &str| {
+        format!("SELECT count(*) FROM a.s.people x JOIN b.s.people y ON ({condition}) AND x.wage = y.wage")
+    };
+    let keys = [
+        "SELECT DISTINCT ON (id) id, wage FROM a.s.people ORDER BY id, wage",
+        "SELECT DISTINCT ON (wage) wage, id FROM a.s.people ORDER BY wage, id",
+        "SELECT sex, max(id) AS id FROM a.s.people GROUP BY sex",
+        "SELECT last_value(id ORDER BY wage) AS id FROM a.s.people GROUP BY sex",
+        "SELECT lag(id) OVER (ORDER BY wage) AS id FROM a.s.people",
+        "SELECT first_value(id) OVER (PARTITION BY sex ORDER BY wage) AS id FROM a.s.people",
+    ];
+    let conditions = [
+        "nullif(x.id, y.id) IS NULL",
+        "(x.id, x.wage) = (y.id, y.wage)",
+        "(x.id, x.wage) <> (y.id, y.wage)",
+        "(x.id, x.wage) IS DISTINCT FROM (y.id, y.wage)",
+        "(x.id, x.wage) IN ((y.wage, y.wage), (y.id, y.wage), (x.wage, x.wage), (x.wage, y.wage))",
+    ];
+    keys.map(joined).into_iter().chain(conditions.map(compared)).collect()
 }
 
 #[test]
@@ -185,6 +219,9 @@ fn c5_shared_keys_are_the_same_only_within_one_domain() {
         "SELECT count(*) FROM a.s.people x, b.s.people y WHERE x.id IN (1, 2, 3, 4, y.id)".to_owned(),
         "SELECT CASE x.id WHEN y.id THEN 1 ELSE 0 END AS same FROM a.s.people x, b.s.people y".to_owned(),
     ] {
+        named.refuses(&sql, "of the domain `citizens` and of the domain `students` are different people");
+    }
+    for sql in taken_keys() {
         named.refuses(&sql, "of the domain `citizens` and of the domain `students` are different people");
     }
     named.allows(&format!("SELECT id, wage FROM {union} WHERE id > 3"));
