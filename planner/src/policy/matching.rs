@@ -290,9 +290,9 @@ impl RelationShape {
         });
         let filter = asked.filter.iter().flat_map(split).all(|part| self.filter_allows(agreement, &part, state));
         let what = asked.argument.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string);
-        let digits = asked.argument.as_ref().and_then(Expr::try_as_col).and_then(|column| self.column_type(column));
+        let kind = asked.argument.as_ref().and_then(|argument| self.type_of(argument));
         let fails = asked.function == "avg"
-            && matches!(digits, Some(DataType::Decimal128(digits, _)) if digits > AVERAGED_DIGITS_MAX);
+            && matches!(kind, Some(DataType::Decimal128(digits, _)) if digits > AVERAGED_DIGITS_MAX);
         if fails {
             Some(format!(
                 "the average of a DECIMAL of more than {AVERAGED_DIGITS_MAX} digits can fail on a value, which the error would tell"
@@ -528,7 +528,10 @@ impl LeakProof<'_> {
                 self.covers(left) && self.covers(right)
             }
             Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_comparison(*op) => self.comparable(left, right),
-            Expr::InList(InList { expr, list, .. }) => list.iter().all(|value| self.with_literal(expr, value)),
+            // Of an empty list nothing would be compared, whatever the expression is.
+            Expr::InList(InList { expr, list, .. }) => {
+                !list.is_empty() && list.iter().all(|value| self.with_literal(expr, value))
+            }
             Expr::Between(Between { expr, low, high, .. }) => {
                 self.with_literal(expr, low) && self.with_literal(expr, high)
             }

@@ -19,7 +19,7 @@ use super::subject::{
     offered, row_condition, rows_concern, said,
 };
 use super::support::CallsHash;
-use super::total::{Extent, compares_without_errors};
+use super::total::Extent;
 use super::view::{ProtectedView, concerns, protected_view};
 use super::word::{Flaw, NameKind, Problem, Word};
 use super::{
@@ -257,14 +257,14 @@ impl Relation {
                     tables.iter().any(|(table, schema)| has(&column, table, schema.as_arrow()))
                 };
                 match (has_key(left), has_key(joined)) {
-                    (true, true) => must_compare((&column, left), (&column, joined)),
+                    (true, true) => must_be_alike((&column, left), (&column, joined)),
                     (false, _) => Err(about_column(&column, self.no_column(&column, left))),
                     (true, false) => Err(about_column(&column, self.no_column(&column, joined))),
                 }
             }
             JoinKey::Pair { left, right } => {
                 self.must_have(left).and_then(|()| self.must_have(right))?;
-                must_compare((left, self.tables.as_slice()), (right, self.tables.as_slice()))
+                must_be_alike((left, self.tables.as_slice()), (right, self.tables.as_slice()))
             }
         }
     }
@@ -336,9 +336,9 @@ impl Relation {
     }
 }
 
-/// Keys are compared as they are: what the engine would cast so that their types agree could fail on some of them. Each is of
-/// the first of these tables that has it.
-fn must_compare<'a>(
+/// Keys are of one type: a question matches a clause where it joins bare columns, and the engine would cast one of two types,
+/// which fails on some values besides. Each is of the first of these tables that has it.
+fn must_be_alike<'a>(
     one: (&'a ColumnRef, &'a [(TableName, DFSchema)]),
     other: (&'a ColumnRef, &'a [(TableName, DFSchema)]),
 ) -> Result<(), Problem> {
@@ -347,11 +347,11 @@ fn must_compare<'a>(
         schema.as_arrow().field_with_name(&column.column).ok().map(|field| field.data_type())
     };
     match kind(one).zip(kind(other)) {
-        Some((left, right)) if !compares_without_errors(left, right) => {
+        Some((left, right)) if left != right => {
             let (first, second) = (one.0, other.0);
             let text = format!(
-                "the key `{first}` is of type {left} and `{second}` of type {right}; to compare them one would be cast, which \
-                 fails on some values, and the error would tell of such a value; join on keys of one type"
+                "the key `{first}` is of type {left} and `{second}` of type {right}; to compare them one would be cast, and no \
+                 question that does so matches a clause; give the tables' columns one type"
             );
             Err(about_column(first, text))
         }

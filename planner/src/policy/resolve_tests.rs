@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 
 use super::*;
 use crate::function::engine_state;
@@ -146,7 +146,11 @@ fn c2_what_the_engine_casts_in_a_clause_never_fails() {
         ),
         (
             "RELEASE count OF * FROM people JOIN jobs ON people.city = jobs.person MINIMUM 5 DISTINCT people.id",
-            ["the key `people.city` is of type Utf8", "`jobs.person` of type Int64", "join on keys of one type"],
+            [
+                "the key `people.city` is of type Utf8",
+                "`jobs.person` of type Int64",
+                "give the tables' columns one type",
+            ],
         ),
     ] {
         let refused = refused(clauses).join("; ");
@@ -156,6 +160,95 @@ fn c2_what_the_engine_casts_in_a_clause_never_fails() {
     let state = engine_state();
     let failing = agreement("RELEASE ROWS (*) FROM s.people, ROWS ON people WHERE city >= 1000");
     assert!(protected_view(&failing, &TableName::new("s", "people"), &tables(), &state).is_err());
+}
+
+/// What is wrong with clauses about one table `s.sales`, with numbers and times.
+fn refused_of_sales(clauses: &str) -> String {
+    let columns = [
+        ("id", DataType::Int64),
+        ("n", DataType::Int64),
+        ("price", DataType::Decimal128(10, 2)),
+        ("total", DataType::Decimal128(38, 20)),
+        ("born", DataType::Date32),
+        ("seen", DataType::Timestamp(TimeUnit::Microsecond, None)),
+    ];
+    let tables = RawTables::from([(TableName::new("s", "sales"), table(&columns, Some("id")))]);
+    let refused = refuse_unresolved(&agreement(clauses), &tables, &engine_state()).err().unwrap_or_default();
+    refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn c2_numbers_and_times_that_fail_on_a_value_are_refused() {
+    for clauses in [
+        "RELEASE sum OF price * 2 BY round(price, 1) FROM s.sales MINIMUM 5 DISTINCT id",
+        "RELEASE sum OF price - price / 1.5 BY born - DATE '2000-01-01' FROM s.sales MINIMUM 5 DISTINCT id",
+        "ROWS ON sales WHERE ceil(TRY_CAST(price AS DOUBLE)) > 2 AND n / 7 < 3",
+        "RELEASE ROWS (*) FROM s.sales, FILTER ON date_part('year', seen), round(n, 1) COMPARE WITH LITERALS",
+    ] {
+        assert_eq!(refused_of_sales(clauses), "", "{clauses}");
+    }
+    let (number, time) = ("write it over TRY_CAST(… AS DOUBLE)", "write it with numbers that date_part gives");
+    let text = "write parts of it, with date_part";
+    for (clauses, part, instead) in [
+        (
+            "RELEASE sum OF total * price FROM s.sales MINIMUM 5 DISTINCT id",
+            "clause 1: in `total * price` `s.sales.total * s.sales.price` can fail on a value",
+            number,
+        ),
+        ("RELEASE sum OF n / nullif(id, 0) FROM s.sales MINIMUM 5 DISTINCT id", "can fail on a value", number),
+        ("ROWS ON sales WHERE ceil(price) > 2", "`ceil(s.sales.price)` can fail on a value", number),
+        ("SHIP ROWS (id) FROM s.sales WHERE total + price IS NOT NULL TO surf", "can fail on a value", number),
+        (
+            "RELEASE ROWS (*) FROM s.sales, FILTER ON floor(price) COMPARE WITH LITERALS",
+            "clause 2: in `FLOOR(price)` `floor(s.sales.price)` can fail on a value",
+            number,
+        ),
+        (
+            "RELEASE count OF * BY seen - seen FROM s.sales MINIMUM 5 DISTINCT id",
+            "`s.sales.seen - s.sales.seen` can fail on a value",
+            time,
+        ),
+        ("MASK sales.born AS concat('in ', born)", "`s.sales.born`, of type Date32, would be cast to Utf8", text),
+        (
+            "RELEASE count OF * BY TRY_CAST(born AS TEXT) FROM s.sales MINIMUM 5 DISTINCT id",
+            "`s.sales.born`, of type Date32, would be cast to Utf8",
+            text,
+        ),
+        (
+            "RELEASE count OF * BY TRY_CAST(seen AS DATE) FROM s.sales MINIMUM 5 DISTINCT id",
+            "would be cast to Date32, which fails on some values",
+            text,
+        ),
+    ] {
+        let refused = refused_of_sales(clauses);
+        assert!(refused.contains(part) && refused.contains(instead), "{clauses}: {refused}");
+    }
+}
+
+/// The engine would cast one of the keys, and a question that joins on what is cast matches no clause.
+#[test]
+fn c2_the_keys_of_a_join_have_one_type() {
+    let tables = |kind: DataType| {
+        RawTables::from([
+            (TableName::new("s", "people"), table(&[("id", DataType::Int64)], Some("id"))),
+            (TableName::new("s", "visits"), table(&[("id", kind.clone()), ("person", kind)], Some("id"))),
+        ])
+    };
+    let joins = [
+        ("RELEASE ROWS (people.id) FROM s.people JOIN s.visits ON id", "`id`"),
+        ("SHIP ROWS (people.id) FROM people LEFT JOIN visits ON people.id = visits.person TO surf", "`visits.person`"),
+    ];
+    for (clauses, key) in joins {
+        let refused = |kind| refuse_unresolved(&agreement(clauses), &tables(kind), &engine_state()).err();
+        assert_eq!(refused(DataType::Int64), None, "{clauses}");
+        for kind in [DataType::Int32, DataType::UInt64, DataType::Float64, DataType::Decimal128(20, 0)] {
+            let refused = refused(kind.clone()).unwrap_or_default();
+            let said: Vec<String> = refused.iter().map(ToString::to_string).collect();
+            let said = said.join("; ");
+            let part = format!("is of type Int64 and {key} of type {kind}");
+            assert!(said.contains(&part) && said.contains("give the tables' columns one type"), "{clauses}: {said}");
+        }
+    }
 }
 
 /// A table may come or go after an agreement was made: what the agreement hid must not come to light by that.

@@ -58,7 +58,7 @@ impl Col {
     pub(super) fn function(self) -> String {
         match self.kind() {
             Kind::Text => format!("reverse({self})"),
-            Kind::Int | Kind::Float => format!("sqrt({self})"),
+            Kind::Int | Kind::Float => format!("ln({self})"),
         }
     }
 
