@@ -170,9 +170,11 @@ pub struct ReleasedAggregate {
     /// The argument of the first value that is of the same column, whatever number type each of them widens it to: values of one
     /// column can be subtracted from each other.
     pub origin: Option<usize>,
-    /// The argument of the first value that has a column in common with it, directly or by others between them: values that are
-    /// computed from one column can tell of each other's rows.
+    /// The argument of the first value that has a column in common with it, or one that a condition ties to one of its own,
+    /// directly or by others between them: values that are computed from one column can tell of each other's rows.
     pub family: Option<usize>,
+    /// Whether keys or conditions say something of every column of its argument, so that a sum tells how many rows there are.
+    pub known: bool,
     /// The Boolean input column that selects rows for this value.
     pub filter: Option<usize>,
 }

@@ -17,6 +17,7 @@ use super::lists::ListJoin;
 use super::matching::{Asked, columns_of, is_steward};
 use super::release_plan::key_name;
 use super::sides::{Side, SideShape, assemble_sides};
+use super::tied::{Tied, known};
 use crate::bind::{VisibleTable, canonical, unalias};
 use crate::catalog::TableName;
 use crate::fragment::{EntityColumn, ReleaseShape, ReleasedAggregate};
@@ -104,13 +105,13 @@ pub(super) fn origins(values: &[ReleasedAggregate], bare: &[Asked]) -> Vec<Optio
     bare.iter().map(first).collect()
 }
 
-/// Of each value, the first argument among all that have a column in common, directly or by others between them. `bare` are the
-/// values without widening.
-fn families(values: &[ReleasedAggregate], bare: &[Asked]) -> Vec<Option<usize>> {
+/// Of each value, the first argument among all that have a column in common, or columns that are tied, directly or by others
+/// between them. `bare` are the values without widening.
+fn families(values: &[ReleasedAggregate], bare: &[Asked], tied: &Tied) -> Vec<Option<usize>> {
     let mut families: Vec<(BTreeSet<Column>, usize)> = Vec::new();
     for (value, bare) in values.iter().zip(bare) {
         let (Some(first), Some(written)) = (value.argument, &bare.argument) else { continue };
-        let mut family = (BTreeSet::from_iter(columns_of(written)), first);
+        let mut family = (tied.columns(written), first);
         families.retain(|(columns, earlier)| {
             let apart = columns.is_disjoint(&family.0);
             if !apart {
@@ -136,8 +137,10 @@ pub(super) struct Assembled {
     pub(super) output: Vec<Expr>,
 }
 
-/// The values of a release point, where `place` gives the places of arguments and filters among its input's columns.
+/// The values of a release point by these keys, where `place` gives the places of arguments and filters among its input's
+/// columns.
 pub(super) fn values(
+    keys: &[Expr],
     asked: &[Asked],
     relation: &RelationShape,
     place: &mut impl FnMut(&Expr) -> usize,
@@ -150,6 +153,7 @@ pub(super) fn values(
             argument: value.argument.as_ref().map(&mut *place),
             origin: None,
             family: None,
+            known: false,
             filter: value.filter.as_ref().map(&mut *place),
         })
         .collect();
@@ -158,9 +162,10 @@ pub(super) fn values(
     for (value, origin) in values.iter_mut().zip(origins) {
         value.origin = origin;
     }
-    let families = families(&values, &bare);
-    for (value, family) in values.iter_mut().zip(families) {
-        value.family = family;
+    let families = families(&values, &bare, &Tied::of(relation, &bare));
+    let known = known(&bare, keys, relation);
+    for ((value, family), known) in values.iter_mut().zip(families).zip(known) {
+        (value.family, value.known) = (family, known);
     }
     values
 }
@@ -184,7 +189,7 @@ pub(super) fn assemble(
 ) -> Result<Assembled, Stop> {
     let mut columns: Vec<Expr> = keys.to_vec();
     let mut place = |expr: &Expr| placed(expr, &mut columns, keys.len());
-    let aggregates = values(asked, &rows.relation, &mut place);
+    let aggregates = values(keys, asked, &rows.relation, &mut place);
     let entities = entities
         .iter()
         .map(|key| EntityColumn { name: key.name.clone(), column: place(&Expr::Column(key.clone())) })

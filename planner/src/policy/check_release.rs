@@ -12,6 +12,7 @@ use super::check::{Check, Refusal, cite};
 use super::flow::{Flow, Protected};
 use super::matching::Asked;
 use super::seen::filtered_apart;
+use super::tied::{Tied, known};
 use super::{Clause, ClauseRef, HeldAgreement, MinimumScope, ReleaseClause, ReleaseWhat};
 use crate::fragment::{ReleaseInput, ReleasePoint, ReleasedAggregate};
 
@@ -74,7 +75,7 @@ impl Check<'_> {
             let together = beside.len() > 1 && point.scope == MinimumScope::Federation;
             let minimums =
                 self.counted(point, &rows, held, clause.clause, together).map_err(|reason| Refusal::at(at, reason))?;
-            if let Some(text) = filtered_apart(&values).filter(|_| minimums > 0) {
+            if let Some(text) = filtered_apart(&values, &Tied::of(&rows.relation, &values)).filter(|_| minimums > 0) {
                 return Err(Refusal::at(at, format!("release point {}: {text}", point.id)));
             }
             if together && minimums > 0 {
@@ -118,8 +119,17 @@ impl Check<'_> {
         let own = |value: &Asked| columns_of_value(value).all(|column| rows.relation.table_of(column).is_some());
         let values = point.shape.aggregates.iter().zip(&bare).zip(origins);
         let told_apart = values.into_iter().any(|((value, bare), origin)| own(bare) && value.origin != origin);
+        let mut known = known(&bare, &keys, &rows.relation).into_iter().zip(&point.shape.aggregates).zip(&bare);
+        if known.any(|((known, value), bare)| own(bare) && known && !value.known) {
+            return Err(format!(
+                "release point {} does not say which of its sums tell how many rows there are",
+                point.id
+            ));
+        }
+        let tied = Tied::of(&rows.relation, &bare);
         let of_own = |value: &Asked| -> BTreeSet<Column> {
-            columns_of_value(value).filter(|column| rows.relation.table_of(column).is_some()).cloned().collect()
+            let columns = value.argument.iter().flat_map(|argument| tied.columns(argument));
+            columns.filter(|column| rows.relation.table_of(column).is_some()).collect()
         };
         let values: Vec<_> = point.shape.aggregates.iter().zip(bare.iter().map(of_own)).collect();
         let in_two_families = |(one, columns): &(&ReleasedAggregate, BTreeSet<Column>)| {

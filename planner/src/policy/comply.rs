@@ -33,6 +33,7 @@ use super::point_rules::{PointRules, refuse_other_remainders};
 use super::seen::{as_states, filtered_apart, undecidable};
 use super::several::{Decided, Told, refuse_apart};
 use super::sides::{SideShape, joined, sides_of};
+use super::tied::Tied;
 use super::within::released_within;
 use super::{MinimumScope, RelationShape};
 use crate::bind::{Origin, canonical, unalias, unpadded_origin};
@@ -396,8 +397,9 @@ impl Walk<'_> {
         let matched = asked.iter().map(|value| value.bare(&rows.relation)).collect::<Vec<_>>();
         let mut covering = self.covering(&keys, &matched, &sides, &rows)?;
         let mut columns = Vec::new();
-        let values = values(&asked, &rows.relation, &mut |expr| placed(expr, &mut columns, 0));
-        let apart = undecidable(&values, sets.len()).or_else(|| filtered_apart(&matched));
+        let values = values(&keys, &asked, &rows.relation, &mut |expr| placed(expr, &mut columns, 0));
+        let apart =
+            undecidable(&values, sets.len()).or_else(|| filtered_apart(&matched, &Tied::of(&rows.relation, &matched)));
         if let Some(text) = apart.filter(|_| self.under_minimum(&covering.clauses)) {
             // Another clause may hold them to no minimum.
             covering = self.without_minimum(covering).ok_or_else(|| refuse(&text, rows.why.clone()))?;
@@ -409,7 +411,7 @@ impl Walk<'_> {
         if scope == MinimumScope::PerSite && sides.len() > 1 {
             return Err(refuse(rules.joined_per_site(), rows.why));
         }
-        if let Some(text) = rules.undecidable(&keys, &asked) {
+        if let Some(text) = rules.undecidable(&keys, &asked, scope) {
             return Err(refuse(&text, rows.why));
         }
         if scope == MinimumScope::PerSite && stewards.len() > 1 {

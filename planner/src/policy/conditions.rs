@@ -1,12 +1,20 @@
 //! The conditions of a release point: what the clauses of all its stewards demand together, read from the executing place's
 //! own agreements. Which groups follow from them is decided in [`mod@super::decide`], over the groups themselves.
+//!
+//! What a steward would release if it were asked alone is what any clause of its agreement would, not only the one that covers
+//! the point: rows, or the same values under a smaller minimum.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 use datafusion::common::{Result, plan_err};
+use datafusion::sql::sqlparser::ast::{Expr, visit_expressions};
 use dynamos_proto::ids::SiteId;
 
-use super::{AgreementSet, Clause, ClauseRef, Decimal, Outcome, ReleaseClause, ReleaseWhat};
+use super::{
+    Agreement, AgreementSet, Argument, Clause, ClauseRef, Decimal, Outcome, ReleaseClause, ReleaseWhat,
+    ReleasedAggregates, TableRef,
+};
 use crate::fragment::ReleaseClauseRef;
 
 /// The conditions of all clauses of a release point together. Every minimum holds, each over its own entity; the coarsest
@@ -34,8 +42,13 @@ pub struct EntityMinimum {
     pub largest: u32,
     /// What each steward's own clause demands where it demands something.
     pub own: BTreeMap<SiteId, u32>,
+    /// The least that clauses of each steward about such values demand of it alone; no number is enough for one that is never
+    /// asked alone.
+    pub least: BTreeMap<SiteId, u32>,
     /// The portion of a sum that one of them may have, where a steward's own clause says so.
     pub dominance: BTreeMap<SiteId, Decimal>,
+    /// The largest portion that clauses of each steward about such values let one of them have, where all say something.
+    pub largest_portion: BTreeMap<SiteId, Decimal>,
 }
 
 impl EntityMinimum {
@@ -82,6 +95,7 @@ pub fn largest_minimum(agreements: &AgreementSet) -> u32 {
 /// of the clauses is not held in the version that the graph names.
 pub fn conditions(clauses: &[ReleaseClauseRef], agreements: &AgreementSet) -> Result<ReleaseConditions> {
     let mut all = ReleaseConditions::none();
+    let mut alone = Vec::new();
     for reference in clauses {
         let held = agreements.get(&reference.steward, &reference.agreement.agreement);
         let Some(held) = held.filter(|held| held.epoch == reference.agreement.epoch) else {
@@ -97,6 +111,7 @@ pub fn conditions(clauses: &[ReleaseClauseRef], agreements: &AgreementSet) -> Re
         if !all.stewards.insert(reference.steward.clone()) {
             return plan_err!("two clauses of `{}` release one point", reference.steward);
         }
+        alone.push((&reference.steward, Alone::of(&held.agreement, release, released)));
         for minimum in &released.minimums {
             let of_entity = all.minimums.entry(minimum.entity.column.clone()).or_default();
             of_entity.largest = of_entity.largest.max(minimum.count);
@@ -118,10 +133,106 @@ pub fn conditions(clauses: &[ReleaseClauseRef], agreements: &AgreementSet) -> Re
             (Outcome::Remainder, Outcome::Remainder) => Outcome::Remainder,
         };
     }
+    for (name, minimum) in &mut all.minimums {
+        for (steward, alone) in &alone {
+            minimum.least.insert((*steward).clone(), alone.minimum(name));
+            let portion = alone.portion(name).map(|portion| ((*steward).clone(), portion.clone()));
+            minimum.largest_portion.extend(portion);
+        }
+    }
     if clauses.is_empty() {
         all.outcome = Outcome::Drop;
     }
     Ok(all)
+}
+
+/// What an agreement would release of values of one clause: by that one, and by all that are about the same tables and release
+/// rows, or aggregates of the same columns. None stands for a clause that releases rows.
+struct Alone<'a>(Vec<Option<&'a ReleasedAggregates>>);
+
+impl<'a> Alone<'a> {
+    fn of(agreement: &'a Agreement, clause: &ReleaseClause, covering: &ReleasedAggregates) -> Self {
+        let releases = agreement.clauses.iter().filter_map(|numbered| match &numbered.clause {
+            Clause::Release(release) if same_table(release, clause) => Some(&release.what),
+            _ => None,
+        });
+        let told = releases.filter_map(|what| match what {
+            ReleaseWhat::Rows(_) => Some(None),
+            ReleaseWhat::Aggregates(released) => same_argument(released, covering).then_some(Some(released)),
+        });
+        Self(told.collect())
+    }
+
+    /// The least that they demand of such an entity; no number is enough if all demand several stewards.
+    fn minimum(&self, entity: &str) -> u32 {
+        if self.is_never() {
+            return u32::MAX;
+        }
+        let of_clause = |released: &&ReleasedAggregates| {
+            released
+                .minimums
+                .iter()
+                .filter(|minimum| minimum.entity.column == entity)
+                .map(|minimum| minimum.count)
+                .max()
+        };
+        let least = self.0.iter().map(|released| released.as_ref().and_then(of_clause).unwrap_or(1));
+        least.min().unwrap_or(1).max(1)
+    }
+
+    /// The largest portion that one such entity may have; none if any.
+    fn portion(&self, entity: &str) -> Option<&'a Decimal> {
+        let of_clause = |released: &Option<&'a ReleasedAggregates>| {
+            let released = (*released)?;
+            let counts = released.minimums.iter().any(|minimum| minimum.entity.column == entity);
+            released.dominance.as_ref().filter(|_| counts)
+        };
+        self.0.iter().map(of_clause).collect::<Option<Vec<_>>>()?.into_iter().max()
+    }
+
+    fn is_never(&self) -> bool {
+        self.0.iter().all(|released| released.is_some_and(|released| released.minimum_sites.unwrap_or(0) > 1))
+    }
+}
+
+/// Whether two clauses have a table in common. A table without a schema is of the one that is meant beside it.
+fn same_table(one: &ReleaseClause, other: &ReleaseClause) -> bool {
+    let same = |one: &TableRef, other: &TableRef| {
+        one.table == other.table && (one.schema.is_none() || other.schema.is_none() || one.schema == other.schema)
+    };
+    one.from.tables().any(|table| other.from.tables().any(|beside| same(table, beside)))
+}
+
+/// Whether they release values of one column, or both count.
+fn same_argument(one: &ReleasedAggregates, other: &ReleasedAggregates) -> bool {
+    let names = |released: &ReleasedAggregates| -> BTreeSet<String> {
+        let counts = released.functions.iter().any(|function| function.name == "count");
+        released.arguments.iter().flat_map(names_in).chain(counts.then(|| "*".to_owned())).collect()
+    };
+    !names(one).is_disjoint(&names(other))
+}
+
+/// The columns of an argument by their last names; `*` for rows, and for what has no column.
+fn names_in(argument: &Argument) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    if let Argument::Expr(expr) = argument {
+        let visited = visit_expressions(expr, |part| {
+            match part {
+                Expr::Identifier(name) => names.insert(name.value.clone()),
+                Expr::CompoundIdentifier(parts) => {
+                    names.extend(parts.last().map(|name| name.value.clone()));
+                    true
+                }
+                _ => true,
+            };
+            ControlFlow::<()>::Continue(())
+        });
+        debug_assert!(visited.is_continue(), "the visitor does not stop");
+    }
+    if names.is_empty() {
+        names.insert("*".to_owned());
+    }
+    names
 }
 
 #[cfg(test)]
@@ -180,6 +291,31 @@ mod tests {
         let (k, h) = (both.minimums.get("k").unwrap(), both.minimums.get("h").unwrap());
         assert_eq!([both.alone(&"uva".into(), k), both.alone(&"vu".into(), k)], [5, 1]);
         assert_eq!([both.alone(&"uva".into(), h), both.alone(&"vu".into(), h)], [1, 3]);
+    }
+
+    #[test]
+    fn b4_a_steward_alone_is_held_to_the_least_of_its_clauses_about_such_values() {
+        let clauses = |more: &str| {
+            let strict = "1: RELEASE sum, count OF a, * FROM s.t MINIMUM 10 DISTINCT k MINIMUM 2 SITES DOMINANCE 0.3";
+            let both = together([&format!("{strict}, {more}"), strict]);
+            let k = both.minimums.get("k").unwrap();
+            assert_eq!((both.alone(&"uva".into(), k), k.least.get(&"vu".into())), (u32::MAX, Some(&u32::MAX)));
+            let portion = k.largest_portion.get(&"uva".into()).map(ToString::to_string);
+            (k.least.get(&"uva".into()).copied().unwrap(), portion)
+        };
+        let never = (u32::MAX, Some("0.3".to_owned()));
+        for (more, expected) in [
+            ("2: RELEASE ROWS (a) FROM t", (1, None)),
+            ("2: RELEASE avg OF a * 2 FROM s.t JOIN s.u ON k MINIMUM 3 DISTINCT k", (3, None)),
+            ("2: RELEASE count OF * FROM s.t MINIMUM 4 DISTINCT k DOMINANCE 0.5", (4, Some("0.5".to_owned()))),
+            ("2: RELEASE count OF * FROM s.t", (1, None)),
+            // About other columns, other tables, or not of one steward either.
+            ("2: RELEASE sum OF b FROM s.t MINIMUM 3 DISTINCT k", never.clone()),
+            ("2: RELEASE ROWS (a) FROM s.u", never.clone()),
+            ("2: RELEASE sum OF a FROM s.t MINIMUM 3 DISTINCT k MINIMUM 3 SITES DOMINANCE 0.1", never),
+        ] {
+            assert_eq!(clauses(more), expected, "{more}");
+        }
     }
 
     #[test]

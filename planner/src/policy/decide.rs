@@ -141,6 +141,18 @@ pub struct CounterRule {
     pub own: Vec<u32>,
     /// What is demanded of what they add up to, where a sum or an average is released.
     pub dominance: Option<DominanceRule>,
+    /// What each steward would demand if it were asked alone for such values in the way that demands least; as above if this is
+    /// empty.
+    pub lax: Vec<Lax>,
+}
+
+/// The least that a steward demands of its own part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lax {
+    /// So many entities.
+    pub least: u32,
+    /// No entity has more of a sum.
+    pub portion: Option<Portion>,
 }
 
 /// No entity, and of several stewards none, has more than a portion of a sum, signs left out.
@@ -246,14 +258,26 @@ enum Alone {
 
 impl CounterRule {
     fn alone(&self, steward: usize, part: &Part) -> Alone {
-        if self.own.get(steward).is_none_or(|own| part.share.count() < u64::from(*own)) {
-            return Alone::Withheld;
-        }
         let portion = self.dominance.as_ref().and_then(|rule| *rule.own.get(steward)?);
+        let own = self.own.get(steward).copied().unwrap_or(u32::MAX);
+        let covering = Alone::under(own, portion, part);
+        match self.lax.get(steward) {
+            // It is released if it is asked for in the one way, and not if in the other.
+            Some(lax) if Alone::under(lax.least, lax.portion, part) != covering => Alone::Open,
+            _ => covering,
+        }
+    }
+}
+
+impl Alone {
+    fn under(least: u32, portion: Option<Portion>, part: &Part) -> Self {
+        if part.share.count() < u64::from(least) {
+            return Self::Withheld;
+        }
         match portion.zip(part.magnitudes.as_ref()) {
-            Some((portion, of)) if of.has_dominant_entity(portion) => Alone::Withheld,
-            Some((portion, of)) if of.may_have_dominant_entity(portion) => Alone::Open,
-            Some(_) | None => Alone::Released,
+            Some((portion, of)) if of.has_dominant_entity(portion) => Self::Withheld,
+            Some((portion, of)) if of.may_have_dominant_entity(portion) => Self::Open,
+            Some(_) | None => Self::Released,
         }
     }
 }

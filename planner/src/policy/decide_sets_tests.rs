@@ -44,7 +44,8 @@ impl World {
             let row = |person| Row { steward: 0, person, keys: vec![*one, *other], enters: vec![true] };
             rows.extend((first..first + people).map(row));
         }
-        let counters = vec![CounterRule { behind: Behind::Value, minimum: 3, own: vec![3], dominance: None }];
+        let counters =
+            vec![CounterRule { behind: Behind::Value, minimum: 3, own: vec![3], dominance: None, lax: Vec::new() }];
         Self { rows, keys: 2, rules: DecisionRules { counters, stewards: 1, sites: 0, requester: None, outcome } }
     }
 
@@ -223,6 +224,7 @@ fn random(seed: u64) -> (World, Vec<KeySet>) {
         minimum,
         own: vec![minimum; stewards],
         dominance: None,
+        lax: Vec::new(),
     });
     let rules = DecisionRules {
         counters: counters_of.collect(),

@@ -8,7 +8,13 @@ use crate::random::Random;
 
 /// A minimum of 3, at each steward, too.
 fn rules(stewards: usize, outcome: Outcome) -> DecisionRules {
-    let counters = vec![CounterRule { behind: Behind::Value, minimum: 3, own: vec![3; stewards], dominance: None }];
+    let counters = vec![CounterRule {
+        behind: Behind::Value,
+        minimum: 3,
+        own: vec![3; stewards],
+        dominance: None,
+        lax: Vec::new(),
+    }];
     DecisionRules { counters, stewards, sites: 0, requester: None, outcome }
 }
 
@@ -44,7 +50,8 @@ fn b1_the_smallest_count_over_the_values_decides() {
     let mut rules = rules(1, Outcome::Drop);
     rules.counters.push(rules.counters[0].clone());
     assert_eq!(fates(&[both.clone()], &rules), "w");
-    rules.counters[1] = CounterRule { behind: Behind::Value, minimum: 2, own: vec![2], dominance: None };
+    rules.counters[1] =
+        CounterRule { behind: Behind::Value, minimum: 2, own: vec![2], dominance: None, lax: Vec::new() };
     assert_eq!(fates(&[both], &rules), "r");
 }
 
@@ -52,7 +59,13 @@ fn b1_the_smallest_count_over_the_values_decides() {
 fn b1_rows_without_a_key_are_somebody_s_though_they_count_for_nobody() {
     let unkeyed = || Part::of(Share::default().and_unkeyed());
     let mut rules = rules(1, Outcome::Drop);
-    rules.counters.push(CounterRule { behind: Behind::Difference, minimum: 3, own: vec![3], dominance: None });
+    rules.counters.push(CounterRule {
+        behind: Behind::Difference,
+        minimum: 3,
+        own: vec![3],
+        dominance: None,
+        lax: Vec::new(),
+    });
     // Everybody, and what is left without those who fulfil a condition.
     let mut group = cell(&[], &[5]);
     group.entities.0.push(vec![Part::default()]);
@@ -87,7 +100,8 @@ fn b5_what_values_of_one_group_leave_of_each_other_is_nobody_or_enough() {
 fn b2_zero_is_below_every_minimum() {
     for minimum in [0, 1, 3] {
         let mut rules = rules(1, Outcome::Drop);
-        rules.counters[0] = CounterRule { behind: Behind::Value, minimum, own: vec![minimum.max(1)], dominance: None };
+        rules.counters[0] =
+            CounterRule { behind: Behind::Value, minimum, own: vec![minimum.max(1)], dominance: None, lax: Vec::new() };
         assert_eq!(fates(&[cell(&[], &[0])], &rules), "w", "{minimum}");
     }
     assert_eq!(decide(&[cell(&[], &[0])], &rules(1, Outcome::Fail)), Err(BelowMinimum));
@@ -183,6 +197,19 @@ fn b5_remainder_is_what_is_withheld_if_it_reaches_the_minimum() {
 }
 
 #[test]
+fn b4_what_another_clause_releases_alone_may_be_subtracted() {
+    let mut rules = rules(2, Outcome::Drop);
+    let group = [cell(&[], &[2, 2])];
+    assert_eq!(fates(&group, &rules), "r");
+    let lax = |least| Lax { least, portion: None };
+    for (least, fate) in [([3, 3], "r"), ([1, 3], "w"), ([3, 2], "w"), ([1, 1], "w")] {
+        rules.counters[0].lax = least.map(lax).to_vec();
+        assert_eq!(fates(&group, &rules), fate, "{least:?}");
+    }
+    assert_eq!(fates(&[cell(&[], &[3, 3])], &rules), "r");
+}
+
+#[test]
 fn b7_fail_is_for_every_group_that_is_not_released() {
     assert_eq!(decide(&[cell(&[0], &[9]), cell(&[1], &[2])], &rules(1, Outcome::Fail)), Err(BelowMinimum));
     assert_eq!(decide(&[cell(&[0], &[9, 2])], &rules(2, Outcome::Fail)), Err(BelowMinimum));
@@ -193,7 +220,13 @@ fn b7_fail_is_for_every_group_that_is_not_released() {
 fn b8_minimum_sites_counts_stewards_with_an_entity() {
     let rules = DecisionRules {
         sites: 2,
-        counters: vec![CounterRule { behind: Behind::Value, minimum: 3, own: vec![u32::MAX; 3], dominance: None }],
+        counters: vec![CounterRule {
+            behind: Behind::Value,
+            minimum: 3,
+            own: vec![u32::MAX; 3],
+            dominance: None,
+            lax: Vec::new(),
+        }],
         ..rules(3, Outcome::Drop)
     };
     for (people, fate) in [([9, 0, 0], "w"), ([9, 1, 0], "r"), ([1, 1, 1], "r"), ([1, 1, 0], "w")] {
@@ -341,7 +374,7 @@ impl World {
                     (0..stewards).map(|_| (random.below(3) > 0).then(|| tenths(portion + random.below(10 - portion))));
                 DominanceRule { portion: tenths(portion), own: own.collect(), sites: stewards }
             });
-            CounterRule { behind: Behind::Value, minimum, own, dominance }
+            CounterRule { behind: Behind::Value, minimum, own, dominance, lax: Vec::new() }
         };
         let rules = DecisionRules {
             counters: (0..counters).map(|_| counter(&mut random)).collect(),

@@ -51,14 +51,17 @@ impl GroupDecision {
         Arc::new(Schema::new(std::iter::once(mark).chain(kept).collect::<Vec<_>>()))
     }
 
-    /// The bytes that deciding over so many groups takes beside the groups themselves, about.
+    /// The bytes that deciding over so many groups takes beside the groups themselves, about, if there are as many coarser groups
+    /// by each set of keys.
     pub fn bytes(&self, groups: usize) -> usize {
-        let coarser = 1_usize << self.keys.min(KEYS_MAX);
         let shares = self.rules.counters.len() * self.rules.stewards;
+        // Each knows the people of whom nothing of it is released.
+        let of_coarser = 64 + self.rules.counters.len() * 24 + shares * 40;
+        let coarser = (1_usize << self.keys.min(KEYS_MAX)) - 1;
         // Two sums, each at most so long.
         let magnitudes = self.held_to_dominance().count() * self.rules.stewards;
         let blocks = if self.sets.is_empty() { 0 } else { 256 };
-        groups.saturating_mul(coarser * 40 + shares * 64 + magnitudes * 640 + self.keys * 32 + blocks)
+        groups.saturating_mul(40 + coarser * of_coarser + shares * 64 + magnitudes * 640 + self.keys * 32 + blocks)
     }
 
     fn group_columns(&self) -> usize {
@@ -235,7 +238,8 @@ mod tests {
     use crate::function::{HASH_BYTES, Share};
 
     fn decision(keys: usize, outcome: Outcome) -> GroupDecision {
-        let counters = vec![CounterRule { behind: Behind::Value, minimum: 3, own: vec![3], dominance: None }];
+        let counters =
+            vec![CounterRule { behind: Behind::Value, minimum: 3, own: vec![3], dominance: None, lax: Vec::new() }];
         GroupDecision {
             keys,
             sets: Vec::new(),

@@ -50,6 +50,7 @@ mod sides;
 mod states;
 mod subject;
 pub mod support;
+mod tied;
 mod total;
 pub mod view;
 mod whole;
@@ -72,7 +73,7 @@ pub use compliant::{BroughtPlan, ClauseChoice, CompliantPlan, ProtectedPart, Rea
 pub use comply::comply;
 pub use conditions::{EntityMinimum, ReleaseConditions, conditions, largest_minimum};
 pub use decide::{
-    BelowMinimum, Cell, CounterRule, DecisionRules, DominanceRule, Entities, Fate, KEYS_MAX, Part, decide,
+    BelowMinimum, Cell, CounterRule, DecisionRules, DominanceRule, Entities, Fate, KEYS_MAX, Lax, Part, decide,
 };
 pub use decide_sets::{SetCell, decide_sets};
 pub use decided::GroupDecision;

@@ -88,7 +88,7 @@ impl PointRules<'_> {
     }
 
     /// Why the conditions of the clauses cannot be decided over the groups of this query; none if they can.
-    pub(super) fn undecidable(&self, keys: &[Expr], asked: &[Asked]) -> Option<String> {
+    pub(super) fn undecidable(&self, keys: &[Expr], asked: &[Asked], scope: MinimumScope) -> Option<String> {
         if keys.len() > KEYS_MAX && self.released().any(|released| !released.minimums.is_empty()) {
             return Some(format!("a release under a minimum has at most {KEYS_MAX} grouping keys"));
         }
@@ -97,7 +97,12 @@ impl PointRules<'_> {
         if let Some(value) = different.filter(|_| dominance) {
             return Some(format!("{} cannot be held to DOMINANCE: a value is of all who have it", name(value)));
         }
-        let remainder = self.released().all(|released| released.outcome == Outcome::Remainder);
+        // Where each decides over its own groups, one that merges a remainder sends it, whatever the others do.
+        let merges = |released: &ReleasedAggregates| released.outcome == Outcome::Remainder;
+        let remainder = match scope {
+            MinimumScope::Federation => self.released().all(merges),
+            MinimumScope::PerSite => self.released().any(merges),
+        };
         if !remainder && asked.iter().any(|value| value.function == IS_REMAINDER) {
             return Some(NO_REMAINDER.to_owned());
         }

@@ -29,7 +29,7 @@ use dynamos_proto::ids::SiteId;
 use dynamos_proto::sign::HashKey;
 
 use super::conditions::{EntityMinimum, ReleaseConditions};
-use super::decide::{CounterRule, DecisionRules, DominanceRule};
+use super::decide::{CounterRule, DecisionRules, DominanceRule, Lax};
 use super::decided::{GroupDecision, REMAINDER};
 use super::seen::{Condition, Holds, Seen, as_states, differences, rows_seen, undecidable};
 pub use super::states::is_mergeable;
@@ -178,6 +178,7 @@ impl ReleasePlan<'_> {
                 behind: counter.seen.behind,
                 minimum: counter.minimum.largest,
                 own: stewards.iter().map(|steward| self.conditions.alone(steward, counter.minimum)).collect(),
+                lax: counter.lax(stewards, whose)?,
                 dominance: counter.dominance(stewards, whose)?,
             })
         };
@@ -451,6 +452,16 @@ impl Counter<'_> {
         };
         let conditions = self.seen.conditions.iter().map(condition).collect::<Result<Vec<_>>>()?;
         Ok(conditions.into_iter().chain(of_steward).reduce(Expr::and))
+    }
+
+    /// The least that each steward demands; in their order.
+    fn lax(&self, stewards: &BTreeSet<SiteId>, whose: &Whose) -> Result<Vec<Lax>> {
+        let sums = self.portion(whose).is_some();
+        let lax = |steward: &SiteId| {
+            let portion = self.minimum.largest_portion.get(steward).filter(|_| sums).map(portion_of).transpose()?;
+            Ok(Lax { least: self.minimum.least.get(steward).copied().unwrap_or(1), portion })
+        };
+        stewards.iter().map(lax).collect()
     }
 
     /// What is demanded of sums; in the order of the stewards.

@@ -12,15 +12,17 @@
 //! from them by adding and subtracting is made of these parts, each taken some number of times. If each part is nobody or enough,
 //! so is all that can be computed.
 //!
-//! How many rows there are is told by a count, by a sum beside an average, and by the variance of a sample beside that of a
-//! population. So it is by a count of different values, which may be different for everybody. Values of which each takes equal
-//! ones once are otherwise not made of parts, and stand alone.
+//! How many rows there are is told by a count, by a sum beside an average of one family, by the variance of a sample beside that
+//! of a population, and by a sum of what is known: of columns that keys or conditions say something of. So it is by a count of
+//! different values, which may be different for everybody. Values of which each takes equal ones once are otherwise not made of
+//! parts, and stand alone.
 
 use std::collections::BTreeSet;
 
 use super::decide::Behind;
-use super::matching::{Asked, columns_of};
+use super::matching::Asked;
 use super::release_plan::is_sum;
+use super::tied::Tied;
 use crate::fragment::ReleasedAggregate;
 
 /// Values that can be subtracted from each other are under at most so many different conditions where a minimum holds; each
@@ -145,41 +147,66 @@ fn cut(seen: &BTreeSet<BTreeSet<Condition>>) -> Result<Vec<Seen>, String> {
 
 /// The conditions under which rows are counted.
 fn counted(values: &[&ReleasedAggregate]) -> BTreeSet<BTreeSet<Condition>> {
-    let under: BTreeSet<(Option<usize>, Option<usize>)> =
-        values.iter().map(|value| (value.filter, value.origin)).collect();
-    let told = under.into_iter().filter(|(filter, origin)| {
-        let of_these = values.iter().filter(|value| value.filter == *filter && value.origin == *origin);
-        tell_count(of_these.map(|value| value.function.as_str()))
+    let told = values.iter().filter(|value| {
+        let beside = values.iter().filter(|other| other.filter == value.filter && other.family == value.family);
+        counts(&value.function)
+            || (value.known && sums_rows(&value.function, value.distinct))
+            || (helps_to_count(&value.function) && tell_count(beside.map(|value| value.function.as_str())))
     });
-    told.map(|(filter, origin)| conditions(filter, origin)).collect()
+    told.map(|value| conditions(value.filter, value.origin)).collect()
 }
 
-/// Whether these functions of one column, of all values or of different ones, which may be different for everybody, tell together
-/// how many rows have a value of it.
+/// Whether a function tells by itself how many rows have a value of its column, or different ones, which may be different for
+/// everybody.
+pub(super) fn counts(function: &str) -> bool {
+    matches!(function, "count" | "approx_distinct" | "regr_count")
+}
+
+/// Whether a function adds up a value of each row: of known values that tells how many there are.
+pub(super) fn sums_rows(function: &str, distinct: bool) -> bool {
+    function == "sum" && !distinct
+}
+
+fn helps_to_count(function: &str) -> bool {
+    matches!(function, "sum" | "avg" | "var" | "stddev" | "var_pop" | "stddev_pop")
+}
+
+/// Whether these functions of one family tell together how many rows have a value of it, though none of them counts.
 pub(super) fn tell_count<'a>(functions: impl Iterator<Item = &'a str>) -> bool {
     let functions: BTreeSet<&str> = functions.collect();
     let any = |names: &[&str]| names.iter().any(|name| functions.contains(name));
-    any(&["count"]) || (any(&["sum"]) && any(&["avg"])) || (any(&["var", "stddev"]) && any(&["var_pop", "stddev_pop"]))
+    (any(&["sum"]) && any(&["avg"])) || (any(&["var", "stddev"]) && any(&["var_pop", "stddev_pop"]))
 }
 
 /// Whether a function takes equal values once and is not the same with all of them.
 pub(super) fn takes_once(function: &str, distinct: bool) -> bool {
-    distinct && !matches!(function, "min" | "max")
+    function == "approx_distinct" || (distinct && !matches!(function, "min" | "max"))
+}
+
+/// What can be subtracted from each other.
+fn kind(value: &ReleasedAggregate) -> &str {
+    match value.function.as_str() {
+        function if counts(function) => "count",
+        _ if is_sum(value) => "sum",
+        function => function,
+    }
 }
 
 /// A function that takes equal values once is, of two parts together, not what it is of the one and of the other. Its values stand
-/// beside none of their column that can be subtracted from them, be they of other rows or of all values.
+/// beside none of their family that can be subtracted from them, be they of other rows, of all values or computed in another way.
 fn stand_alone(values: &[&ReleasedAggregate]) -> Result<(), String> {
-    for value in values.iter().filter(|value| takes_once(&value.function, value.distinct)) {
+    let once = |value: &ReleasedAggregate| takes_once(&value.function, value.distinct);
+    for value in values.iter().filter(|value| once(value)) {
         let apart = |other: &ReleasedAggregate| {
-            other.origin == value.origin
-                && (other.function == value.function || (is_sum(other) && is_sum(value)))
-                && (other.filter, other.distinct) != (value.filter, value.distinct)
+            other.family == value.family
+                && kind(other) == kind(value)
+                && (other.filter, once(other), other.origin) != (value.filter, once(value), value.origin)
         };
         if values.iter().any(|other| apart(other)) {
             return Err(format!(
-                "`{} DISTINCT` under a minimum stands beside no value of its column with another FILTER or without DISTINCT: \
-                 what one has and the other has not could be few people; ask for them in several questions",
+                "`{} DISTINCT` under a minimum stands beside no value that is computed from its column with another FILTER, in \
+                 another way or without DISTINCT: what one has and the other has not could be few people; ask for them in \
+                 several questions",
                 value.function
             ));
         }
@@ -204,8 +231,9 @@ pub(super) fn undecidable(values: &[ReleasedAggregate], sets: usize) -> Option<S
 
 /// Why values of one column, each written in its own way, cannot stand side by side under different FILTERs: what is left of one
 /// without the other is not looked at. None if they can. The values are without widening.
-pub(super) fn filtered_apart(values: &[Asked]) -> Option<String> {
-    let columns = |value: &Asked| value.argument.iter().flat_map(columns_of).collect::<BTreeSet<_>>();
+pub(super) fn filtered_apart(values: &[Asked], tied: &Tied) -> Option<String> {
+    let columns =
+        |value: &Asked| value.argument.iter().flat_map(|argument| tied.columns(argument)).collect::<BTreeSet<_>>();
     let apart = |one: &Asked, other: &Asked| {
         one.filter != other.filter && one.argument != other.argument && !columns(one).is_disjoint(&columns(other))
     };
@@ -213,7 +241,7 @@ pub(super) fn filtered_apart(values: &[Asked]) -> Option<String> {
     found.and_then(|(one, other)| {
         let (one, other) = (one.argument.as_ref()?, other.argument.as_ref()?);
         Some(format!(
-            "values of `{one}` and of `{other}` have a column in common and stand under different FILTERs, which is not decided \
+            "values of `{one}` and of `{other}` have a column in common, or columns of one condition, and stand under different FILTERs, which is not decided \
              together; ask for them under the same, or in several questions"
         ))
     })
@@ -230,6 +258,7 @@ mod tests {
             argument,
             origin: argument,
             family: argument,
+            known: false,
             filter,
         }
     }
@@ -328,6 +357,39 @@ mod tests {
         assert_eq!(parts(&[all.clone(), sum.clone()]), Vec::<String>::new());
         let average = ReleasedAggregate { function: "avg".into(), ..sum.clone() };
         assert_eq!(parts(&[all, sum, average]), ["5,x2|", "x2|5", "5|x2", "|5,x2"]);
+    }
+
+    #[test]
+    fn b5_a_sum_of_what_is_known_counts() {
+        let (women, sum) = (value("count", None, Some(5)), value("sum", Some(2), None));
+        assert_eq!(parts(&[women.clone(), sum.clone()]), Vec::<String>::new());
+        let known = ReleasedAggregate { known: true, ..sum };
+        assert_eq!(parts(&[women.clone(), known.clone()]), ["5,x2|", "x2|5", "5|x2"]);
+        // Different values of what is known are few, however many rows there are.
+        assert_eq!(parts(&[women, ReleasedAggregate { distinct: true, ..known }]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn b5_a_sum_beside_an_average_of_one_family_counts() {
+        let (women, average) = (value("count", None, Some(5)), value("avg", Some(2), None));
+        let sum = |family| ReleasedAggregate { family: Some(family), ..value("sum", Some(3), None) };
+        let parts_with = |family| parts(&[women.clone(), average.clone(), sum(family)]);
+        assert_eq!(parts_with(3), Vec::<String>::new());
+        assert!(parts_with(2).contains(&"x2,x3|5".to_owned()));
+    }
+
+    #[test]
+    fn b5_what_takes_equal_values_once_stands_beside_nothing_of_its_family() {
+        let once = ReleasedAggregate { distinct: true, ..value("sum", Some(2), None) };
+        let other = |family| ReleasedAggregate { family: Some(family), ..value("sum", Some(3), None) };
+        let decided = |values: &[ReleasedAggregate]| differences(&values.iter().collect::<Vec<_>>()).is_ok();
+        assert!(decided(&[once.clone(), other(3)]) && !decided(&[once, other(2)]));
+        let about = |filter| value("approx_distinct", Some(2), filter);
+        assert!(decided(&[about(None)]) && !decided(&[about(None), about(Some(5))]));
+        assert!(!decided(&[about(None), value("count", Some(2), None)]));
+        // Their number may be that of the people.
+        assert_eq!(parts(&[about(None), value("count", None, None)]), ["x2|", "|x2"]);
+        assert!(undecidable(&[about(None)], 2).is_some());
     }
 
     #[test]

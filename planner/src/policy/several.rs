@@ -3,8 +3,8 @@
 //! refused: one aggregate with FILTERs or GROUPING SETS asks the same, and is decided as a whole.
 //!
 //! Only values of one column can be subtracted from each other, and names of groups from nothing. So the values of each
-//! argument are looked at by themselves, with those of arguments that have a column in common with it, and those only of points
-//! that can have rows in common. They must be of the same rows, of the same arguments under the same FILTERs at each point, and
+//! argument are looked at by themselves, with those of arguments that have a column in common with it, or a column that a
+//! condition or a join ties to one of its own, and those only of points that can have rows in common. They must be of the same rows, of the same arguments under the same FILTERs at each point, and
 //! then
 //!
 //! - either all points that have keys are one and the same question to the same stewards under the same clauses, so that they
@@ -37,7 +37,8 @@ use super::denial::{Stop, refuse};
 use super::joining::Filled;
 use super::lists::ListJoin;
 use super::matching::{Asked, columns_of};
-use super::seen::{takes_once, tell_count};
+use super::seen::{counts, sums_rows, takes_once, tell_count};
+use super::tied::{Tied, known};
 use crate::catalog::TableName;
 use crate::fragment::{KeySet, ReleaseClauseRef};
 use crate::function::IS_REMAINDER;
@@ -100,6 +101,12 @@ impl Told {
     ) -> Self {
         let values = asked.iter().filter(|value| value.function != IS_REMAINDER);
         let values: Vec<Asked> = values.map(|value| value.bare(&rows.relation)).collect();
+        let counting = values.iter().map(|value| as_counting(value, &is_person));
+        // A sum of known values counts.
+        let sums = values.iter().zip(known(&values, keys, &rows.relation));
+        let sums = sums.filter(|(value, known)| *known && sums_rows(&value.function, value.distinct));
+        let sums = sums.map(|(value, _)| Asked { function: "count".to_owned(), ..value.clone() });
+        let counting = counting.chain(sums).collect();
         let mut tables: BTreeMap<TableName, BTreeSet<SiteId>> = BTreeMap::new();
         for scan in &rows.scans {
             tables.entry(scan.name.clone()).or_default().extend(scan.stewards.iter().cloned());
@@ -110,7 +117,7 @@ impl Told {
             named: rows.relation.predicates.iter().filter_map(named).collect(),
             keys: keys.iter().cloned().collect(),
             sets: sets.to_vec(),
-            counting: values.iter().map(|value| as_counting(value, &is_person)).collect(),
+            counting,
             values: values.into_iter().collect(),
             decided,
         }
@@ -137,17 +144,21 @@ impl Told {
         !self.named.iter().any(apart) && self.tables.iter().any(shared)
     }
 
-    /// What it tells of an argument under a FILTER.
-    fn functions(&self, argument: Option<&Expr>, filter: Option<&Expr>) -> impl Iterator<Item = &str> {
-        let of = move |value: &&Asked| value.argument.as_ref() == argument && value.filter.as_ref() == filter;
+    /// What it tells under a FILTER of arguments like these.
+    fn functions(&self, filter: Option<&Expr>, like: impl Fn(Option<&Expr>) -> bool) -> impl Iterator<Item = &str> {
+        let of = move |value: &&Asked| value.filter.as_ref() == filter && like(value.argument.as_ref());
         self.counting.iter().filter(of).map(|value| value.function.as_str())
     }
 
     /// Which rows it helps to count beside these points: by their argument and FILTER.
-    fn counted<'a>(&'a self, beside: &[&Self]) -> HashSet<(Option<&'a Expr>, Option<&'a Expr>)> {
+    fn counted<'a>(&'a self, beside: &[&Self], tied: &Tied) -> HashSet<(Option<&'a Expr>, Option<&'a Expr>)> {
         let values = self.counting.iter().map(|value| (value.argument.as_ref(), value.filter.as_ref()));
         let told = |(argument, filter): &(Option<&Expr>, Option<&Expr>)| {
-            tell_count(beside.iter().flat_map(|point| point.functions(*argument, *filter)))
+            let same = |other: Option<&Expr>| other == *argument;
+            let columns = argument.map(|argument| tied.columns(argument)).unwrap_or_default();
+            let of_family = |other: Option<&Expr>| other.is_some_and(|other| has_one_of(other, &columns));
+            beside.iter().flat_map(|point| point.functions(*filter, same)).any(counts)
+                || tell_count(beside.iter().flat_map(|point| point.functions(*filter, of_family)))
         };
         values.filter(told).collect()
     }
@@ -221,12 +232,13 @@ fn text_of(value: &ScalarValue) -> Option<String> {
 
 /// Refuses points that could tell together what none of them tells.
 pub(super) fn refuse_apart(points: &[Told]) -> Result<(), Stop> {
+    let tied = &tied(points);
     // In order, so that what is said of a question is always the same.
     let arguments = points.iter().flat_map(Told::arguments).map(|(argument, _)| argument);
     let mut arguments: Vec<&Expr> = arguments.collect::<HashSet<_>>().into_iter().collect();
     arguments.sort_by_cached_key(|argument| argument.to_string());
     for argument in arguments {
-        let columns = BTreeSet::from_iter(columns_of(argument));
+        let columns = tied.columns(argument);
         let with: Vec<&Told> = points.iter().filter(|point| !point.written_over(&columns).is_empty()).collect();
         for (one, beside) in meeting(&with) {
             for other in &beside {
@@ -242,7 +254,17 @@ pub(super) fn refuse_apart(points: &[Told]) -> Result<(), Stop> {
             }
         }
     }
-    refuse_counts(points)
+    refuse_counts(points, tied)
+}
+
+/// The columns that any of these points ties: of which rows there are in both, one can say something of the other.
+fn tied(points: &[Told]) -> Tied {
+    let mut tied = Tied::default();
+    for point in points {
+        tied.rows(&point.rows.joins, &point.rows.filled, &point.rows.predicates);
+        tied.filters(&point.values);
+    }
+    tied
 }
 
 /// Each of these points, and those that it can have rows in common with, itself among them.
@@ -252,17 +274,18 @@ fn meeting<'a>(points: &[&'a Told]) -> Vec<(&'a Told, Vec<&'a Told>)> {
 }
 
 /// Refuses points that tell together how many rows there are of a kind that none of them decides about.
-fn refuse_counts(points: &[Told]) -> Result<(), Stop> {
+fn refuse_counts(points: &[Told], tied: &Tied) -> Result<(), Stop> {
     let all: Vec<&Told> = points.iter().collect();
     for (one, beside) in meeting(&all) {
-        let counting: Vec<&Told> = beside.iter().copied().filter(|point| !point.counted(&beside).is_empty()).collect();
-        if counting.iter().all(|point| point.is_the_same_as(one)) || one.counted(&beside).is_empty() {
+        let counts = |point: &Told| !point.counted(&beside, tied).is_empty();
+        let counting: Vec<&Told> = beside.iter().copied().filter(|point| counts(point)).collect();
+        if counting.iter().all(|point| point.is_the_same_as(one)) || !counts(one) {
             continue;
         }
         if counting.iter().any(|point| point.rows != one.rows) {
             return Err(apart("of other rows, or under other FILTERs"));
         }
-        if !counted_by_one(&counting, &beside) {
+        if !counted_by_one(&counting, &beside, tied) {
             return Err(apart("counted with and without it, or under other FILTERs"));
         }
         if !decided_once(&counting) {
@@ -274,23 +297,23 @@ fn refuse_counts(points: &[Told]) -> Result<(), Stop> {
 
 /// Whether the finest of these points counts all that they count, so that its groups are decided by all of that; or only the rows
 /// for which all conditions hold that the others count by, and each of these decides about them, too: the rest is one part more.
-fn counted_by_one(counting: &[&Told], beside: &[&Told]) -> bool {
-    let size = |point: &&&Told| (point.keys.len(), point.counted(&[*point]).len());
+fn counted_by_one(counting: &[&Told], beside: &[&Told], tied: &Tied) -> bool {
+    let size = |point: &&&Told| (point.keys.len(), point.counted(&[*point], tied).len());
     let Some(most) = counting.iter().max_by_key(size) else { return true };
     // What it takes several points to tell, none of them decides about.
-    let alone = most.counted(&[*most]);
-    if counting.iter().all(|point| point.counted(beside).is_subset(&alone)) {
+    let alone = most.counted(&[*most], tied);
+    if counting.iter().all(|point| point.counted(beside, tied).is_subset(&alone)) {
         return true;
     }
     let mut kinds = alone.iter();
     let (Some((argument, filter)), None) = (kinds.next(), kinds.next()) else { return false };
     counting.iter().filter(|point| !point.groups_like(most)).all(|point| {
-        let told = point.counted(&[*point]);
+        let told = point.counted(&[*point], tied);
         let wider = |(of, under): &(Option<&Expr>, Option<&Expr>)| {
             (of.is_none() || of == argument) && (under.is_none() || under == filter)
         };
-        told.contains(&(*argument, *filter)) && told.iter().all(wider) && point.counted(beside) == told
-    }) && counting.iter().filter(|point| point.groups_like(most)).all(|point| point.counted(beside) == alone)
+        told.contains(&(*argument, *filter)) && told.iter().all(wider) && point.counted(beside, tied) == told
+    }) && counting.iter().filter(|point| point.groups_like(most)).all(|point| point.counted(beside, tied) == alone)
 }
 
 /// Whether no two of these points withhold other groups: those with keys are one question, beside which there may be its total.

@@ -72,6 +72,7 @@ fn encode_release(point: &ReleasePoint, state: &SessionState) -> Result<v1::Rele
             filter: value.filter.map(index).transpose()?,
             origin: value.origin.map(index).transpose()?,
             family: value.family.map(index).transpose()?,
+            known: value.known,
         })
     });
     let entities =
@@ -175,6 +176,7 @@ fn decode_release(point: &v1::Release, state: &SessionState) -> Result<ReleasePo
                     argument: value.argument.map(column),
                     origin: value.origin.map(column),
                     family: value.family.map(column),
+                    known: value.known,
                     filter: value.filter.map(column),
                 })
                 .collect(),

@@ -131,9 +131,13 @@ pub struct Aggregate {
     /// The argument of the first aggregate that is of the same column, whatever number type it is widened to.
     #[prost(uint32, optional, tag = "5")]
     pub origin: ::core::option::Option<u32>,
-    /// The argument of the first aggregate that has a column in common with it, directly or by others between them.
+    /// The argument of the first aggregate that has a column in common with it, or one that a condition ties to one of its own,
+    /// directly or by others between them.
     #[prost(uint32, optional, tag = "6")]
     pub family: ::core::option::Option<u32>,
+    /// Whether keys or conditions say something of every column of its argument, so that a sum tells how many rows there are.
+    #[prost(bool, tag = "7")]
+    pub known: bool,
 }
 /// An entity key column of the input.
 #[allow(clippy::all)]

@@ -33,6 +33,7 @@ fn value(function: &str, argument: Option<usize>) -> ReleasedAggregate {
         argument,
         origin: argument,
         family: argument,
+        known: false,
         filter: None,
     }
 }

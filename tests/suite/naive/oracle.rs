@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::world::{
     Above, Agreement, COORDINATOR, Clause, Col, Cond, Family, From, Function, PLACES, PROVIDERS, Partner, Question,
-    Source, Table, Valid, Value, What, With, World,
+    Scope, Source, Table, Valid, Value, What, With, World,
 };
 
 /// How a release point is computed.
@@ -117,7 +117,7 @@ pub(super) fn ways(world: &World) -> Vec<Way> {
             indexes.filter(|index| covers(held, *index, source, &asked.conds, keys, values)).collect()
         };
         for clauses in choices(&stewards, &covering) {
-            if !entities(&governing, &clauses).is_empty() && !stand_alone(values) {
+            if !entities(&governing, &clauses).is_empty() && !stand_together(&asked, values) {
                 continue;
             }
             // None of several stewards sees what the others' rows are compared with, so each decides by itself.
@@ -335,17 +335,37 @@ fn partials_may(agreement: &Agreement, clause: usize, place: &str) -> bool {
     })
 }
 
-/// Whether no value of different ones stands beside a value that can be subtracted from it: of the same column, by the same
-/// function or a sum beside an average, under another condition or of all values.
-fn stand_alone(values: &[Value]) -> bool {
+/// Whether two columns may be alike: a join compares them, a condition does, or others between them do.
+fn alike(asked: &Asked, values: &[Value], one: Col, other: Col) -> bool {
+    let compared = asked.conds.iter().copied().chain(values.iter().filter_map(|value| value.filter));
+    let mut pairs: Vec<Vec<Col>> = compared.map(Cond::columns).filter(|columns| columns.len() == 2).collect();
+    if matches!(asked.from, From::Join | From::LeftJoin) {
+        pairs.push(vec![Col(Table::People, "id"), Col(Table::Visits, "id")]);
+    }
+    let mut reached = vec![one];
+    loop {
+        let next = pairs.iter().filter(|pair| pair.iter().any(|column| reached.contains(column)));
+        let Some(next) = next.flatten().find(|column| !reached.contains(column)) else {
+            return reached.contains(&other);
+        };
+        reached.push(*next);
+    }
+}
+
+/// Whether no value of different ones stands beside a value that can be subtracted from it: of columns that may be alike, by the
+/// same function or a sum beside an average, under another condition, of all values or of another column. Nor do values of two
+/// columns that may be alike stand under two conditions.
+fn stand_together(asked: &Asked, values: &[Value]) -> bool {
     let sum = |value: &Value| matches!(value.function.name, "sum" | "avg");
     let extreme = |value: &Value| matches!(value.function.name, "min" | "max");
     let apart = |one: &Value, other: &Value| {
-        one.function.distinct
+        let (Some(of_one), Some(of_other)) = (one.argument, other.argument) else { return false };
+        let (same_filter, same_column) = (one.filter == other.filter, of_one == of_other);
+        let once = one.function.distinct
             && !extreme(one)
-            && one.argument == other.argument
             && (one.function.name == other.function.name || (sum(one) && sum(other)))
-            && (one.filter, one.function.distinct) != (other.filter, other.function.distinct)
+            && !(same_filter && same_column && one.function.distinct == other.function.distinct);
+        alike(asked, values, of_one, of_other) && (once || !(same_filter || same_column))
     };
     !values.iter().any(|one| values.iter().any(|other| apart(one, other)))
 }
@@ -357,6 +377,16 @@ fn states_listed(agreement: &Agreement, clause: usize, values: &[Value]) -> bool
     let listed = |name: &'static str| functions.contains(&Function { name, distinct: false });
     let average = |value: &Value| value.function.name != "avg" || (listed("sum") && listed("count"));
     values.iter().all(|value| mergeable(value) && average(value))
+}
+
+/// Whether the question compares people's keys that `min` or `max` chose among several stewards' people, of which nothing says
+/// whose they are.
+pub(super) fn compares_chosen_keys(question: &Question) -> bool {
+    let chosen = |value: &Value| {
+        matches!(value.function.name, "min" | "max") && value.argument.is_some_and(|argument| argument.1 == "id")
+    };
+    let What::Groups { values, .. } = &question.what else { return false };
+    question.above == Above::Distinct && values.iter().any(chosen) && !matches!(question.scope, Scope::Named(_))
 }
 
 fn rows_leave(agreement: &Agreement) -> bool {

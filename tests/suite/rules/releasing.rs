@@ -252,7 +252,7 @@ fn b5_values_written_over_one_column_are_not_filtered_apart() {
     bench.allows("SELECT sum(wage), sum(wage * 2) FROM a.s.people");
     bench.refuses(
         "SELECT sum(wage * 2), sum(wage) FILTER (WHERE city = 'x') FROM a.s.people",
-        "have a column in common and stand under different FILTERs",
+        "have a column in common, or columns of one condition, and stand under different FILTERs",
     );
     let beside = |other: &str| {
         format!("SELECT sum(wage) FROM a.s.people UNION ALL SELECT sum(wage * 2) FROM a.s.people {other}")
@@ -260,6 +260,70 @@ fn b5_values_written_over_one_column_are_not_filtered_apart() {
     for sql in [beside("WHERE city = 'x'"), beside("")] {
         bench.refuses(&sql, "written in another way");
     }
+    let bench =
+        Bench::none().with("a", "g", "RELEASE sum, sum DISTINCT OF wage, wage * 2 FROM s.people MINIMUM 5 DISTINCT id");
+    bench.refuses("SELECT sum(DISTINCT wage), sum(wage * 2) FROM a.s.people", "stands beside no value");
+}
+
+#[test]
+fn b5_columns_that_a_condition_or_a_join_makes_alike_are_one() {
+    let bench = Bench::none().with(
+        "a",
+        "g",
+        "RELEASE sum OF wage, bsn FROM s.people MINIMUM 5 DISTINCT id, FILTER ON wage, bsn COMPARE WITH COLUMNS,
+         FILTER ON city COMPARE WITH LITERALS",
+    );
+    let apart = "SELECT sum(wage), sum(bsn) FILTER (WHERE city = 'x') FROM a.s.people";
+    let aside = |condition: &str| {
+        format!(
+            "SELECT sum(wage) FROM a.s.people {condition} UNION ALL
+             SELECT sum(bsn) FROM a.s.people WHERE city = 'x' {}",
+            condition.replace("WHERE", "AND")
+        )
+    };
+    bench.allows(apart);
+    bench.allows(&aside(""));
+    bench.refuses(&format!("{apart} WHERE wage = bsn"), "columns of one condition, and stand under different FILTERs");
+    bench.refuses(&aside("WHERE wage = bsn"), "of other rows");
+    // What is left where one of them is not there is decided, too.
+    let query = bench.allows("SELECT sum(wage), sum(bsn) FROM a.s.people WHERE wage > bsn");
+    let values = &query.graph().releases[0].shape.aggregates;
+    assert!(values[0].family.is_some() && values[0].family == values[1].family, "{values:?}");
+}
+
+#[test]
+fn b5_a_sum_of_what_keys_or_conditions_say_counts() {
+    let bench = Bench::none().with(
+        "a",
+        "g",
+        "RELEASE sum, count OF wage, * BY wage, city FROM s.people MINIMUM 5 DISTINCT id,
+         FILTER ON wage, city COMPARE WITH LITERALS",
+    );
+    let known = |sql: &str| {
+        let query = bench.allows(sql);
+        query.graph().releases[0].shape.aggregates.iter().map(|value| value.known).collect::<Vec<_>>()
+    };
+    assert_eq!(known("SELECT wage, sum(wage), count(*) FROM a.s.people GROUP BY wage"), [true, false]);
+    assert_eq!(known("SELECT sum(wage), count(*) FROM a.s.people WHERE wage = 7"), [true, false]);
+    assert_eq!(known("SELECT sum(wage) FILTER (WHERE wage IN (7, 8)), sum(wage) FROM a.s.people"), [true, false]);
+    let aside = |condition: &str| {
+        format!("SELECT sum(wage) FROM a.s.people {condition} UNION ALL SELECT count(*) FROM a.s.people GROUP BY city")
+    };
+    bench.allows(&aside("WHERE city = 'x'"));
+    bench.refuses(&aside("WHERE wage = 7"), "of other rows");
+}
+
+#[test]
+fn b6_a_remainder_of_one_steward_is_told_as_such() {
+    let clause = |outcome: &str| {
+        format!(
+            "RELEASE sum OF wage BY city FROM s.people MINIMUM 5 DISTINCT id PER SITE ELSE {outcome}, SHIP PARTIALS OF 1 TO p"
+        )
+    };
+    let sql = "SELECT city, sum(wage), dynamos.is_remainder() FROM s.people GROUP BY city";
+    let both = |one: &str, other: &str| Bench::none().with("a", "g", &clause(one)).with("b", "g", &clause(other));
+    both("REMAINDER", "DROP").allows(sql);
+    both("DROP", "DROP").refuses(sql, "merge no remainder");
 }
 
 #[test]

@@ -61,7 +61,8 @@ pub(super) const CLAUSES: &str = "
     SHIP ROWS (persons.id, grade) FROM wages.persons JOIN wages.contracts ON persons.id = contracts.person TO surf,
     RELEASE ROWS (hours) FROM wages.contracts WHERE hours < 30,
     RELEASE ROWS (hours) FROM wages.contracts WHERE hours >= 30,
-    SHIP ROWS (hours) FROM wages.contracts WHERE hours < 30 TO vu";
+    SHIP ROWS (hours) FROM wages.contracts WHERE hours < 30 TO vu,
+    FILTER ON salary % 1000 COMPARE WITH LITERALS";
 
 /// A steward's configuration with the agreements `a` and `b`, which say the same.
 pub(super) fn steward(federation: &Federation, name: &'static str) -> SiteConfig {
@@ -255,6 +256,7 @@ impl Base {
             argument,
             origin: argument,
             family: argument,
+            known: false,
             filter: None,
         }];
         let entities = match self {

@@ -1,0 +1,132 @@
+//! Columns that say something of each other. A condition over two columns, or a join by them, can make them equal or nearly so;
+//! then values of the one are values of the other, and what tells them apart tells of people as if they were one column. Whether
+//! it does is not looked into: columns that stand together in one condition are tied.
+
+use std::collections::BTreeSet;
+
+use datafusion::common::Column;
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::prelude::Expr;
+
+use super::RelationShape;
+use super::joining::Filled;
+use super::matching::{Asked, columns_of};
+
+/// Which columns are tied, directly or by others between them.
+#[derive(Default)]
+pub(super) struct Tied(Vec<BTreeSet<Column>>);
+
+impl Tied {
+    /// By the joins and conditions of these rows, and by the FILTERs of these values.
+    pub(super) fn of(relation: &RelationShape, values: &[Asked]) -> Self {
+        let mut tied = Self::default();
+        tied.rows(&relation.joins, &relation.filled, &relation.predicates);
+        tied.filters(values);
+        tied
+    }
+
+    /// By joins and conditions.
+    pub(super) fn rows<'e>(
+        &mut self,
+        joins: &BTreeSet<(Column, Column)>,
+        filled: &Filled,
+        predicates: impl IntoIterator<Item = &'e Expr>,
+    ) {
+        for (one, other) in joins.iter().chain(filled.values().flatten()) {
+            self.tie([one.clone(), other.clone()].into());
+        }
+        predicates.into_iter().for_each(|predicate| self.condition(predicate));
+    }
+
+    /// By the FILTERs of these values.
+    pub(super) fn filters<'e>(&mut self, values: impl IntoIterator<Item = &'e Asked>) {
+        values.into_iter().filter_map(|value| value.filter.as_ref()).for_each(|filter| self.condition(filter));
+    }
+
+    fn condition(&mut self, condition: &Expr) {
+        for part in split_conjunction(condition) {
+            self.tie(BTreeSet::from_iter(columns_of(part)));
+        }
+    }
+
+    fn tie(&mut self, mut columns: BTreeSet<Column>) {
+        if columns.len() < 2 {
+            return;
+        }
+        self.0.retain(|others| {
+            let apart = columns.is_disjoint(others);
+            if !apart {
+                columns.extend(others.iter().cloned());
+            }
+            apart
+        });
+        self.0.push(columns);
+    }
+
+    /// The columns of an expression, and those that are tied to them.
+    pub(super) fn columns(&self, expr: &Expr) -> BTreeSet<Column> {
+        let mut columns = BTreeSet::from_iter(columns_of(expr));
+        let tied = self.0.iter().filter(|tied| !tied.is_disjoint(&columns)).flatten().cloned();
+        let tied: Vec<Column> = tied.collect();
+        columns.extend(tied);
+        columns
+    }
+}
+
+/// Of each value, whether the keys, or the conditions that it is under, say something of every column of its argument: a sum of
+/// what is known tells how many rows there are. `bare` are the values without widening.
+pub(super) fn known(bare: &[Asked], keys: &[Expr], relation: &RelationShape) -> Vec<bool> {
+    let mut tied = Tied::default();
+    tied.rows(&relation.joins, &relation.filled, &relation.predicates);
+    let of_rows: BTreeSet<Column> = keys.iter().chain(&relation.predicates).flat_map(columns_of).collect();
+    let is_known = |value: &Asked| {
+        let Some(argument) = &value.argument else { return false };
+        let mut said = of_rows.clone();
+        said.extend(value.filter.iter().flat_map(columns_of));
+        let columns = columns_of(argument);
+        let told = |column: Column| !tied.columns(&Expr::Column(column)).is_disjoint(&said);
+        !columns.is_empty() && columns.into_iter().all(told)
+    };
+    bare.iter().map(is_known).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::logical_expr::lit;
+    use datafusion::prelude::col;
+
+    use super::*;
+
+    fn sum(argument: &str, filter: Option<Expr>) -> Asked {
+        Asked { function: "sum".into(), distinct: false, argument: Some(col(argument)), filter }
+    }
+
+    fn names(columns: &BTreeSet<Column>) -> Vec<&str> {
+        columns.iter().map(|column| column.name.as_str()).collect()
+    }
+
+    #[test]
+    fn b5_columns_of_one_condition_or_join_are_tied() {
+        let relation = RelationShape {
+            joins: [(Column::from_name("k"), Column::from_name("l"))].into(),
+            predicates: vec![col("a").eq(col("b")), col("c").gt(lit(1)).and(col("d").gt(lit(1)))],
+            ..RelationShape::default()
+        };
+        let tied = Tied::of(&relation, &[sum("a", Some(col("b").gt(col("c"))))]);
+        assert_eq!(names(&tied.columns(&col("a"))), ["a", "b", "c"]);
+        assert_eq!(names(&tied.columns(&(col("k") + col("d")))), ["d", "k", "l"]);
+    }
+
+    #[test]
+    fn b5_what_keys_and_conditions_say_something_of_is_known() {
+        let relation = RelationShape {
+            joins: [(Column::from_name("k"), Column::from_name("l"))].into(),
+            predicates: vec![col("a").gt(lit(1))],
+            ..RelationShape::default()
+        };
+        let values = ["a", "b", "k", "l", "c"].map(|name| sum(name, (name == "b").then(|| col("b").eq(lit(1)))));
+        assert_eq!(known(&values, &[col("l")], &relation), [true, true, true, true, false]);
+        let both = Asked { argument: Some(col("a") + col("c")), ..sum("a", None) };
+        assert_eq!(known(&[both], &[], &relation), [false]);
+    }
+}
