@@ -199,6 +199,8 @@ async fn ask(
     asks: &mpsc::Sender<oneshot::Sender<Item>>,
     over: &OnceLock<ServiceError>,
 ) -> Option<Result<RecordBatch, DataFusionError>> {
+    // Why a batch was kept back, if one was: whatever else comes, it is missing before that.
+    let mut kept_back = None;
     loop {
         let (asking, given) = oneshot::channel();
         // If nobody is there to give anything, what was to answer is lost at once.
@@ -209,13 +211,18 @@ async fn ask(
             asks.closed().await;
             return Some(Err(carried(problem.clone())));
         }
-        match given {
-            // Then the next item says so, and that is on record.
-            Ok(Some(Ok((_, (plan, snapshots))))) if revoked(&snapshots.borrow(), plan.as_ref()).is_some() => {}
-            Ok(item) => return item.map(|given| given.map(|(batch, _)| batch)),
-            Err(_) => {
-                let lost = ServiceError::new(Code::Internal, "the query ended without a result");
-                return Some(Err(carried(lost)));
+        let lost = || ServiceError::new(Code::Internal, "the query ended without a result");
+        let given = given.unwrap_or_else(|_| Some(Err(carried(lost()))));
+        match (given, kept_back.take()) {
+            (Some(Err(error)), _) => return Some(Err(error)),
+            (_, Some(problem)) => return Some(Err(carried(problem))),
+            (None, None) => return None,
+            (Some(Ok((batch, (plan, snapshots)))), None) => {
+                // Then the next item says so, and that is on record.
+                kept_back = revoked(&snapshots.borrow(), plan.as_ref());
+                if kept_back.is_none() {
+                    return Some(Ok(batch));
+                }
             }
         }
     }

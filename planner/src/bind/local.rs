@@ -341,6 +341,9 @@ fn distinct(expr: Expr, input: &Local, rewriting: &Rewriting<'_>) -> Result<Expr
         };
         let schema: &DFSchema = input.plan.schema();
         if argument.get_type(schema)?.is_nested() {
+            if matches!(companion, Companion::Named(_)) {
+                return Ok(Transformed::no(Expr::AggregateFunction(call)));
+            }
             return not_impl_err!(
                 "count(DISTINCT …) of rows with an entity key that is local to its steward is not supported; count the key"
             );

@@ -122,7 +122,7 @@ pub fn conditions(clauses: &[ReleaseClauseRef], agreements: &AgreementSet) -> Re
             }
         }
         let sites = released.minimum_sites.unwrap_or(0);
-        if sites > 1 {
+        if demands_several(released) {
             all.never_alone.insert(reference.steward.clone());
         }
         all.sites = all.sites.max(sites);
@@ -163,36 +163,37 @@ impl<'a> Alone<'a> {
         Self(told.collect())
     }
 
-    /// The least that they demand of such an entity; no number is enough if all demand several stewards.
+    /// The least that they demand of such an entity; no number is enough where several stewards are demanded.
     fn minimum(&self, entity: &str) -> u32 {
-        if self.is_never() {
-            return u32::MAX;
-        }
-        let of_clause = |released: &&ReleasedAggregates| {
-            released
-                .minimums
-                .iter()
-                .filter(|minimum| minimum.entity.column == entity)
-                .map(|minimum| minimum.count)
-                .max()
+        let of_clause = |released: &Option<&ReleasedAggregates>| {
+            let Some(released) = released else { return 1 };
+            if demands_several(released) {
+                return u32::MAX;
+            }
+            let counted = released.minimums.iter().filter(|minimum| minimum.entity.column == entity);
+            counted.map(|minimum| minimum.count).max().unwrap_or(1).max(1)
         };
-        let least = self.0.iter().map(|released| released.as_ref().and_then(of_clause).unwrap_or(1));
-        least.min().unwrap_or(1).max(1)
+        self.0.iter().map(of_clause).min().unwrap_or(1)
     }
 
-    /// The largest portion that one such entity may have; none if any.
+    /// The largest portion that one such entity may have; none if any. Where all demand several stewards it is the largest of
+    /// all, which none of them asks for.
     fn portion(&self, entity: &str) -> Option<&'a Decimal> {
         let of_clause = |released: &Option<&'a ReleasedAggregates>| {
             let released = (*released)?;
             let counts = released.minimums.iter().any(|minimum| minimum.entity.column == entity);
             released.dominance.as_ref().filter(|_| counts)
         };
-        self.0.iter().map(of_clause).collect::<Option<Vec<_>>>()?.into_iter().max()
+        let never = |released: &&Option<&ReleasedAggregates>| released.is_some_and(demands_several);
+        let (several, alone): (Vec<_>, Vec<_>) = self.0.iter().partition(never);
+        let asked = if alone.is_empty() { several } else { alone };
+        asked.into_iter().map(of_clause).collect::<Option<Vec<_>>>()?.into_iter().max()
     }
+}
 
-    fn is_never(&self) -> bool {
-        self.0.iter().all(|released| released.is_some_and(|released| released.minimum_sites.unwrap_or(0) > 1))
-    }
+/// Whether a clause lets nothing of one steward alone be told.
+fn demands_several(released: &ReleasedAggregates) -> bool {
+    released.minimum_sites.unwrap_or(0) > 1
 }
 
 /// Whether two clauses have a table in common. A table without a schema is of the one that is meant beside it.
@@ -309,6 +310,7 @@ mod tests {
             ("2: RELEASE avg OF a * 2 FROM s.t JOIN s.u ON k MINIMUM 3 DISTINCT k", (3, None)),
             ("2: RELEASE count OF * FROM s.t MINIMUM 4 DISTINCT k DOMINANCE 0.5", (4, Some("0.5".to_owned()))),
             ("2: RELEASE count OF * FROM s.t", (1, None)),
+            ("2: RELEASE count OF * FROM s.t MINIMUM 12 DISTINCT k DOMINANCE 0.2", (12, Some("0.2".to_owned()))),
             // About other columns, other tables, or not of one steward either.
             ("2: RELEASE sum OF b FROM s.t MINIMUM 3 DISTINCT k", never.clone()),
             ("2: RELEASE ROWS (a) FROM s.u", never.clone()),

@@ -262,6 +262,9 @@ fn tied(points: &[Told]) -> Tied {
     let mut tied = Tied::default();
     for point in points {
         tied.rows(&point.rows.joins, &point.rows.filled, &point.rows.predicates);
+        for list in &point.rows.lists {
+            tied.tie(list.pairs.iter().flat_map(|(own, _)| columns_of(own)).collect());
+        }
         tied.filters(&point.values);
     }
     tied

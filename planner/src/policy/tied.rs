@@ -19,9 +19,15 @@ pub(super) struct Tied(Vec<BTreeSet<Column>>);
 impl Tied {
     /// By the joins and conditions of these rows, and by the FILTERs of these values.
     pub(super) fn of(relation: &RelationShape, values: &[Asked]) -> Self {
+        let mut tied = Self::by(relation);
+        tied.filters(values);
+        tied
+    }
+
+    fn by(relation: &RelationShape) -> Self {
         let mut tied = Self::default();
         tied.rows(&relation.joins, &relation.filled, &relation.predicates);
-        tied.filters(values);
+        relation.lists.iter().for_each(|columns| tied.tie(columns.clone()));
         tied
     }
 
@@ -49,7 +55,8 @@ impl Tied {
         }
     }
 
-    fn tie(&mut self, mut columns: BTreeSet<Column>) {
+    /// By a list that columns are compared with together.
+    pub(super) fn tie(&mut self, mut columns: BTreeSet<Column>) {
         if columns.len() < 2 {
             return;
         }
@@ -76,9 +83,9 @@ impl Tied {
 /// Of each value, whether the keys, or the conditions that it is under, say something of every column of its argument: a sum of
 /// what is known tells how many rows there are. `bare` are the values without widening.
 pub(super) fn known(bare: &[Asked], keys: &[Expr], relation: &RelationShape) -> Vec<bool> {
-    let mut tied = Tied::default();
-    tied.rows(&relation.joins, &relation.filled, &relation.predicates);
-    let of_rows: BTreeSet<Column> = keys.iter().chain(&relation.predicates).flat_map(columns_of).collect();
+    let tied = Tied::by(relation);
+    let said = keys.iter().chain(&relation.predicates).flat_map(columns_of);
+    let of_rows: BTreeSet<Column> = said.chain(relation.lists.iter().flatten().cloned()).collect();
     let is_known = |value: &Asked| {
         let Some(argument) = &value.argument else { return false };
         let mut said = of_rows.clone();
@@ -110,11 +117,13 @@ mod tests {
         let relation = RelationShape {
             joins: [(Column::from_name("k"), Column::from_name("l"))].into(),
             predicates: vec![col("a").eq(col("b")), col("c").gt(lit(1)).and(col("d").gt(lit(1)))],
+            lists: [[Column::from_name("e"), Column::from_name("f")].into()].into(),
             ..RelationShape::default()
         };
         let tied = Tied::of(&relation, &[sum("a", Some(col("b").gt(col("c"))))]);
         assert_eq!(names(&tied.columns(&col("a"))), ["a", "b", "c"]);
         assert_eq!(names(&tied.columns(&(col("k") + col("d")))), ["d", "k", "l"]);
+        assert_eq!(names(&tied.columns(&col("f"))), ["e", "f"]);
     }
 
     #[test]
@@ -126,6 +135,8 @@ mod tests {
         };
         let values = ["a", "b", "k", "l", "c"].map(|name| sum(name, (name == "b").then(|| col("b").eq(lit(1)))));
         assert_eq!(known(&values, &[col("l")], &relation), [true, true, true, true, false]);
+        let listed = RelationShape { lists: [[Column::from_name("c")].into()].into(), ..relation.clone() };
+        assert_eq!(known(&values, &[], &listed), [true, true, false, false, true]);
         let both = Asked { argument: Some(col("a") + col("c")), ..sum("a", None) };
         assert_eq!(known(&[both], &[], &relation), [false]);
     }

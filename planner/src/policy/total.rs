@@ -330,7 +330,7 @@ fn failing_arithmetic(binary: &BinaryExpr, schema: &DFSchema) -> Result<Option<F
             !known.is_some_and(|((one, other), most)| fits(one, *op, other, most))
         }
         (one, other) if one.is_signed_integer() && other.is_integer() => {
-            *op == Operator::Divide && !is_not_negative(right)
+            *op == Operator::Divide && !is_another_than_minus_one(right)
         }
         (one, other) if one.is_numeric() && other.is_numeric() => false,
         // The days between two dates are a number.
@@ -403,6 +403,12 @@ fn round_fails(kind: &DataType, places: &Typed) -> bool {
     let room =
         digits(kind).zip(most_digits(kind)).is_some_and(|((whole, scale), most)| scale > 0 || whole + scale < most);
     kind.is_integer() || (kind.is_decimal() && !(room && matches!(places, Typed::Literal(..))))
+}
+
+/// Whether an expression is a whole number that is written down and not minus one.
+fn is_another_than_minus_one(expr: &Typed) -> bool {
+    let Typed::Literal(value, _) = expr else { return false };
+    matches!(value.cast_to(&DataType::Int64), Ok(ScalarValue::Int64(Some(number))) if number != -1)
 }
 
 /// Whether an expression is a whole number that is written down and not below zero.
@@ -680,6 +686,7 @@ mod tests {
             "-n",
             "n * m + 1",
             "n / 100",
+            "n / -2",
             "n % nullif(m, 0)",
             "x / nullif(m, 0)",
             "floor(stock)",
@@ -705,6 +712,7 @@ mod tests {
             ("round(stock, -1)", "`round(stock"),
             ("round(n, -2)", "`round(n"),
             ("n / nullif(m, 0)", "`n / nullif(m"),
+            ("n / -1", "`n / "),
         ] {
             let said = told(text).unwrap_or_default();
             assert!(said.starts_with(part) && said.contains("can fail on a value"), "{text}: {said}");
