@@ -11,8 +11,9 @@ use datafusion::common::{Result, plan_err};
 use datafusion::sql::sqlparser::ast::{Expr, visit_expressions};
 use dynamos_proto::ids::SiteId;
 
+use super::seen::{counts, tell_count};
 use super::{
-    Agreement, AgreementSet, Argument, Clause, ClauseRef, Decimal, Outcome, ReleaseClause, ReleaseWhat,
+    Agreement, AgreementSet, Argument, Clause, ClauseRef, Comparison, Decimal, Outcome, ReleaseClause, ReleaseWhat,
     ReleasedAggregates, TableRef,
 };
 use crate::fragment::ReleaseClauseRef;
@@ -156,9 +157,11 @@ impl<'a> Alone<'a> {
             Clause::Release(release) if same_table(release, clause) => Some(&release.what),
             _ => None,
         });
+        // What compares columns can make a value of the one a value of the other.
+        let alike = agreement.clauses.iter().any(|numbered| compares_columns(&numbered.clause));
         let told = releases.filter_map(|what| match what {
             ReleaseWhat::Rows(_) => Some(None),
-            ReleaseWhat::Aggregates(released) => same_argument(released, covering).then_some(Some(released)),
+            ReleaseWhat::Aggregates(released) => (alike || same_argument(released, covering)).then_some(Some(released)),
         });
         Self(told.collect())
     }
@@ -204,10 +207,15 @@ fn same_table(one: &ReleaseClause, other: &ReleaseClause) -> bool {
     one.from.tables().any(|table| other.from.tables().any(|beside| same(table, beside)))
 }
 
+fn compares_columns(clause: &Clause) -> bool {
+    matches!(clause, Clause::Filter(filter) if filter.with != Comparison::Literals)
+}
+
 /// Whether they release values of one column, or both count.
 fn same_argument(one: &ReleasedAggregates, other: &ReleasedAggregates) -> bool {
     let names = |released: &ReleasedAggregates| -> BTreeSet<String> {
-        let counts = released.functions.iter().any(|function| function.name == "count");
+        let functions = || released.functions.iter().map(|function| function.name.as_str());
+        let counts = functions().any(counts) || tell_count(functions().map(|function| (function, ())));
         released.arguments.iter().flat_map(names_in).chain(counts.then(|| "*".to_owned())).collect()
     };
     !names(one).is_disjoint(&names(other))
@@ -311,6 +319,8 @@ mod tests {
             ("2: RELEASE count OF * FROM s.t MINIMUM 4 DISTINCT k DOMINANCE 0.5", (4, Some("0.5".to_owned()))),
             ("2: RELEASE count OF * FROM s.t", (1, None)),
             ("2: RELEASE count OF * FROM s.t MINIMUM 12 DISTINCT k DOMINANCE 0.2", (12, Some("0.2".to_owned()))),
+            ("2: RELEASE sum OF b FROM s.t MINIMUM 3 DISTINCT k, FILTER ON a, b COMPARE WITH COLUMNS", (3, None)),
+            ("2: RELEASE sum, avg OF b FROM s.t MINIMUM 3 DISTINCT k", (3, None)),
             // About other columns, other tables, or not of one steward either.
             ("2: RELEASE sum OF b FROM s.t MINIMUM 3 DISTINCT k", never.clone()),
             ("2: RELEASE ROWS (a) FROM s.u", never.clone()),

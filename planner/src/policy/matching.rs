@@ -12,9 +12,9 @@ use datafusion::logical_expr::{Between, BinaryExpr, ExprSchemable, Operator};
 use datafusion::prelude::Expr;
 use datafusion::sql::sqlparser::ast;
 
+use super::failing::{compares_without_errors, failing_cast};
 use super::hashing::{HashListing, listed_hash};
 use super::joining::Filled;
-use super::total::{compares_without_errors, failing_cast};
 use super::view::concerns;
 use super::{
     Agreement, Argument, Clause, Columns, Comparison, DistinctInput, FromRelation, NumberedClause, PlaceRef,

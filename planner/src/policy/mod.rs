@@ -18,6 +18,7 @@ pub mod decide;
 pub mod decide_sets;
 pub mod decided;
 pub mod denial;
+mod failing;
 mod flow;
 mod flow_join;
 pub mod govern;

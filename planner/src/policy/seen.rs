@@ -12,10 +12,10 @@
 //! from them by adding and subtracting is made of these parts, each taken some number of times. If each part is nobody or enough,
 //! so is all that can be computed.
 //!
-//! How many rows there are is told by a count, by a sum beside an average of one family, by the variance of a sample beside that
-//! of a population, and by a sum of what is known: of columns that keys or conditions say something of. So it is by a count of
-//! different values, which may be different for everybody. Values of which each takes equal ones once are otherwise not made of
-//! parts, and stand alone.
+//! How many rows there are is told by a count, by a sum beside an average or another sum of one family, by the variance of a sample
+//! beside that of a population, and by a sum of what is known: of columns that keys or conditions say something of, or of none.
+//! So it is by a count of different values, which may be different for everybody. Values of which each takes equal ones once are
+//! otherwise not made of parts, and stand alone.
 
 use std::collections::BTreeSet;
 
@@ -151,7 +151,8 @@ fn counted(values: &[&ReleasedAggregate]) -> BTreeSet<BTreeSet<Condition>> {
         let beside = values.iter().filter(|other| other.filter == value.filter && other.family == value.family);
         counts(&value.function)
             || (value.known && sums_rows(&value.function, value.distinct))
-            || (helps_to_count(&value.function) && tell_count(beside.map(|value| value.function.as_str())))
+            || (helps_to_count(&value.function)
+                && tell_count(beside.map(|value| (value.function.as_str(), value.origin))))
     });
     told.map(|value| conditions(value.filter, value.origin)).collect()
 }
@@ -171,11 +172,15 @@ fn helps_to_count(function: &str) -> bool {
     matches!(function, "sum" | "avg" | "var" | "stddev" | "var_pop" | "stddev_pop")
 }
 
-/// Whether these functions of one family tell together how many rows have a value of it, though none of them counts.
-pub(super) fn tell_count<'a>(functions: impl Iterator<Item = &'a str>) -> bool {
-    let functions: BTreeSet<&str> = functions.collect();
-    let any = |names: &[&str]| names.iter().any(|name| functions.contains(name));
-    (any(&["sum"]) && any(&["avg"])) || (any(&["var", "stddev"]) && any(&["var_pop", "stddev_pop"]))
+/// Whether these functions of one family, with what each is of, tell together how many rows have a value of it, though none of
+/// them counts: `sum(x + 1)` is that many more than `sum(x)`.
+pub(super) fn tell_count<'a, A: PartialEq>(values: impl Iterator<Item = (&'a str, A)>) -> bool {
+    let values: Vec<(&str, A)> = values.collect();
+    let any = |names: &[&str]| values.iter().any(|(function, _)| names.contains(function));
+    let sum = values.iter().find(|(function, _)| *function == "sum");
+    let beside = |sum: &(&str, A)| values.iter().any(|other| matches!(other.0, "sum" | "avg") && other != sum);
+    let several = sum.is_some_and(beside);
+    several || (any(&["var", "stddev"]) && any(&["var_pop", "stddev_pop"]))
 }
 
 /// Whether a function takes equal values once and is not the same with all of them.
@@ -204,14 +209,17 @@ fn stand_alone(values: &[&ReleasedAggregate]) -> Result<(), String> {
         };
         if values.iter().any(|other| apart(other)) {
             return Err(format!(
-                "`{} DISTINCT` under a minimum stands beside no value that is computed from its column with another FILTER, in \
-                 another way or without DISTINCT: what one has and the other has not could be few people; ask for them in \
-                 several questions",
-                value.function
+                "`{}` under a minimum stands beside no value that is computed from its column with another FILTER, in another \
+                 way or of all values: what one has and the other has not could be few people; ask for them in several questions",
+                called(value)
             ));
         }
     }
     Ok(())
+}
+
+fn called(value: &ReleasedAggregate) -> String {
+    if value.distinct { format!("{} DISTINCT", value.function) } else { value.function.clone() }
 }
 
 /// Why these values of a release point cannot be decided side by side, by so many grouping sets; none if they can.
@@ -221,9 +229,9 @@ pub(super) fn undecidable(values: &[ReleasedAggregate], sets: usize) -> Option<S
         && let Some(value) = values.iter().find(|value| takes_once(&value.function, value.distinct))
     {
         return Some(format!(
-            "`{} DISTINCT` by several grouping sets under a minimum could tell of few people, who are in several groups; ask \
-             for each set by itself",
-            value.function
+            "`{}` by several grouping sets under a minimum could tell of few people, who are in several groups; ask for each \
+             set by itself",
+            called(value)
         ));
     }
     differences(&values).err()
@@ -241,8 +249,8 @@ pub(super) fn filtered_apart(values: &[Asked], tied: &Tied) -> Option<String> {
     found.and_then(|(one, other)| {
         let (one, other) = (one.argument.as_ref()?, other.argument.as_ref()?);
         Some(format!(
-            "values of `{one}` and of `{other}` have a column in common, or columns of one condition, and stand under different FILTERs, which is not decided \
-             together; ask for them under the same, or in several questions"
+            "values of `{one}` and of `{other}` have a column in common, or columns of one condition, and stand under different \
+             FILTERs, which is not decided together; ask for them under the same, or in several questions"
         ))
     })
 }
@@ -342,10 +350,11 @@ mod tests {
         let women = ReleasedAggregate { family: Some(2), ..women };
         let cut = ["x2,x3|", "x3|x2", "x2|x3"];
         // What each of them adds up to over the part.
-        assert_eq!(parts(&[wage.clone(), women.clone()]), [cut, cut].concat());
+        // And how many they are: another sum of the column tells that.
+        assert_eq!(parts(&[wage.clone(), women.clone()]), [cut, cut, cut].concat());
         let values = [&wage, &women];
         let summed: Vec<_> = differences(&values).unwrap().into_iter().map(|part| part.summed).collect();
-        assert_eq!(summed, [Some(2), None, Some(2), Some(3), Some(3), None]);
+        assert_eq!(summed, [Some(2), None, Some(2), Some(3), Some(3), None, None, None, None]);
     }
 
     #[test]
@@ -376,6 +385,11 @@ mod tests {
         let parts_with = |family| parts(&[women.clone(), average.clone(), sum(family)]);
         assert_eq!(parts_with(3), Vec::<String>::new());
         assert!(parts_with(2).contains(&"x2,x3|5".to_owned()));
+        // The one of `x + 1` and of `x`.
+        let other = ReleasedAggregate { family: Some(2), ..value("sum", Some(3), None) };
+        let (all, women) = (value("sum", Some(2), None), women.clone());
+        assert!(parts(&[women.clone(), all.clone(), other]).contains(&"x2,x3|5".to_owned()));
+        assert_eq!(parts(&[women, all.clone(), all]), Vec::<String>::new());
     }
 
     #[test]

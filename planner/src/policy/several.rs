@@ -4,8 +4,8 @@
 //!
 //! Only values of one column can be subtracted from each other, and names of groups from nothing. So the values of each
 //! argument are looked at by themselves, with those of arguments that have a column in common with it, or a column that a
-//! condition or a join ties to one of its own, and those only of points that can have rows in common. They must be of the same rows, of the same arguments under the same FILTERs at each point, and
-//! then
+//! condition or a join ties to one of its own, and those only of points that can have rows in common. They must be of the same
+//! rows, of the same arguments under the same FILTERs at each point, and then
 //!
 //! - either all points that have keys are one and the same question to the same stewards under the same clauses, so that they
 //!   withhold the same groups; beside them may stand the total of these rows. What the groups leave of it is nobody or enough;
@@ -145,9 +145,8 @@ impl Told {
     }
 
     /// What it tells under a FILTER of arguments like these.
-    fn functions(&self, filter: Option<&Expr>, like: impl Fn(Option<&Expr>) -> bool) -> impl Iterator<Item = &str> {
-        let of = move |value: &&Asked| value.filter.as_ref() == filter && like(value.argument.as_ref());
-        self.counting.iter().filter(of).map(|value| value.function.as_str())
+    fn told(&self, filter: Option<&Expr>, like: impl Fn(Option<&Expr>) -> bool) -> impl Iterator<Item = &Asked> {
+        self.counting.iter().filter(move |value| value.filter.as_ref() == filter && like(value.argument.as_ref()))
     }
 
     /// Which rows it helps to count beside these points: by their argument and FILTER.
@@ -157,8 +156,9 @@ impl Told {
             let same = |other: Option<&Expr>| other == *argument;
             let columns = argument.map(|argument| tied.columns(argument)).unwrap_or_default();
             let of_family = |other: Option<&Expr>| other.is_some_and(|other| has_one_of(other, &columns));
-            beside.iter().flat_map(|point| point.functions(*filter, same)).any(counts)
-                || tell_count(beside.iter().flat_map(|point| point.functions(*filter, of_family)))
+            let family = beside.iter().flat_map(|point| point.told(*filter, of_family));
+            beside.iter().flat_map(|point| point.told(*filter, same)).any(|value| counts(&value.function))
+                || tell_count(family.map(|value| (value.function.as_str(), &value.argument)))
         };
         values.filter(told).collect()
     }

@@ -14,7 +14,8 @@ use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::ast::{Ident, Visit, Visitor};
 use datafusion::sql::sqlparser::tokenizer::Span;
 
-use super::total::{Extent, failing_cast};
+use super::failing::failing_cast;
+use super::total::Extent;
 use super::view::{RawTable, concerns};
 use super::word::{NameKind, Problem, Word};
 use super::{Agreement, Clause, ColumnRef, MaskClause, RowsClause, TableRef};

@@ -80,8 +80,8 @@ impl Tied {
     }
 }
 
-/// Of each value, whether the keys, or the conditions that it is under, say something of every column of its argument: a sum of
-/// what is known tells how many rows there are. `bare` are the values without widening.
+/// Of each value, whether the keys, or the conditions that it is under, say something of every column of its argument, if there
+/// are any: a sum of what is known tells how many rows there are. `bare` are the values without widening.
 pub(super) fn known(bare: &[Asked], keys: &[Expr], relation: &RelationShape) -> Vec<bool> {
     let tied = Tied::by(relation);
     let said = keys.iter().chain(&relation.predicates).flat_map(columns_of);
@@ -92,7 +92,7 @@ pub(super) fn known(bare: &[Asked], keys: &[Expr], relation: &RelationShape) -> 
         said.extend(value.filter.iter().flat_map(columns_of));
         let columns = columns_of(argument);
         let told = |column: Column| !tied.columns(&Expr::Column(column)).is_disjoint(&said);
-        !columns.is_empty() && columns.into_iter().all(told)
+        columns.into_iter().all(told)
     };
     bare.iter().map(is_known).collect()
 }
@@ -138,6 +138,7 @@ mod tests {
         let listed = RelationShape { lists: [[Column::from_name("c")].into()].into(), ..relation.clone() };
         assert_eq!(known(&values, &[], &listed), [true, true, false, false, true]);
         let both = Asked { argument: Some(col("a") + col("c")), ..sum("a", None) };
-        assert_eq!(known(&[both], &[], &relation), [false]);
+        let constant = Asked { argument: Some(lit(1)), ..sum("a", None) };
+        assert_eq!(known(&[both, constant], &[], &relation), [false, true]);
     }
 }
