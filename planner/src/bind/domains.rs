@@ -16,6 +16,8 @@ use crate::wire::LeafTable;
 
 /// Functions, as aggregates and over windows, that give their argument's value in one of the rows.
 const CHOOSING: [&str; 8] = ["any_value", "first_value", "lag", "last_value", "lead", "max", "min", "nth_value"];
+/// Functions that give one of their arguments by what it is worth.
+const COMPARING: [&str; 2] = ["greatest", "least"];
 
 /// The domains of which the values of a column are keys: none of a column that is no key, several after a union.
 type Domains = BTreeSet<Domain>;
@@ -175,13 +177,41 @@ fn one_domain(domains: &Domains) -> Result<()> {
     }
 }
 
-/// The expressions whose values an expression gives or holds as they are: what `min` or `lag` chooses from, and the parts of
-/// a row value.
+/// The expressions whose values an expression gives or holds as they are: what `min`, `lag`, `greatest` or CASE chooses from, and
+/// the parts of a row value.
 pub(super) fn held(expr: &Expr) -> Vec<&Expr> {
     match uncast(expr) {
         Expr::AggregateFunction(call) if CHOOSING.contains(&call.func.name()) => call.params.args.iter().collect(),
         Expr::WindowFunction(call) if CHOOSING.contains(&call.fun.name()) => call.params.args.iter().collect(),
-        other => parts(other).into_iter().map(|(_, part)| part).collect(),
+        Expr::ScalarFunction(call) if COMPARING.contains(&call.name()) => call.args.iter().collect(),
+        other => match nullif(other) {
+            Some((one, _)) => vec![one],
+            None => {
+                let branches = branches(other).into_iter().map(|(_, value)| value);
+                branches.chain(parts(other).into_iter().map(|(_, part)| part)).collect()
+            }
+        },
+    }
+}
+
+/// What `coalesce`, `nvl`, `nvl2` or CASE takes its value from, each with the condition under which it does if none before it
+/// holds.
+pub(super) fn branches(expr: &Expr) -> Vec<(Expr, &Expr)> {
+    match uncast(expr) {
+        Expr::ScalarFunction(call) => match (call.name(), call.args.as_slice()) {
+            ("coalesce" | "nvl", values) => values.iter().map(|one| (one.clone().is_not_null(), one)).collect(),
+            ("nvl2", [tested, one, other]) => vec![(tested.clone().is_not_null(), one), (lit(true), other)],
+            _ => Vec::new(),
+        },
+        Expr::Case(Case { expr, when_then_expr, else_expr }) => {
+            let whens = when_then_expr.iter().map(|(when, then)| {
+                let when = when.as_ref().clone();
+                let condition = expr.as_ref().map_or(when.clone(), |expr| expr.as_ref().clone().eq(when));
+                (condition, then.as_ref())
+            });
+            whens.chain(else_expr.iter().map(|other| (lit(true), other.as_ref()))).collect()
+        }
+        _ => Vec::new(),
     }
 }
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema, JoinType, Result, not_impl_err, plan_err};
+use datafusion::common::{Column, DFSchema, JoinType, Result, ScalarValue, not_impl_err, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::expr::{AggregateFunction, Case, InList};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -25,7 +25,7 @@ use datafusion::logical_expr::{
 };
 use dynamos_proto::ids::SiteId;
 
-use super::domains::{check_domains, held, nullif, pairs};
+use super::domains::{branches, check_domains, held, nullif, pairs};
 use super::origin::{unalias, uncast};
 use crate::catalog::STEWARD;
 use crate::wire::LeafTable;
@@ -40,6 +40,8 @@ enum Companion {
     Column(usize),
     /// Always this one: the table was named with its steward.
     Named(SiteId),
+    /// This expression over the same row: the value is one of several columns'.
+    Computed(Box<Expr>),
     /// Nothing: the value was taken out of its row.
     Lost,
 }
@@ -48,7 +50,7 @@ impl Companion {
     /// What is still known of the steward of a value that is taken out of its row.
     fn taken(self) -> Self {
         match self {
-            Self::Column(_) => Self::Lost,
+            Self::Column(_) | Self::Computed(_) => Self::Lost,
             other => other,
         }
     }
@@ -168,10 +170,37 @@ impl Local {
 
 /// The companion of an expression that is a LOCAL key, is chosen from such keys, or is a row value with one.
 fn companion(expr: &Expr, schema: &DFSchema, companions: &[Option<Companion>]) -> Option<Companion> {
-    match uncast(expr) {
-        Expr::Column(column) => companions.get(schema.index_of_column(column).ok()?)?.clone(),
-        other => common(held(other).into_iter().map(|part| companion(part, schema, companions))),
+    let expr = uncast(expr);
+    if let Expr::Column(column) = expr {
+        return companions.get(schema.index_of_column(column).ok()?)?.clone();
     }
+    let of = |part: &Expr| companion(part, schema, companions);
+    let branches = branches(expr);
+    if branches.is_empty() {
+        return common(held(expr).into_iter().map(of));
+    }
+    let branches: Vec<(Expr, Option<Companion>)> =
+        branches.into_iter().map(|(condition, key)| (condition, of(key))).collect();
+    match common(branches.iter().map(|(_, companion)| companion.clone())) {
+        Some(Companion::Lost) => Some(of_branch(branches, schema).unwrap_or(Companion::Lost)),
+        common => common,
+    }
+}
+
+/// The companion of a value that `coalesce` or CASE takes from one of several columns of a row.
+fn of_branch(branches: Vec<(Expr, Option<Companion>)>, schema: &DFSchema) -> Option<Companion> {
+    // A condition is evaluated twice: for the value and for its steward.
+    if branches.iter().any(|(condition, _)| condition.is_volatile()) {
+        return None;
+    }
+    let stewards = branches.into_iter().map(|(condition, companion)| {
+        let none = || Ok(lit(ScalarValue::Utf8(None)));
+        let steward = companion.map_or_else(none, |companion| value(&companion, schema)).ok()?;
+        Some((Box::new(condition), Box::new(steward)))
+    });
+    let when_then_expr = stewards.collect::<Option<Vec<_>>>()?;
+    let steward = Expr::Case(Case { expr: None, when_then_expr, else_expr: None });
+    Some(Companion::Computed(Box::new(steward)))
 }
 
 /// The companion that all keys among several values have; lost if they have different ones.
@@ -187,13 +216,14 @@ fn value(companion: &Companion, schema: &DFSchema) -> Result<Expr> {
             Ok(Expr::Column(Column::new(qualifier.cloned(), field.name())))
         }
         Companion::Named(site) => Ok(lit(site.as_str())),
+        Companion::Computed(steward) => Ok(steward.as_ref().clone()),
         Companion::Lost => lost_key(),
     }
 }
 
 fn lost_key<T>() -> Result<T> {
     plan_err!(
-        "equal entity keys of several stewards are different people, and a key that `min`, `first_value` or the like chose, or \
+        "equal entity keys of several stewards are different people, and a key that `min`, `greatest` or the like chose, or \
          that a union put beside other values, does not say whose it is; compare the key's own column, or ask for one \
          steward's table"
     )
@@ -206,7 +236,7 @@ fn carry(input: &Local, exprs: &mut Vec<Expr>, rewriting: &Rewriting<'_>) -> Res
     let mut added: Vec<(Expr, usize)> = Vec::new();
     for expr in exprs.clone() {
         let carried = match input.of(&expr) {
-            Some(column @ Companion::Column(_)) => {
+            Some(column @ (Companion::Column(_) | Companion::Computed(_))) => {
                 let steward = value(&column, schema)?;
                 let position = exprs.iter().position(|have| *unalias(have) == steward);
                 let known = added.iter().find(|(have, _)| *have == steward).map(|(_, index)| *index);
@@ -278,7 +308,7 @@ fn group(input: Local, aggregate: &Aggregate, rewriting: &Rewriting<'_>) -> Resu
 /// The companion of what an aggregate chooses from a group's rows: the group's own, if groups are by the steward as well.
 fn of_group(call: &Expr, input: &Local, keys: &[Expr]) -> Result<Option<Companion>> {
     match input.of(call) {
-        Some(column @ Companion::Column(_)) => {
+        Some(column @ (Companion::Column(_) | Companion::Computed(_))) => {
             let steward = value(&column, input.plan.schema())?;
             let index = keys.iter().position(|key| *unalias(key) == steward);
             Ok(Some(index.map_or(Companion::Lost, Companion::Column)))
@@ -307,6 +337,7 @@ fn of_window(expr: &Expr, input: &Local) -> Result<Option<Companion>> {
             let whole = call.params.partition_by.contains(&steward);
             Ok(Some(if whole { column } else { column.taken() }))
         }
+        (Some(Companion::Computed(_)), _) => Ok(Some(Companion::Lost)),
         (other, _) => Ok(other),
     }
 }
@@ -376,7 +407,7 @@ fn join_sides(mut join: Join, left: Vec<Option<Companion>>, right: Vec<Option<Co
         match (&of_one, &of_other) {
             (Companion::Named(a), Companion::Named(b)) if a == b => {}
             (Companion::Named(a), Companion::Named(b)) => return foreign_keys(a, b),
-            (Companion::Column(_), Companion::Column(_)) => {
+            (Companion::Column(_) | Companion::Computed(_), Companion::Column(_) | Companion::Computed(_)) => {
                 let pair = (value(&of_one, &left_schema)?, value(&of_other, &right_schema)?);
                 if !on.contains(&pair) {
                     on.push(pair);
@@ -458,7 +489,9 @@ fn partition(expr: Expr, input: &Local) -> Result<Expr> {
         let mut extra = Vec::new();
         for key in &call.params.partition_by {
             match input.of(key) {
-                Some(column @ Companion::Column(_)) => extra.push(value(&column, input.plan.schema())?),
+                Some(column @ (Companion::Column(_) | Companion::Computed(_))) => {
+                    extra.push(value(&column, input.plan.schema())?);
+                }
                 Some(Companion::Lost) => return lost_key(),
                 _ => {}
             }
@@ -588,199 +621,5 @@ fn balanced(mut conditions: Vec<Expr>, both: fn(Expr, Expr) -> Expr) -> Option<E
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use arrow::datatypes::{Field, Schema};
-    use datafusion::prelude::col;
-
-    use super::*;
-    use crate::bind::{VisibleTable, VisibleTables, bind, normalize, optimize, parse};
-    use crate::catalog::TableName;
-    use crate::function::engine_state;
-
-    /// Two federated tables of two stewards with a LOCAL key.
-    pub fn tables() -> VisibleTables {
-        let mut all = Vec::new();
-        for name in ["people", "visits"] {
-            let key = Field::new("k", DataType::Int64, true);
-            let own = vec![key.clone(), Field::new("n", DataType::Int64, true)];
-            let mut whole = own.clone();
-            whole.push(Field::new(STEWARD, DataType::Utf8, true));
-            for (site, stewards, fields) in [
-                (Some("uva"), vec!["uva"], own.clone()),
-                (Some("vu"), vec!["vu"], own),
-                (None, vec!["uva", "vu"], whole),
-            ] {
-                all.push(VisibleTable {
-                    site: site.map(SiteId::new),
-                    name: TableName::new("s", name),
-                    stewards: stewards.into_iter().map(SiteId::new).collect(),
-                    local: Some("k".into()),
-                    shared: None,
-                    colocated: crate::catalog::Colocated::new(),
-                    schema: Arc::new(Schema::new(fields)),
-                    within: std::collections::BTreeMap::new(),
-                    joined: Vec::new(),
-                });
-            }
-        }
-        VisibleTables::new(all, None)
-    }
-
-    fn planned(sql: &str, state: &SessionState) -> Result<LogicalPlan> {
-        let bound = bind(&parse(sql).unwrap(), &[], &tables(), state).unwrap();
-        localize(normalize(bound.plan().clone(), state).unwrap(), state)
-    }
-
-    fn localized(sql: &str) -> String {
-        let state = engine_state();
-        let plan = planned(sql, &state).unwrap_or_else(|error| panic!("{sql}: {error}"));
-        // The rules of the engine must keep what was added.
-        optimize(plan, state.optimizers().to_vec(), &state).unwrap().display_indent().to_string()
-    }
-
-    fn refused(sql: &str) -> String {
-        match planned(sql, &engine_state()) {
-            Ok(plan) => panic!("{sql}: {}", plan.display_indent()),
-            Err(error) => error.to_string(),
-        }
-    }
-
-    #[test]
-    fn a_named_table_meets_only_its_own_stewards_rows() {
-        let plan = localized("SELECT p.n FROM uva.s.people p JOIN s.visits v ON p.k = v.k");
-        assert!(plan.contains("steward = Utf8(\"uva\")"), "{plan}");
-    }
-
-    #[test]
-    fn c5_a_key_of_another_type_is_still_one() {
-        for sql in [
-            "SELECT p.n FROM uva.s.people p JOIN s.visits v ON CAST(p.k AS VARCHAR) = CAST(v.k AS VARCHAR)",
-            "SELECT p.n FROM uva.s.people p JOIN (SELECT TRY_CAST(k AS INT) AS i FROM s.visits) v ON p.k = v.i",
-        ] {
-            let plan = localized(sql);
-            assert!(plan.contains("steward = Utf8(\"uva\")"), "{plan}");
-        }
-    }
-
-    #[test]
-    fn c5_a_key_that_has_lost_its_steward_is_not_compared() {
-        for sql in [
-            "SELECT count(*) FROM (SELECT n, min(k) AS k FROM s.people GROUP BY n) p JOIN s.visits v ON p.k = v.k",
-            "SELECT count(*) FROM (SELECT n, max(k) AS k FROM s.people GROUP BY n) p JOIN uva.s.visits v ON p.k = v.k",
-            "SELECT max(k) FROM s.people GROUP BY n HAVING max(k) = min(k)",
-            "SELECT k, count(*) FROM (SELECT first_value(k) OVER (PARTITION BY n ORDER BY k) AS k FROM s.people) p GROUP BY k",
-            "SELECT DISTINCT lag(k) OVER (ORDER BY n) AS k FROM s.people",
-            "SELECT sum(n) OVER (PARTITION BY k) FROM (SELECT n, max(k) AS k FROM s.people GROUP BY n) p",
-            "SELECT count(DISTINCT k) FROM (SELECT DISTINCT ON (n) k FROM s.people ORDER BY n, k) p",
-            "SELECT count(*) FROM (SELECT k FROM s.people UNION ALL SELECT n FROM s.visits) p JOIN s.people q ON p.k = q.k",
-        ] {
-            let refused = refused(sql);
-            assert!(refused.contains("does not say whose it is"), "{sql}: {refused}");
-        }
-        for sql in [
-            "SELECT p.n FROM (SELECT n, max(k) AS k FROM uva.s.people GROUP BY n) p JOIN vu.s.visits v ON p.k = v.k",
-            "SELECT p.n FROM (SELECT DISTINCT ON (n) n, k FROM uva.s.people ORDER BY n) p JOIN vu.s.visits v ON p.k = v.k",
-            "SELECT p.n FROM (SELECT DISTINCT ON (k) n, k FROM uva.s.people ORDER BY k) p JOIN vu.s.visits v ON p.k = v.k",
-            "SELECT p.k FROM (SELECT k FROM uva.s.people UNION ALL SELECT 1) p JOIN vu.s.visits v ON p.k = v.k",
-        ] {
-            let refused = refused(sql);
-            assert!(refused.contains("are different people"), "{sql}: {refused}");
-        }
-    }
-
-    #[test]
-    fn c5_a_key_that_is_chosen_within_its_steward_is_still_one() {
-        for sql in [
-            "SELECT p.n FROM (SELECT DISTINCT ON (k) k, n FROM s.people ORDER BY k, n) p JOIN s.visits v ON p.k = v.k",
-            "SELECT p.n FROM (SELECT steward, n, max(k) AS k FROM s.people GROUP BY steward, n) p \
-             JOIN s.visits v ON p.k = v.k",
-            "SELECT p.n FROM (SELECT n, lag(k) OVER (PARTITION BY k ORDER BY n) AS k FROM s.people) p \
-             JOIN s.visits v ON p.k = v.k",
-        ] {
-            let plan = localized(sql);
-            assert!(plan.contains("= v.steward"), "{sql}: {plan}");
-        }
-        let named =
-            "SELECT p.n FROM (SELECT n, min(k) AS k FROM uva.s.people GROUP BY n) p JOIN s.visits v ON p.k = v.k";
-        let plan = localized(named);
-        assert!(plan.contains("steward = Utf8(\"uva\")"), "{plan}");
-        for sql in [
-            "SELECT n, min(k), max(k) - min(k) FROM s.people GROUP BY n HAVING max(k) > 3",
-            "SELECT DISTINCT ON (n) n, k FROM s.people ORDER BY n, k",
-        ] {
-            assert!(localized(sql).contains("s.people"), "{sql}");
-        }
-    }
-
-    #[test]
-    fn c5_nullif_and_row_values_compare_keys() {
-        for condition in [
-            "nullif(p.k, v.k) IS NULL",
-            "(p.k, p.n) = (v.k, v.n)",
-            "struct(p.n AS a, p.k AS b) = struct(v.k AS b, v.n AS a)",
-            "struct(p.n AS a, p.k AS b) = struct(v.k AS b, v.n AS c)",
-            "(p.k, p.n) IN ((v.n, v.n), (v.k, v.n), (p.n, v.n), (v.n, p.n))",
-        ] {
-            let plan = localized(&format!("SELECT p.n FROM s.people p JOIN s.visits v ON {condition}"));
-            let compared = ["p.steward = v.steward", "v.steward = p.steward"].iter().any(|text| plan.contains(text));
-            assert!(compared, "{condition}: {plan}");
-            let refused = refused(&format!("SELECT p.n FROM uva.s.people p JOIN vu.s.visits v ON {condition}"));
-            assert!(refused.contains("are different people"), "{condition}: {refused}");
-        }
-        let other = "SELECT p.n FROM s.people p, s.visits v WHERE (p.k, p.n) IS DISTINCT FROM (v.k, v.n)";
-        let plan = localized(other);
-        assert!(plan.contains("v.steward != p.steward"), "{plan}");
-        // A row value in a column is compared as a whole.
-        let row = |table: &str| format!("(SELECT struct(k, n) AS r FROM {table})");
-        let join = |one: &str, other: &str| format!("SELECT 1 FROM {} p JOIN {} v ON p.r = v.r", row(one), row(other));
-        assert!(localized(&join("s.people", "s.visits")).contains("p.steward$0 = v.steward$1"));
-        assert!(refused(&join("uva.s.people", "vu.s.visits")).contains("are different people"));
-        // Its other parts are values.
-        let values = "SELECT p.n FROM uva.s.people p JOIN vu.s.visits v ON (p.k, p.n) = (v.n, v.k)";
-        assert!(localized(values).contains("struct("));
-    }
-
-    #[test]
-    fn c5_a_long_list_of_values_and_keys_makes_no_deep_tree() {
-        let values = (1..=20_000).map(|number| number.to_string()).collect::<Vec<_>>().join(", ");
-        let state = engine_state();
-        let listed = |not: &str| {
-            let sql = format!("SELECT p.n FROM s.people p, s.visits v WHERE p.k {not} IN ({values}, v.k, v.k)");
-            planned(&sql, &state).unwrap().display_indent().to_string()
-        };
-        let plan = listed("");
-        assert_eq!(plan.matches(" OR ").count(), 1);
-        assert!(plan.contains("p.k = v.k AND p.steward = v.steward"));
-        let plan = listed("NOT");
-        assert_eq!(plan.matches(" OR ").count(), 1);
-        assert!(plan.contains(" NOT IN ") && plan.contains("p.k != v.k OR p.steward != v.steward"));
-    }
-
-    #[test]
-    fn c5_a_list_compares_a_key_with_few_others() {
-        let split = |keys: usize| {
-            let members = (0..40).map(lit).chain((0..keys * 2).map(|number| col(format!("k{}", number % keys))));
-            let list = col("k").in_list(members.collect(), true);
-            as_equalities(list, |_, member| matches!(member, Expr::Column(_))).map(|split| split.data.to_string())
-        };
-        let text = split(LISTED_KEYS_MAX).unwrap();
-        assert_eq!(text.matches(" != ").count(), LISTED_KEYS_MAX, "{text}");
-        assert_eq!(text.matches(" NOT IN ").count(), 1, "{text}");
-        let refused = split(LISTED_KEYS_MAX + 1).unwrap_err().to_string();
-        assert!(refused.contains("list fewer, or join with them"), "{refused}");
-    }
-
-    #[test]
-    fn keys_of_two_relations_can_meet_whatever_carries_them() {
-        for sql in [
-            "SELECT n FROM (SELECT k, n FROM s.people) p RIGHT JOIN (SELECT k FROM s.visits) v ON p.k = v.k",
-            "SELECT (SELECT sum(n) FROM s.people p WHERE p.k = v.k) FROM s.visits v LEFT JOIN s.people q ON v.n = q.n",
-            "SELECT k FROM s.people UNION ALL (SELECT k FROM s.visits GROUP BY k, n UNION ALL SELECT k FROM uva.s.people)",
-            "(SELECT k, n FROM s.people EXCEPT SELECT k, n FROM s.visits) INTERSECT SELECT k, n FROM s.visits",
-            "SELECT n, sum(k) FROM s.people GROUP BY ROLLUP (n, CASE WHEN k > 3 THEN n END)",
-            "SELECT p.k = v.k, p.k IN (1, 2, 3, 4, v.k), CASE p.k WHEN v.k THEN 1 END FROM s.people p, s.visits v",
-        ] {
-            assert!(localized(sql).contains("s.people"), "{sql}");
-        }
-    }
-}
+#[path = "local_tests.rs"]
+pub(super) mod tests;
