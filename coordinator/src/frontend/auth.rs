@@ -12,6 +12,7 @@ use dynamos_proto::status::{Code, ServiceError};
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 use prost::Message;
+use tokio_util::sync::CancellationToken;
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::{Response, Status};
 use uuid::Uuid;
@@ -45,7 +46,8 @@ impl Door {
                 let identity = Arc::new(self.engine.authenticate(&token)?);
                 let session = SessionKey::new(&token, cookie(metadata));
                 let settings = self.sessions.settings(&session);
-                Ok(Call { caller: Caller { identity, settings }, session })
+                let caller = Caller { identity, settings, cancel: CancellationToken::new() };
+                Ok(Call { caller, session })
             }
             Credentials::Password { .. } => {
                 Err(refused("a password is accepted by the handshake only").with_hint("log in first"))

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use datafusion::common::ScalarValue;
 use datafusion::execution::SendableRecordBatchStream;
 use dynamos_proto::status::ServiceError;
+use tokio_util::sync::CancellationToken;
 
 /// Who a verified token speaks for.
 #[derive(Clone, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub struct Caller {
     pub identity: Arc<Identity>,
     /// The settings of the session at the moment the statement was handed in.
     pub settings: SessionSettings,
+    /// Fires when a query that runs for it is to end, whether or not anybody reads the rows.
+    pub cancel: CancellationToken,
 }
 
 /// Whether a statement answers with rows.

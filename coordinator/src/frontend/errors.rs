@@ -23,7 +23,7 @@ pub(super) fn internal(message: impl Into<String>) -> ServiceError {
 }
 
 /// The caller asked for the query to stop.
-pub(super) fn cancelled() -> ServiceError {
+pub(crate) fn cancelled() -> ServiceError {
     ServiceError::new(Code::Cancelled, "the query was cancelled")
 }
 

@@ -41,5 +41,6 @@ pub use clock::{Clock, SystemClock};
 pub use engine::{
     Caller, Engine, Identity, Outcome, Prepared, ReleasedBy, SessionSettings, StatementKind, TableInfo, TableKind,
 };
+pub(crate) use errors::cancelled;
 pub use seal::SigningKey;
 pub use service::{FlightSqlFrontend, service, service_with_clock};

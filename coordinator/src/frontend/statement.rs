@@ -161,6 +161,7 @@ impl Door {
         let place = self.running.enter(&ticket.id)?;
         let mut caller = call.caller.clone();
         caller.settings.options = ticket.settings;
+        caller.cancel = place.cancel.clone();
         let mut rows = parameters::rows(&parameters::decode(&ticket.parameters)?)?.into_iter();
         let afterword = Afterword::default();
         let statement =

@@ -1,7 +1,7 @@
-//! The rows of a running query on their way to the requester. A task of its own makes each batch when it is asked for, and
-//! watches all the while for what can end the query: a place that went down, an agreement that was revoked, the deadline.
-//! A requester that stops reading holds nothing up: the query ends without it, and it is told when it asks again. Dropping
-//! the stream cancels.
+//! The rows of a running query on their way to the requester. A task of its own makes each batch when it is asked for,
+//! and watches all the while for what can end the query: a place that went down, an agreement that was revoked, the
+//! deadline, a requester that says stop. One that stops reading holds nothing up: the query ends without it, and it is
+//! told when it asks again. Dropping the stream cancels.
 //!
 //! Whether a query may go on under an altered agreement its steward decides, who recalls the data of what may not. A query
 //! that ends so before its first batch is planned again.
@@ -17,6 +17,7 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use dynamos_proto::status::{Code, ServiceError};
+use dynamos_proto::v1;
 use futures::StreamExt;
 use futures::stream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
@@ -29,7 +30,7 @@ use super::planner_door::PermittedPlan;
 use super::queries::{LiveQuery, QueryState, released_by};
 use crate::background::Background;
 use crate::dispatch::Participants;
-use crate::frontend::ReleasedBy;
+use crate::frontend::{ReleasedBy, cancelled};
 use crate::registry::Snapshot;
 
 /// How long a query that is over waits for its requester, who may still have a batch in hand, to ask again. It is longer than a
@@ -48,6 +49,8 @@ pub(super) struct RunningRows {
     pub(super) schema: SchemaRef,
     /// Whether a batch was given to the requester.
     pub(super) begun: bool,
+    /// Fires when the requester says stop.
+    pub(super) cancel: CancellationToken,
     /// Is told whose groups are among the rows.
     pub(super) released: ReleasedBy,
     /// Its record.
@@ -83,13 +86,12 @@ impl RunningRows {
 
     /// Gives a batch to each that asks, until there is none, the query is over otherwise, or nobody is there to ask.
     async fn give(mut self, mut asked: Asked, over: Arc<OnceLock<ServiceError>>, stopping: CancellationToken) {
+        let cancel = self.cancel.clone();
         loop {
             let asking = tokio::select! {
                 biased;
-                asking = asked.recv() => Ok(asking),
-                problem = self.attempt.problem(self.attempts.deadline, &stopping) => {
-                    timeout(IN_HAND_MAX, asked.recv()).await.map_err(|_| problem)
-                }
+                () = cancel.cancelled() => return self.call_off(&over).await,
+                asking = self.asking(&mut asked, &stopping) => asking,
             };
             let mut asking = match asking {
                 Ok(Some(asking)) => asking,
@@ -102,6 +104,7 @@ impl RunningRows {
             };
             let next = tokio::select! {
                 biased;
+                () = cancel.cancelled() => return self.call_off(&over).await,
                 () = asking.closed() => return,
                 next = self.next(&stopping) => next,
             };
@@ -112,11 +115,15 @@ impl RunningRows {
                     drop(asking.send(Some(Ok((batch, self.attempt.basis())))));
                     continue;
                 }
-                Ok(None) => tokio::select! {
-                    biased;
-                    () = asking.closed() => return,
-                    finished = self.finish() => finished.err().map(|error| Err(carried(error))),
-                },
+                Ok(None) => {
+                    let reports = tokio::select! {
+                        biased;
+                        () = cancel.cancelled() => return self.call_off(&over).await,
+                        () = asking.closed() => return,
+                        reports = self.attempt.participants.reports() => reports,
+                    };
+                    self.finish(reports).await.err().map(|error| Err(carried(error)))
+                }
                 Err(error) => {
                     self.fail(&shown(&error)).await;
                     Some(Err(error))
@@ -124,6 +131,21 @@ impl RunningRows {
             };
             drop(asking.send(last));
             return;
+        }
+    }
+
+    /// The next that asks, or none if nobody is there to. What ends the query waits a moment for the requester to ask.
+    async fn asking(
+        &mut self,
+        asked: &mut Asked,
+        stopping: &CancellationToken,
+    ) -> Result<Option<oneshot::Sender<Item>>, ServiceError> {
+        tokio::select! {
+            biased;
+            asking = asked.recv() => Ok(asking),
+            problem = self.attempt.problem(self.attempts.deadline, stopping) => {
+                timeout(IN_HAND_MAX, asked.recv()).await.map_err(|_| problem)
+            }
         }
     }
 
@@ -157,18 +179,28 @@ impl RunningRows {
     async fn fail(self, error: &ServiceError) {
         let code = error.code;
         tracing::warn!(%code, "query failed while it ran");
-        let recorded = self.live.end(QueryState::Failed(code), |_| ());
+        self.break_off(QueryState::Failed(code)).await;
+    }
+
+    /// Puts on record that the requester said stop. Whoever asks for more is told so.
+    async fn call_off(self, over: &OnceLock<ServiceError>) {
+        over.get_or_init(cancelled);
+        self.break_off(QueryState::Cancelled).await;
+    }
+
+    /// Ends the query before its rows did, and puts that on record.
+    async fn break_off(self, end: QueryState) {
+        let recorded = self.live.end(end, |_| ());
         // Places are told to stop before anything is waited for.
         drop(self);
         if recorded.durable().await.is_err() {
-            tracing::warn!(%code, "the requester is told of an end that is not on record");
+            tracing::warn!(?end, "the requester is told of an end that is not on record");
         }
     }
 
-    /// Collects the reports at the end, and puts it on record. A fragment that failed makes the whole result one: what
-    /// looked like the end of the rows was not. So does an end that cannot be recorded.
-    async fn finish(self) -> Result<(), ServiceError> {
-        let reports = self.attempt.participants.reports().await;
+    /// Puts the end on record with its reports. A fragment that failed makes the whole result one: what looked like the
+    /// end of the rows was not. So does an end that cannot be recorded.
+    async fn finish(self, reports: Vec<v1::FragmentReport>) -> Result<(), ServiceError> {
         let failed = reports.iter().find(|report| !report.error_code.is_empty()).map(|report| {
             let text = format!("fragment f{} failed at site `{}`: {}", report.fragment, report.place, report.error);
             ServiceError::new(Code::from_text(&report.error_code).unwrap_or(Code::Internal), text)

@@ -12,6 +12,7 @@ use dynamos_proto::sign::sha256;
 use dynamos_proto::status::ServiceError;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::field::Empty;
 use tracing::{Instrument, info_span};
 use uuid::Uuid;
@@ -82,10 +83,15 @@ impl QueryEngine {
             request,
             deadline: Instant::now() + self.parts.deadline,
         };
-        self.admit_and_start(attempts, live).instrument(span).await
+        self.admit_and_start(attempts, live, caller.cancel.clone()).instrument(span).await
     }
 
-    async fn admit_and_start(&self, mut attempts: Attempts, mut live: LiveQuery) -> Result<Started, ServiceError> {
+    async fn admit_and_start(
+        &self,
+        mut attempts: Attempts,
+        mut live: LiveQuery,
+        cancel: CancellationToken,
+    ) -> Result<Started, ServiceError> {
         let begun = async {
             let slot = self.admission.enter(attempts.deadline).await?;
             Ok((slot, attempts.begin(&mut live).await?))
@@ -112,6 +118,7 @@ impl QueryEngine {
             plans,
             schema: schema.clone(),
             begun: false,
+            cancel,
             released: released.clone(),
             live,
             slot,

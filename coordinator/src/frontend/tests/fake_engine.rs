@@ -13,6 +13,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::SessionContext;
 use dynamos_proto::status::{Code, ServiceError};
 use futures::stream;
+use tokio_util::sync::CancellationToken;
 
 use crate::frontend::{Caller, Engine, Identity, Outcome, Prepared, ReleasedBy, StatementKind, TableInfo, TableKind};
 
@@ -25,6 +26,8 @@ pub(super) struct FakeEngine {
     pub(super) total: AtomicI64,
     /// Every statement that was run, with the purpose it ran under.
     pub(super) runs: Mutex<Vec<(String, Option<String>)>>,
+    /// What fires when each of them is to stop.
+    pub(super) cancels: Mutex<Vec<CancellationToken>>,
 }
 
 fn visits() -> RecordBatch {
@@ -44,7 +47,7 @@ impl FakeEngine {
         let batch = visits();
         let table = MemTable::try_new(batch.schema(), vec![vec![batch]]).unwrap();
         context.register_table("visits", Arc::new(table)).unwrap();
-        Self { context, total: AtomicI64::new(0), runs: Mutex::default() }
+        Self { context, total: AtomicI64::new(0), runs: Mutex::default(), cancels: Mutex::default() }
     }
 
     fn check(caller: &Caller, sql: &str) -> Result<(), ServiceError> {
@@ -107,6 +110,7 @@ impl Engine for FakeEngine {
     async fn run(&self, caller: &Caller, sql: &str, parameters: Vec<ScalarValue>) -> Result<Outcome, ServiceError> {
         Self::check(caller, sql)?;
         self.runs.lock().unwrap().push((sql.to_owned(), caller.settings.options.get("purpose").cloned()));
+        self.cancels.lock().unwrap().push(caller.cancel.clone());
         if let Some(amount) = sql.strip_prefix("ADD ") {
             let amounts = parameters.iter().map(|value| match value {
                 ScalarValue::Int64(Some(amount)) => *amount,

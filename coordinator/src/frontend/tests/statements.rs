@@ -162,6 +162,7 @@ async fn cancelling_ends_a_running_stream_with_an_error() {
     let cancel = CancelFlightInfoRequest::new(info.clone());
     let result: CancelFlightInfoResult = act(&mut client, "CancelFlightInfo", &cancel).await.unwrap();
     assert_eq!(result.status(), CancelStatus::Cancelled);
+    assert!(fixture.engine.cancels.lock().unwrap()[0].is_cancelled(), "the engine knows before the stream is read");
     assert_eq!(stream.try_next().await.map_err(error).unwrap_err().code, Code::Cancelled);
     assert_eq!(fetch(&mut client, info).await.unwrap_err().code, Code::Cancelled);
 }

@@ -18,6 +18,7 @@ use dynamos_proto::status::ServiceError;
 use dynamos_proto::token::{self, Claims};
 use dynamos_proto::v1;
 use futures::TryStreamExt;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::testing::ManualClock;
 use crate::config::LimitsSection;
@@ -230,7 +231,7 @@ impl Fixture {
         let token = token::issue(&claims, &key(5)).unwrap();
         let identity = Arc::new(self.engine.authenticate(&token).unwrap());
         let settings = SessionSettings { options: [("purpose".to_owned(), "statistics".to_owned())].into() };
-        Caller { identity, settings }
+        Caller { identity, settings, cancel: CancellationToken::new() }
     }
 
     pub(super) async fn run(&self, sql: &str) -> Result<Outcome, ServiceError> {
@@ -239,7 +240,12 @@ impl Fixture {
 
     /// Starts a query and gives its rows.
     pub(super) async fn rows(&self) -> Result<(QueryId, SendableRecordBatchStream), ServiceError> {
-        match self.run("SELECT n FROM wages.personen").await? {
+        self.rows_for(&self.caller("analyst")).await
+    }
+
+    /// The same for another caller.
+    pub(super) async fn rows_for(&self, caller: &Caller) -> Result<(QueryId, SendableRecordBatchStream), ServiceError> {
+        match self.engine.run(caller, "SELECT n FROM wages.personen", vec![]).await? {
             Outcome::Rows { query_id, stream, .. } => Ok((QueryId::new(query_id), stream)),
             _ => panic!("a query answers with rows"),
         }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::RecordBatch;
 use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use dynamos_proto::ids::QueryId;
 use dynamos_proto::status::{Code, ServiceError};
 use dynamos_proto::v1;
 use futures::{FutureExt, StreamExt, TryStreamExt};
@@ -366,6 +368,50 @@ async fn a_requester_that_stops_reading_does_not_outlive_the_deadline() {
     assert_eq!(shown(&stream.next().await.unwrap().unwrap_err()).code, Code::DeadlineExceeded);
     assert_eq!(federation.records().pop().unwrap()["outcome"], "DEADLINE_EXCEEDED");
     assert!(stream.next().await.is_none());
+}
+
+/// Its requester said stop: it holds no place, that is on record, and whoever asks for more is told.
+async fn assert_cancelled(federation: &Fixture, query: &QueryId, stream: &mut SendableRecordBatchStream) {
+    assert_eq!(federation.engine.queries().get(query).unwrap().state, QueryState::Cancelled);
+    let limits = crate::config::LimitsSection::default();
+    assert_eq!(federation.engine.admission.free(), limits.concurrent_queries, "its place is free");
+    let error = shown(&stream.next().await.unwrap().unwrap_err());
+    assert_eq!(error, ServiceError::new(Code::Cancelled, "the query was cancelled"));
+    assert_eq!(federation.records().pop().unwrap()["outcome"], "CANCELLED");
+    assert!(stream.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_requester_that_stops_reading_can_cancel() {
+    let federation = Fixture::new();
+    let feed = federation.root.feed(columns());
+    let caller = federation.caller("analyst");
+    let (query, mut stream) = federation.rows_for(&caller).await.unwrap();
+    feed.send(Ok(batch(&[1]))).unwrap();
+    assert_eq!(stream.next().await.unwrap().unwrap(), batch(&[1]));
+    caller.cancel.cancel();
+    federation.place("vu").until_cancelled().await;
+    assert_cancelled(&federation, &query, &mut stream).await;
+}
+
+#[tokio::test]
+async fn a_query_can_be_cancelled_while_a_batch_is_made_for_which_nobody_comes() {
+    let federation = Fixture::new();
+    let feed = federation.root.feed(columns());
+    let caller = federation.caller("analyst");
+    let (query, mut stream) = federation.rows_for(&caller).await.unwrap();
+    let uva = federation.place("uva");
+    let _silent = uva.answers.acquire().await.unwrap();
+    federation.change_agreement();
+    feed.send(Err(recalled())).unwrap();
+    assert!(stream.next().now_or_never().is_none());
+    // It is planned again, and the new permit is not answered.
+    while uva.permits.lock().unwrap().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    caller.cancel.cancel();
+    federation.place("vu").until_cancelled().await;
+    assert_cancelled(&federation, &query, &mut stream).await;
 }
 
 #[tokio::test]
