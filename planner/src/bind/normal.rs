@@ -155,12 +155,65 @@ fn null_aware(join: Join) -> Result<Join> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
     use datafusion::optimizer::push_down_filter::PushDownFilter;
+    use dynamos_proto::ids::SiteId;
 
     use super::*;
     use crate::bind::local::tests::tables;
-    use crate::bind::{bind, parse};
+    use crate::bind::{VisibleTable, VisibleTables, bind, parse};
+    use crate::catalog::{Colocated, TableName};
     use crate::function::engine_state;
+
+    /// A table of one steward, with numbers and times.
+    fn measured() -> VisibleTables {
+        let columns = [
+            ("x", DataType::Float64),
+            ("price", DataType::Decimal128(9, 2)),
+            ("born", DataType::Date32),
+            ("seen", DataType::Timestamp(TimeUnit::Microsecond, None)),
+        ];
+        let fields: Vec<Field> = columns.into_iter().map(|(name, kind)| Field::new(name, kind, true)).collect();
+        let table = VisibleTable {
+            site: Some(SiteId::new("uva")),
+            name: TableName::new("s", "measured"),
+            stewards: BTreeSet::from([SiteId::new("uva")]),
+            local: None,
+            shared: None,
+            colocated: Colocated::new(),
+            schema: Arc::new(Schema::new(fields)),
+            within: BTreeMap::new(),
+            joined: Vec::new(),
+        };
+        VisibleTables::new([table], None)
+    }
+
+    #[test]
+    fn c3_a_function_of_a_column_is_compared_as_it_is_written() {
+        let state = engine_state();
+        for (condition, call) in [
+            ("date_part('year', born) = 1990", "date_part("),
+            ("EXTRACT(YEAR FROM born) > 1990", "date_part("),
+            ("datepart('year', born) <> 1990", "date_part("),
+            ("date_part('year', seen) IN (1990, 1991)", "date_part("),
+            ("1990 >= EXTRACT(YEAR FROM seen)", "date_part("),
+            ("floor(x) = 3", "floor("),
+            ("floor(x) IS DISTINCT FROM 3", "floor("),
+            ("3 < floor(price)", "floor("),
+        ] {
+            let sql = format!("SELECT x FROM uva.s.measured WHERE {condition}");
+            let bound = bind(&parse(&sql).unwrap(), &[], &measured(), &state).unwrap();
+            let normal = normalize(bound.plan().clone(), &state).unwrap();
+            // So it is sent, too.
+            let sent = crate::bind::optimize(normal.clone(), state.optimizers().to_vec(), &state).unwrap();
+            for plan in [normal, sent] {
+                let text = plan.display_indent().to_string();
+                assert!(text.contains(call) && !text.contains("YEAR"), "{condition}: {text}");
+            }
+        }
+    }
 
     #[test]
     fn a1_a_left_join_stays_one_under_a_condition_that_no_null_fulfils() {

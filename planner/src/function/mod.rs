@@ -1,6 +1,7 @@
 //! The functions that planner and sites agree on, beyond DataFusion's own, and the one session state both use to resolve
 //! functions. Nothing here knows tables.
 
+mod as_written;
 mod average;
 mod entities;
 mod exact;

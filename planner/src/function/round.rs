@@ -1,7 +1,9 @@
 //! `dynamos_round_to(value)`: the nearest multiple of a step, half away from zero, in the value's own type. Where the type
 //! cannot hold every multiple of the step (2.5 among whole numbers), the step is the smallest multiple of it that the type
-//! can hold, so that what is given is a multiple of the step all the same.
+//! can hold, so that what is given is a multiple of the step all the same. Where the nearest multiple is beyond the
+//! type's last number, it is the one before.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Decimal128Array, Float64Array};
@@ -24,8 +26,12 @@ impl Step {
     /// digit.
     fn at(self, scale: i8) -> Option<i128> {
         let more = i64::from(scale) - i64::from(self.scale);
-        let power = 10_i128.checked_pow(u32::try_from(more.unsigned_abs()).ok()?)?;
-        if more >= 0 { self.units.checked_mul(power) } else { self.units.checked_div(divisor(self.units, power)) }
+        let places = u32::try_from(more.unsigned_abs()).ok()?;
+        if more >= 0 {
+            // Of a step above all numbers only the multiple 0 fits, however large the step is.
+            return Some(self.units.saturating_mul(10_i128.saturating_pow(places)));
+        }
+        self.units.checked_div(divisor(self.units, 10_i128.checked_pow(places)?))
     }
 }
 
@@ -78,8 +84,9 @@ impl RoundTo {
         let options = CastOptions { safe: false, ..CastOptions::default() };
         let rounded: ArrayRef = if kind.is_floating() {
             let values = cast_with_options(values, &DataType::Float64, &options)?;
-            let values = values.as_primitive::<Float64Type>();
-            Arc::new(values.iter().map(|value| value.map(|value| self.float(value))).collect::<Float64Array>())
+            let (values, greatest) = (values.as_primitive::<Float64Type>(), greatest(kind));
+            let rounded = values.iter().map(|value| value.map(|value| self.float(value, greatest)));
+            Arc::new(rounded.collect::<Float64Array>())
         } else {
             let scale = match kind {
                 DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) | DataType::Decimal128(_, scale) => {
@@ -87,31 +94,38 @@ impl RoundTo {
                 }
                 _ => 0,
             };
+            let limits = limits(kind);
             let wide = DataType::Decimal128(DECIMAL128_MAX_PRECISION, scale);
             let values = cast_with_options(values, &wide, &options)?;
             let values = values
                 .as_primitive::<Decimal128Type>()
                 .iter()
-                .map(|value| value.map(|value| self.units(value, scale)).transpose());
+                .map(|value| value.map(|value| self.units(value, scale, &limits)).transpose());
             let rounded = values.collect::<Result<Decimal128Array>>()?;
             Arc::new(rounded.with_precision_and_scale(DECIMAL128_MAX_PRECISION, scale)?)
         };
         Ok(cast_with_options(&rounded, kind, &options)?)
     }
 
-    fn float(&self, value: f64) -> f64 {
+    /// The nearest multiple up to `greatest`. A number of which there is none, such as an infinite one, stays as it is.
+    fn float(&self, value: f64, greatest: f64) -> f64 {
         let (units, power) = (self.step.units as f64, 10_f64.powi(i32::try_from(self.step.scale).unwrap_or(i32::MAX)));
-        let multiple = (value * power / units).round();
-        // No sign on a zero, and nothing lost of numbers that are far larger than the step.
-        if multiple.is_finite() { multiple * units / power + 0.0 } else { value }
+        let steps = value * power / units;
+        // No sign on a zero.
+        let multiples = [steps.round(), steps.trunc()].map(|steps| steps * units / power + 0.0);
+        multiples.into_iter().find(|multiple| multiple.abs() <= greatest).unwrap_or(value)
     }
 
-    fn units(&self, value: i128, scale: i8) -> Result<i128> {
+    /// The nearest multiple, or the one towards zero where the nearest is beyond the limits.
+    fn units(&self, value: i128, scale: i8, limits: &RangeInclusive<i128>) -> Result<i128> {
         let rounded = self.step.at(scale).and_then(|step| {
-            let below = value.checked_div(step)?.checked_mul(step)?;
-            let over = value.checked_sub(below)?;
-            let away = if over.abs().checked_mul(2)? >= step { step.checked_mul(over.signum())? } else { 0 };
-            below.checked_add(away)
+            let over = value.checked_rem(step)?;
+            let below = value.checked_sub(over)?;
+            if over.checked_abs()? < step.checked_sub(over.checked_abs()?)? {
+                return Some(below);
+            }
+            let away = step.checked_mul(over.signum()).and_then(|step| below.checked_add(step));
+            Some(away.filter(|away| limits.contains(away)).unwrap_or(below))
         });
         match rounded {
             Some(rounded) => Ok(rounded),
@@ -120,9 +134,38 @@ impl RoundTo {
     }
 }
 
+/// The greatest number of a type of floats.
+fn greatest(kind: &DataType) -> f64 {
+    match kind {
+        DataType::Float16 => 65_504.0,
+        DataType::Float32 => f64::from(f32::MAX),
+        _ => f64::MAX,
+    }
+}
+
+/// The least and the greatest number of any other type, in units of its last digit.
+fn limits(kind: &DataType) -> RangeInclusive<i128> {
+    match kind {
+        DataType::Int8 => i128::from(i8::MIN)..=i128::from(i8::MAX),
+        DataType::Int16 => i128::from(i16::MIN)..=i128::from(i16::MAX),
+        DataType::Int32 => i128::from(i32::MIN)..=i128::from(i32::MAX),
+        DataType::Int64 => i128::from(i64::MIN)..=i128::from(i64::MAX),
+        DataType::UInt8 => 0..=i128::from(u8::MAX),
+        DataType::UInt16 => 0..=i128::from(u16::MAX),
+        DataType::UInt32 => 0..=i128::from(u32::MAX),
+        DataType::UInt64 => 0..=i128::from(u64::MAX),
+        DataType::Decimal32(precision, _) | DataType::Decimal64(precision, _) | DataType::Decimal128(precision, _) => {
+            let greatest = 10_i128.saturating_pow(u32::from(*precision)).saturating_sub(1);
+            -greatest..=greatest
+        }
+        _ => i128::MIN..=i128::MAX,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Array, Int8Array, Int64Array, UInt64Array};
+    use arrow::array::{Array, Float32Array, Int8Array, Int64Array, UInt64Array};
+    use arrow::datatypes::{Float32Type, Int8Type, Int64Type, UInt64Type};
 
     use super::*;
 
@@ -136,7 +179,7 @@ mod tests {
 
     fn whole(units: i128, scale: u32, values: &[i64]) -> Vec<i64> {
         let found = rounded(units, scale, Arc::new(Int64Array::from(values.to_vec())));
-        found.as_primitive::<arrow::datatypes::Int64Type>().values().to_vec()
+        found.as_primitive::<Int64Type>().values().to_vec()
     }
 
     #[test]
@@ -153,7 +196,7 @@ mod tests {
         assert_eq!(whole(3, 1, &[1, 2, 4]), [0, 3, 3]);
         assert_eq!(whole(5, 1, &[1, 2]), [1, 2]);
         let unsigned = rounded(10, 0, Arc::new(UInt64Array::from(vec![Some(u64::MAX - 6), None])));
-        assert_eq!(unsigned.as_primitive::<arrow::datatypes::UInt64Type>().value(0), u64::MAX - 5);
+        assert_eq!(unsigned.as_primitive::<UInt64Type>().value(0), u64::MAX - 5);
         assert!(unsigned.is_null(1));
         let decimals = Decimal128Array::from(vec![125, -125, 124, 10]).with_precision_and_scale(5, 2).unwrap();
         let found = rounded(5, 1, Arc::new(decimals));
@@ -169,12 +212,35 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_its_type_is_an_error() {
-        let signature = Signature::any(1, Volatility::Immutable);
-        let function = RoundTo { signature, step: Step { units: 100, scale: 0 } };
-        let values: ArrayRef = Arc::new(Int8Array::from(vec![120, 50]));
-        assert!(function.rounded(&values).is_ok());
-        let values: ArrayRef = Arc::new(Int8Array::from(vec![-128, 127]));
-        assert!(RoundTo { step: Step { units: 200, scale: 0 }, ..function }.rounded(&values).is_err());
+    fn b8_what_would_not_fit_its_type_is_the_multiple_before() {
+        let small = rounded(10, 0, Arc::new(Int8Array::from(vec![127, -128, 124, -126, 115])));
+        assert_eq!(small.as_primitive::<Int8Type>().values().to_vec(), [120, -120, 120, -120, 120]);
+        let small = rounded(200, 0, Arc::new(Int8Array::from(vec![-128, 127, 50])));
+        assert_eq!(small.as_primitive::<Int8Type>().values().to_vec(), [0, 0, 0]);
+        let unsigned = rounded(10, 0, Arc::new(UInt64Array::from(vec![u64::MAX, u64::MAX - 6])));
+        assert_eq!(unsigned.as_primitive::<UInt64Type>().values().to_vec(), [u64::MAX - 5, u64::MAX - 5]);
+        let large = rounded(10, 0, Arc::new(Int64Array::from(vec![i64::MAX, i64::MIN])));
+        assert_eq!(large.as_primitive::<Int64Type>().values().to_vec(), [i64::MAX - 7, i64::MIN + 8]);
+        // 99.99, to 5; and the widest numbers that there are.
+        let decimals = Decimal128Array::from(vec![9999, -9999, 9750, 9749]).with_precision_and_scale(4, 2).unwrap();
+        let found = rounded(5, 0, Arc::new(decimals));
+        assert_eq!(found.as_primitive::<Decimal128Type>().values().to_vec(), [9500, -9500, 9500, 9500]);
+        let greatest = 10_i128.pow(38) - 1;
+        let decimals = Decimal128Array::from(vec![greatest, -greatest]).with_precision_and_scale(38, 0).unwrap();
+        let step = 9 * 10_i128.pow(37);
+        let found = rounded(step, 0, Arc::new(decimals.clone()));
+        assert_eq!(found.as_primitive::<Decimal128Type>().values().to_vec(), [step, -step]);
+        // A step above all numbers of the type, and of any.
+        for places in [30, 38] {
+            let decimals = decimals.clone().with_precision_and_scale(38, places).unwrap();
+            let found = rounded(10_i128.pow(20), 0, Arc::new(decimals));
+            assert_eq!(found.as_primitive::<Decimal128Type>().values().to_vec(), [0, 0], "{places}");
+        }
+        let floats = rounded(step, 0, Arc::new(Float32Array::from(vec![f32::MAX, f32::MIN, 1.0])));
+        let floats = floats.as_primitive::<Float32Type>().values().to_vec();
+        assert_eq!(floats, [2.7e38, -2.7e38, 0.0]);
+        let floats = rounded(5, 0, Arc::new(Float64Array::from(vec![f64::MAX, f64::NEG_INFINITY, f64::NAN])));
+        let floats = floats.as_primitive::<Float64Type>().values().to_vec();
+        assert!(floats[0].is_finite() && floats[1] == f64::NEG_INFINITY && floats[2].is_nan(), "{floats:?}");
     }
 }
