@@ -1,8 +1,9 @@
 //! Reasons of denials without the literals of the statement: a record holds none of them, and a reason quotes the expression that
 //! is not allowed.
 
-/// A reason with `?` in place of quoted texts, and of numbers within backticks. Rather too much is left out than too
-/// little: a quote without an end takes the rest with it.
+/// A reason with `?` in place of quoted texts, and of numbers and lists within backticks. Rather too much is left out than too
+/// little: a quote without an end takes the rest with it, and the engine, which writes texts between double quotes and lists
+/// between brackets, marks none within them, so that all up to the last one is taken.
 pub(crate) fn without_literals(reason: &str) -> String {
     let mut kept = String::with_capacity(reason.len());
     let mut rest = reason.chars();
@@ -15,9 +16,17 @@ pub(crate) fn without_literals(reason: &str) -> String {
                 kept.push(next);
             }
             // An apostrophe in a sentence is none.
-            '\'' | '"' if in_code || !in_word => {
+            '\'' if in_code || !in_word => {
                 kept.push('?');
                 rest.by_ref().find(|one| *one == next);
+            }
+            '"' if in_code || !in_word => {
+                kept.push('?');
+                rest = behind_last(rest.as_str(), '"').chars();
+            }
+            '[' | '{' if in_code => {
+                kept.push('?');
+                rest = behind_last(rest.as_str(), if next == '[' { ']' } else { '}' }).chars();
             }
             // The rest of a number, its fraction and exponent.
             _ if in_code && kept.ends_with('?') && (next.is_alphanumeric() || next == '.') => {}
@@ -27,6 +36,10 @@ pub(crate) fn without_literals(reason: &str) -> String {
         before = next;
     }
     kept
+}
+
+fn behind_last(text: &str, end: char) -> &str {
+    text.rsplit_once(end).map_or("", |(_, behind)| behind)
 }
 
 #[cfg(test)]
@@ -47,6 +60,13 @@ mod tests {
             ("`a = 'it''s'` is", "`a = ??` is"),
             ("`a = 'without end` 17", "`a = ?"),
             ("the value 'Jansen' of clause 2", "the value ? of clause 2"),
+            ("`name = Utf8(\"Jan \"Piet\" Jansen\")` is", "`name = Utf8(?)` is"),
+            ("`name = Utf8(\"a`b\")` or `c = Utf8(\"d\")` is", "`name = Utf8(?)` is"),
+            (
+                "`array_position(List([Jansen, P]iet]), name) = Int64(1)` is",
+                "`array_position(List(?), name) = Int64(?)` is",
+            ),
+            ("`Struct({c0:Jansen,c1:2}) = t.row` is", "`Struct(?) = t.row` is"),
         ] {
             assert_eq!(without_literals(reason), kept, "{reason}");
         }

@@ -90,7 +90,7 @@ impl Asked {
         let bare = |argument: &Expr| match (relation.paired_key(unalias(argument)), relation.hashed_column(argument)) {
             (Some(key), _) if counted => key.clone(),
             (_, Some((_, key))) if counted => Expr::Column(key),
-            _ => relation.without_widening(argument),
+            _ => relation.as_written(argument),
         };
         Self { argument: self.argument.as_ref().map(bare), ..self.clone() }
     }

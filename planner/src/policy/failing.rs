@@ -200,6 +200,12 @@ fn most_digits(kind: &DataType) -> Option<i16> {
     Some(i16::from(most))
 }
 
+/// Whether the average of decimals has no place in its type: it has four digits more than they have.
+pub(super) fn average_fails(kind: &DataType) -> bool {
+    let digits = digits(kind).filter(|_| kind.is_decimal()).zip(most_digits(kind));
+    digits.is_some_and(|((whole, scale), most)| whole + scale + 4 > most)
+}
+
 /// Whether a function of a number has no place for some of its results.
 fn call_fails(call: &ScalarFunction, schema: &DFSchema) -> Result<bool> {
     Ok(match (call.name(), call.args.as_slice()) {
@@ -209,6 +215,10 @@ fn call_fails(call: &ScalarFunction, schema: &DFSchema) -> Result<bool> {
             kind.is_decimal() && digits(&kind).is_some_and(|(_, scale)| scale > 0)
         }
         ("round", [value, places]) => round_fails(&value.get_type(schema)?, places),
+        // The whole of a length of time in small units, which has as many digits as it likes.
+        ("date_part", [_, value]) => {
+            matches!(value.get_type(schema)?, DataType::Duration(_) | DataType::Interval(_))
+        }
         _ => false,
     })
 }
@@ -418,6 +428,7 @@ mod tests {
             ("gone", DataType::Timestamp(TimeUnit::Microsecond, None)),
             ("stamp", DataType::Timestamp(TimeUnit::Nanosecond, None)),
             ("span", DataType::Interval(IntervalUnit::MonthDayNano)),
+            ("waiting", DataType::Duration(TimeUnit::Microsecond)),
         ];
         let fields: Vec<Field> = columns.into_iter().map(|(name, kind)| Field::new(name, kind, true)).collect();
         let schema = DFSchema::try_from(Schema::new(fields)).unwrap();
@@ -508,9 +519,30 @@ mod tests {
             ("round(n, -2)", "`round(n"),
             ("n / nullif(m, 0)", "`n / nullif(m"),
             ("n / -1", "`n / "),
+            ("date_part('microsecond', waiting)", "`date_part("),
+            ("date_part('millisecond', span)", "`date_part("),
         ] {
             let said = told(text).unwrap_or_default();
             assert!(said.starts_with(part) && said.contains("can fail on a value"), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn c3_averages_have_room_for_four_digits_more() {
+        let fails = [
+            (DataType::Decimal32(5, 2), false),
+            (DataType::Decimal32(7, 2), true),
+            (DataType::Decimal64(14, 2), false),
+            (DataType::Decimal64(15, 2), true),
+            (DataType::Decimal128(34, 2), false),
+            (DataType::Decimal128(35, 2), true),
+            (DataType::Decimal256(72, 2), false),
+            (DataType::Decimal256(73, 2), true),
+            (DataType::Int64, false),
+            (DataType::Float64, false),
+        ];
+        for (kind, expected) in fails {
+            assert_eq!(average_fails(&kind), expected, "{kind}");
         }
     }
 

@@ -12,9 +12,10 @@ use datafusion::logical_expr::{Between, BinaryExpr, ExprSchemable, Operator};
 use datafusion::prelude::Expr;
 use datafusion::sql::sqlparser::ast;
 
-use super::failing::{compares_without_errors, failing_cast};
+use super::failing::{average_fails, compares_without_errors, failing_cast};
 use super::hashing::{HashListing, listed_hash};
 use super::joining::Filled;
+use super::total::{Extent, check_total};
 use super::view::concerns;
 use super::{
     Agreement, Argument, Clause, Columns, Comparison, DistinctInput, FromRelation, NumberedClause, PlaceRef,
@@ -64,12 +65,22 @@ pub struct Asked {
 }
 
 impl RelationShape {
-    /// A clause's expression over the tables' columns; none if it names something else.
+    /// A clause's expression over the tables' columns; none if it names something else, or if columns have other types by now
+    /// than when it was written and it can fail on their values.
     fn resolve(&self, expr: &ast::Expr, state: &SessionState) -> Option<Expr> {
         let schema = self.schema().ok()?;
         let expr = scalar_expr(expr, &schema, state).ok()?;
         let coerced = crate::bind::coerce(expr, &schema, state).ok()?;
-        Some(crate::bind::unalias(&coerced).clone())
+        let resolved = crate::bind::unalias(&coerced);
+        let total = matches!(resolved, Expr::Column(_)) || matches!(failing_cast(resolved, &schema), Ok(None));
+        total.then(|| resolved.clone())
+    }
+
+    /// The same of an expression that a question asks to be evaluated. What was written under an earlier release is held to what
+    /// this one takes.
+    fn evaluated(&self, expr: &ast::Expr, state: &SessionState) -> Option<Expr> {
+        check_total(expr, Extent::Wide).ok()?;
+        self.resolve(expr, state)
     }
 
     /// Whether every predicate is one that the agreement's FILTER clauses allow, or one that the relation's own WHERE
@@ -89,16 +100,14 @@ impl RelationShape {
     }
 
     fn filter_allows(&self, agreement: &Agreement, predicate: &Expr, state: &SessionState) -> bool {
-        // Listed for columns of another table, it may fail on those of this one.
-        let schema = self.schema().ok();
-        let total = |expr: &Expr| schema.as_ref().is_some_and(|schema| matches!(failing_cast(expr, schema), Ok(None)));
         let listed = |with: &[Comparison]| -> Vec<Expr> {
             let filters = agreement.clauses.iter().filter_map(|clause| match &clause.clause {
                 Clause::Filter(filter) if with.contains(&filter.with) => Some(&filter.columns),
                 _ => None,
             });
-            let resolved = filters.flatten().filter_map(|expr| self.resolve(expr, state));
-            resolved.filter(|expr| !expr.is_volatile() && total(expr)).collect()
+            // Listed for columns of another table, it may fail on those of this one.
+            let resolved = filters.flatten().filter_map(|expr| self.evaluated(expr, state));
+            resolved.filter(|expr| !expr.is_volatile()).collect()
         };
         let literals = listed(&[Comparison::Literals, Comparison::Both]);
         let columns = listed(&[Comparison::Columns, Comparison::Both]);
@@ -209,13 +218,13 @@ impl RelationShape {
 
     /// The conditions of a clause's own WHERE.
     pub(super) fn own_conditions(&self, own: Option<&ast::Expr>, state: &SessionState) -> Vec<Expr> {
-        own.and_then(|own| self.resolve(own, state)).map(|own| split(&own)).unwrap_or_default()
+        own.and_then(|own| self.evaluated(own, state)).map(|own| split(&own)).unwrap_or_default()
     }
 
     /// The conditions of a clause's own WHERE that the query does not state.
     fn missing_conditions(&self, own: Option<&ast::Expr>, state: &SessionState) -> Vec<String> {
         let Some(own) = own else { return Vec::new() };
-        let Some(resolved) = self.resolve(own, state) else {
+        let Some(resolved) = self.evaluated(own, state) else {
             return vec![format!("its condition `{own}` is not about this relation")];
         };
         let missing = split(&resolved).into_iter().filter(|condition| !self.predicates.contains(condition));
@@ -256,7 +265,7 @@ impl RelationShape {
     }
 
     fn refused_keys(&self, released: &ReleasedAggregates, keys: &[Expr], state: &SessionState) -> Vec<String> {
-        let listed: Vec<Expr> = released.by.iter().filter_map(|key| self.resolve(key, state)).collect();
+        let listed: Vec<Expr> = released.by.iter().filter_map(|key| self.evaluated(key, state)).collect();
         // A steward's name is no property of a person; at the steward itself it is a constant.
         let steward = |key: &Expr| match key {
             Expr::Column(column) => {
@@ -285,18 +294,16 @@ impl RelationShape {
         let argument = released.arguments.iter().any(|argument| match (argument, &asked.argument) {
             // `sum OF *` and the like are nothing.
             (Argument::Star, None) => asked.function == "count" && !asked.distinct,
-            (Argument::Expr(listed), Some(asked)) => self.resolve(listed, state).as_ref() == Some(asked),
+            (Argument::Expr(listed), Some(asked)) => self.evaluated(listed, state).as_ref() == Some(asked),
             (Argument::Star, Some(_)) | (Argument::Expr(_), None) => false,
         });
         let filter = asked.filter.iter().flat_map(split).all(|part| self.filter_allows(agreement, &part, state));
         let what = asked.argument.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string);
         let kind = asked.argument.as_ref().and_then(|argument| self.type_of(argument));
-        let fails = asked.function == "avg"
-            && matches!(kind, Some(DataType::Decimal128(digits, _)) if digits > AVERAGED_DIGITS_MAX);
-        if fails {
-            Some(format!(
-                "the average of a DECIMAL of more than {AVERAGED_DIGITS_MAX} digits can fail on a value, which the error would tell"
-            ))
+        if asked.function == "avg" && kind.is_some_and(|kind| average_fails(&kind)) {
+            Some(
+                "the average of a DECIMAL of so many digits can fail on a value, which the error would tell".to_owned(),
+            )
         } else if !function || !argument {
             Some(format!("it does not list `{}` of `{what}`", asked.function))
         } else if !filter {
@@ -388,6 +395,16 @@ impl RelationShape {
             return Expr::Column(column.clone());
         }
         crate::bind::unalias(expr).clone()
+    }
+
+    /// The same of whatever an aggregate is of, as it was written.
+    pub fn as_written(&self, argument: &Expr) -> Expr {
+        match crate::bind::unalias(argument) {
+            Expr::Cast(cast) if self.type_of(&cast.expr).is_some_and(|kind| widens(&kind, cast.field.data_type())) => {
+                cast.expr.as_ref().clone()
+            }
+            other => other.clone(),
+        }
     }
 
     /// The type of a table's column.
@@ -563,8 +580,27 @@ impl LeakProof<'_> {
             return self.with_value(column, &kind);
         }
         let Expr::Literal(value, _) = literal else { return false };
-        let allowed = (self.as_written)(column) || matches!(column, Expr::Column(name) if (self.with_literal)(name));
-        allowed && self.compares(column, &value.data_type())
+        let allowed = match column {
+            Expr::Column(name) => (self.with_literal)(name),
+            other => self.in_ranges(other).is_some_and(self.with_literal),
+        };
+        (allowed || (self.as_written)(column)) && self.compares(column, &value.data_type())
+    }
+
+    /// The column whose values are in one range for each value of this function of it, so that who compares the one with literals
+    /// has compared the other: years of dates, and whole numbers below doubles.
+    fn in_ranges<'e>(&self, expr: &'e Expr) -> Option<&'e Column> {
+        let Expr::ScalarFunction(call) = expr else { return None };
+        let of = match (call.name(), call.args.as_slice()) {
+            ("date_part", [Expr::Literal(unit, _), of]) => {
+                let is_year = unit.try_as_str().flatten().is_some_and(|unit| unit.eq_ignore_ascii_case("year"));
+                let kind = self.kind(of).filter(|_| is_year)?;
+                matches!(kind, DataType::Date32 | DataType::Date64 | DataType::Timestamp(..)).then_some(of)?
+            }
+            ("floor", [of]) => self.kind(of).is_some_and(|kind| kind.is_floating()).then_some(of)?,
+            _ => return None,
+        };
+        of.try_as_col()
     }
 
     /// A column, which the engine may have widened for the comparison, and a released value of this type.
@@ -639,3 +675,7 @@ pub fn columns_of(expr: &Expr) -> Vec<Column> {
     debug_assert!(visited.is_ok(), "the visitor does not fail");
     columns
 }
+
+#[cfg(test)]
+#[path = "matching_tests.rs"]
+mod tests;

@@ -88,6 +88,9 @@ impl AgreementBook {
     /// the steward must learn why. A name that is not known any more matches nothing.
     fn report_unresolved(&self) {
         for held in self.held.of(&self.place) {
+            for problem in refuse_unimplemented(&held.agreement).err().into_iter().flatten() {
+                tracing::error!(agreement = %held.agreement.name, %problem, "an agreement is not carried out as it is; alter it");
+            }
             for problem in refuse_unresolved(&held.agreement, &self.tables, &engine_state()).err().into_iter().flatten()
             {
                 tracing::error!(agreement = %held.agreement.name, %problem, "an agreement does not fit the tables; alter it");
