@@ -173,7 +173,8 @@ pub struct ReleasedAggregate {
     /// The argument of the first value that has a column in common with it, or one that a condition ties to one of its own,
     /// directly or by others between them: values that are computed from one column can tell of each other's rows.
     pub family: Option<usize>,
-    /// Whether keys or conditions say something of every column of its argument, so that a sum tells how many rows there are.
+    /// Whether it tells how many rows there are: a sum of what keys or conditions say something of, an average beside averages of
+    /// others.
     pub known: bool,
     /// The Boolean input column that selects rows for this value.
     pub filter: Option<usize>,

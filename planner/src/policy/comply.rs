@@ -30,8 +30,8 @@ use super::left_join::{at_home, filled_up};
 use super::lists::{ListJoin, is_list_kind};
 use super::matching::{Asked, is_steward, ordered, split};
 use super::point_rules::{PointRules, refuse_other_remainders};
-use super::seen::{as_states, filtered_apart, undecidable};
-use super::several::{Decided, Told, refuse_apart};
+use super::seen::{self, as_states, filtered_apart, undecidable};
+use super::several::{self, Decided, Told, refuse_apart};
 use super::sides::{SideShape, joined, sides_of};
 use super::tied::Tied;
 use super::within::released_within;
@@ -57,6 +57,7 @@ pub fn comply(
         choice,
         parts: Vec::new(),
         told: Vec::new(),
+        telling: Vec::new(),
         brought: Vec::new(),
         used: BTreeSet::new(),
         protecting: false,
@@ -66,7 +67,7 @@ pub fn comply(
         Relation::Protected(rows) => return Err(denied(why_not_released(*rows, governing, state)?)),
     };
     refuse_other_remainders(&plan)?;
-    refuse_apart(&walk.told)?;
+    walk.decide_together()?;
     let governing = walk
         .used
         .iter()
@@ -93,6 +94,8 @@ struct Walk<'a> {
     parts: Vec<ProtectedPart>,
     /// What those of the parts tell that are under a minimum.
     told: Vec<Told>,
+    /// Which of the parts these are.
+    telling: Vec<usize>,
     /// Released data that stand below release points.
     brought: Vec<BroughtPlan>,
     used: BTreeSet<SiteId>,
@@ -397,7 +400,10 @@ impl Walk<'_> {
         let matched = asked.iter().map(|value| value.bare(&rows.relation)).collect::<Vec<_>>();
         let mut covering = self.covering(&keys, &matched, &sides, &rows)?;
         let mut columns = Vec::new();
-        let values = values(&keys, &asked, &rows.relation, &mut |expr| placed(expr, &mut columns, 0));
+        let mut values = values(&keys, &asked, &rows.relation, &mut |expr| placed(expr, &mut columns, 0));
+        if sets.len() > 1 {
+            seen::count_averages(&mut values);
+        }
         let apart =
             undecidable(&values, sets.len()).or_else(|| filtered_apart(&matched, &Tied::of(&rows.relation, &matched)));
         if let Some(text) = apart.filter(|_| self.under_minimum(&covering.clauses)) {
@@ -429,12 +435,16 @@ impl Walk<'_> {
         let id = ReleaseId(u32::try_from(self.parts.len()).unwrap_or(u32::MAX));
         let Assembled { mut shape, sides, output } = assemble(&keys, &asked, &entities, &rows, &sides)?;
         shape.sets = sets;
+        if shape.sets.len() > 1 {
+            seen::count_averages(&mut shape.aggregates);
+        }
         if self.under_minimum(&clauses) {
             let decided = Decided { clauses: clauses.clone(), scope };
             let minimums: Vec<_> = rules.released().flat_map(|released| &released.minimums).collect();
             let is_person =
                 |column: &Column| minimums.iter().any(|minimum| rows.relation.is_entity(column, &minimum.entity));
             self.told.push(Told::of(&rows, &keys, &shape.sets, &asked, decided, is_person));
+            self.telling.push(self.parts.len());
         }
         let released = release_leaf(id, aggregate, shape.group_columns())?;
         let input = joined(&sides, sides.iter().map(|side| side.input.clone()).collect(), &output)?;
@@ -444,6 +454,19 @@ impl Walk<'_> {
 }
 
 impl Walk<'_> {
+    /// Has the points decide about what they tell beside one another, and refuses what none of them decides about.
+    fn decide_together(&mut self) -> Result<(), Stop> {
+        let counted = several::count_averages(&mut self.told);
+        for (place, _) in self.telling.iter().zip(counted).filter(|(_, counted)| *counted) {
+            let Some(part) = self.parts.get_mut(*place) else { continue };
+            seen::count_averages(&mut part.shape.aggregates);
+            if let Some(text) = undecidable(&part.shape.aggregates, part.shape.sets.len()) {
+                return Err(refuse(&text, Vec::new()));
+            }
+        }
+        refuse_apart(&self.told)
+    }
+
     /// The first clause of each steward that covers its side of a question, and those that do as well.
     fn covering(&self, keys: &[Expr], matched: &[Asked], sides: &[SideShape], rows: &Rows) -> Result<Covering, Stop> {
         let id = u32::try_from(self.parts.len()).unwrap_or(u32::MAX);

@@ -11,10 +11,10 @@ use datafusion::common::{Result, plan_err};
 use datafusion::sql::sqlparser::ast::{Expr, visit_expressions};
 use dynamos_proto::ids::SiteId;
 
-use super::seen::{counts, tell_count};
+use super::seen::{counts, sums_rows, tell_count};
 use super::{
-    Agreement, AgreementSet, Argument, Clause, ClauseRef, Comparison, Decimal, Outcome, ReleaseClause, ReleaseWhat,
-    ReleasedAggregates, TableRef,
+    Agreement, AgreementSet, Argument, Clause, ClauseRef, Columns, Comparison, Decimal, DistinctInput, Outcome,
+    ReleaseClause, ReleaseWhat, ReleasedAggregates, TableRef,
 };
 use crate::fragment::ReleaseClauseRef;
 
@@ -148,7 +148,7 @@ pub fn conditions(clauses: &[ReleaseClauseRef], agreements: &AgreementSet) -> Re
 }
 
 /// What an agreement would release of values of one clause: by that one, and by all that are about the same tables and release
-/// rows, or aggregates of the same columns. None stands for a clause that releases rows.
+/// the same columns, or tell like it how many rows there are. None stands for a clause that releases rows.
 struct Alone<'a>(Vec<Option<&'a ReleasedAggregates>>);
 
 impl<'a> Alone<'a> {
@@ -159,9 +159,14 @@ impl<'a> Alone<'a> {
         });
         // What compares columns can make a value of the one a value of the other.
         let alike = agreement.clauses.iter().any(|numbered| compares_columns(&numbered.clause));
+        let said = said(agreement);
+        let names = names(covering, &said);
         let told = releases.filter_map(|what| match what {
-            ReleaseWhat::Rows(_) => Some(None),
-            ReleaseWhat::Aggregates(released) => (alike || same_argument(released, covering)).then_some(Some(released)),
+            // Rows are counted by whoever gets them.
+            ReleaseWhat::Rows(listed) => (alike || names.contains("*") || lists_one_of(listed, &names)).then_some(None),
+            ReleaseWhat::Aggregates(released) => {
+                (alike || !self::names(released, &said).is_disjoint(&names)).then_some(Some(released))
+            }
         });
         Self(told.collect())
     }
@@ -211,36 +216,73 @@ fn compares_columns(clause: &Clause) -> bool {
     matches!(clause, Clause::Filter(filter) if filter.with != Comparison::Literals)
 }
 
-/// Whether they release values of one column, or both count.
-fn same_argument(one: &ReleasedAggregates, other: &ReleasedAggregates) -> bool {
-    let names = |released: &ReleasedAggregates| -> BTreeSet<String> {
-        let functions = || released.functions.iter().map(|function| function.name.as_str());
-        let counts = functions().any(counts) || tell_count(functions().map(|function| (function, ())));
-        released.arguments.iter().flat_map(names_in).chain(counts.then(|| "*".to_owned())).collect()
-    };
-    !names(one).is_disjoint(&names(other))
+/// The columns that a question can say something of under an agreement, by their last names: in conditions, keys and lists.
+fn said(agreement: &Agreement) -> BTreeSet<String> {
+    let mut said = BTreeSet::new();
+    for numbered in &agreement.clauses {
+        match &numbered.clause {
+            Clause::Filter(filter) => said.extend(filter.columns.iter().flat_map(columns_in)),
+            Clause::Join(join) => said.extend(join.keys.iter().map(|key| key.column.clone())),
+            Clause::Release(ReleaseClause { what: ReleaseWhat::Aggregates(released), filter, .. }) => {
+                said.extend(released.by.iter().chain(filter).flat_map(columns_in));
+            }
+            _ => {}
+        }
+    }
+    said
+}
+
+/// The columns of which a clause releases values, by their last names, and `*` if it tells how many rows there are, be it by a sum
+/// of what `said` lets a question say something of.
+fn names(released: &ReleasedAggregates, said: &BTreeSet<String>) -> BTreeSet<String> {
+    let functions = || released.functions.iter().map(|function| function.name.as_str());
+    let arguments: Vec<BTreeSet<String>> = released.arguments.iter().map(names_in).collect();
+    // Of two expressions over one column.
+    let several = arguments.iter().enumerate().any(|(place, one)| {
+        let mut others = arguments.iter().skip(place + 1);
+        others.any(|other| !one.is_disjoint(other))
+    });
+    let sum = released.functions.iter().any(|one| sums_rows(&one.name, one.distinct == DistinctInput::Distinct));
+    let of_known = sum && (several || arguments.iter().any(|names| !names.is_disjoint(said)));
+    let counts = of_known || functions().any(counts) || tell_count(functions().map(|function| (function, (), ())));
+    arguments.into_iter().flatten().chain(counts.then(|| "*".to_owned())).collect()
+}
+
+/// Whether rows with these columns have one of these names in them.
+fn lists_one_of(columns: &Columns, names: &BTreeSet<String>) -> bool {
+    match columns {
+        Columns::All => true,
+        Columns::Listed(listed) => listed.iter().flat_map(columns_in).any(|column| names.contains(&column)),
+    }
 }
 
 /// The columns of an argument by their last names; `*` for rows, and for what has no column.
 fn names_in(argument: &Argument) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    if let Argument::Expr(expr) = argument {
-        let visited = visit_expressions(expr, |part| {
-            match part {
-                Expr::Identifier(name) => names.insert(name.value.clone()),
-                Expr::CompoundIdentifier(parts) => {
-                    names.extend(parts.last().map(|name| name.value.clone()));
-                    true
-                }
-                _ => true,
-            };
-            ControlFlow::<()>::Continue(())
-        });
-        debug_assert!(visited.is_continue(), "the visitor does not stop");
-    }
+    let mut names = match argument {
+        Argument::Star => BTreeSet::new(),
+        Argument::Expr(expr) => columns_in(expr),
+    };
     if names.is_empty() {
         names.insert("*".to_owned());
     }
+    names
+}
+
+/// The columns of an expression by their last names.
+fn columns_in(expr: &Expr) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let visited = visit_expressions(expr, |part| {
+        match part {
+            Expr::Identifier(name) => names.insert(name.value.clone()),
+            Expr::CompoundIdentifier(parts) => {
+                names.extend(parts.last().map(|name| name.value.clone()));
+                true
+            }
+            _ => true,
+        };
+        ControlFlow::<()>::Continue(())
+    });
+    debug_assert!(visited.is_continue(), "the visitor does not stop");
     names
 }
 
@@ -315,18 +357,47 @@ mod tests {
         let never = (u32::MAX, Some("0.3".to_owned()));
         for (more, expected) in [
             ("2: RELEASE ROWS (a) FROM t", (1, None)),
+            ("2: RELEASE ROWS (c) FROM t", (1, None)),
             ("2: RELEASE avg OF a * 2 FROM s.t JOIN s.u ON k MINIMUM 3 DISTINCT k", (3, None)),
             ("2: RELEASE count OF * FROM s.t MINIMUM 4 DISTINCT k DOMINANCE 0.5", (4, Some("0.5".to_owned()))),
             ("2: RELEASE count OF * FROM s.t", (1, None)),
             ("2: RELEASE count OF * FROM s.t MINIMUM 12 DISTINCT k DOMINANCE 0.2", (12, Some("0.2".to_owned()))),
             ("2: RELEASE sum OF b FROM s.t MINIMUM 3 DISTINCT k, FILTER ON a, b COMPARE WITH COLUMNS", (3, None)),
             ("2: RELEASE sum, avg OF b FROM s.t MINIMUM 3 DISTINCT k", (3, None)),
+            ("2: RELEASE sum, min, max OF b FROM s.t MINIMUM 3 DISTINCT k", (3, None)),
+            ("2: RELEASE sum OF b, b + 1 FROM s.t MINIMUM 3 DISTINCT k", (3, None)),
+            ("2: RELEASE sum OF b FROM s.t MINIMUM 3 DISTINCT k, FILTER ON b COMPARE WITH LITERALS", (3, None)),
+            ("2: RELEASE sum OF b BY b FROM s.t MINIMUM 3 DISTINCT k", (3, None)),
             // About other columns, other tables, or not of one steward either.
             ("2: RELEASE sum OF b FROM s.t MINIMUM 3 DISTINCT k", never.clone()),
             ("2: RELEASE ROWS (a) FROM s.u", never.clone()),
             ("2: RELEASE sum OF a FROM s.t MINIMUM 3 DISTINCT k MINIMUM 3 SITES DOMINANCE 0.1", never),
         ] {
             assert_eq!(clauses(more), expected, "{more}");
+        }
+    }
+
+    #[test]
+    fn b4_rows_of_other_columns_do_not_tell_averages() {
+        let least = |values: &str, columns: &str, more: &str| {
+            let own = format!(
+                "1: RELEASE {values} OF a BY c FROM s.t MINIMUM 10 DISTINCT k, 2: RELEASE ROWS ({columns}) FROM s.t{more}"
+            );
+            let both = together([&own, "1: RELEASE sum OF a FROM s.t MINIMUM 10 DISTINCT k"]);
+            both.minimums.get("k").and_then(|minimum| minimum.least.get(&"uva".into()).copied())
+        };
+        assert_eq!(least("avg", "b", ""), Some(10));
+        assert_eq!(least("sum", "b", ""), Some(10));
+        for (values, columns, more) in [
+            ("avg", "a", ""),
+            ("avg", "*", ""),
+            ("count", "b", ""),
+            ("sum, avg", "b", ""),
+            ("sum", "b", ", FILTER ON a COMPARE WITH LITERALS"),
+            ("sum", "b", ", JOIN ON a WITH REQUESTER"),
+            ("avg", "b", ", FILTER ON a, b COMPARE WITH COLUMNS"),
+        ] {
+            assert_eq!(least(values, columns, more), Some(1), "{values} {columns}{more}");
         }
     }
 

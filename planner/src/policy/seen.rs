@@ -13,9 +13,11 @@
 //! so is all that can be computed.
 //!
 //! How many rows there are is told by a count, by a sum beside an average or another sum of one family, by the variance of a sample
-//! beside that of a population, and by a sum of what is known: of columns that keys or conditions say something of, or of none.
-//! So it is by a count of different values, which may be different for everybody. Values of which each takes equal ones once are
-//! otherwise not made of parts, and stand alone.
+//! beside that of a population, by a sum beside the smallest and the largest value, which may be one, and by a sum of what is known:
+//! of columns that keys or conditions say something of, or of none. Averages of rows and of their parts tell which portion a part
+//! is. Which FILTERs they are under does not matter: of each it may be known that it keeps all. So it is told by a count of
+//! different values, which may be different for everybody. Values of which each takes equal ones once are otherwise not made of
+//! parts, and stand alone.
 
 use std::collections::BTreeSet;
 
@@ -148,11 +150,11 @@ fn cut(seen: &BTreeSet<BTreeSet<Condition>>) -> Result<Vec<Seen>, String> {
 /// The conditions under which rows are counted.
 fn counted(values: &[&ReleasedAggregate]) -> BTreeSet<BTreeSet<Condition>> {
     let told = values.iter().filter(|value| {
-        let beside = values.iter().filter(|other| other.filter == value.filter && other.family == value.family);
+        let family = values.iter().filter(|other| other.family == value.family);
         counts(&value.function)
-            || (value.known && sums_rows(&value.function, value.distinct))
+            || (value.known && !value.distinct)
             || (helps_to_count(&value.function)
-                && tell_count(beside.map(|value| (value.function.as_str(), value.origin))))
+                && tell_count(family.map(|value| (value.function.as_str(), value.origin, value.filter))))
     });
     told.map(|value| conditions(value.filter, value.origin)).collect()
 }
@@ -172,15 +174,34 @@ fn helps_to_count(function: &str) -> bool {
     matches!(function, "sum" | "avg" | "var" | "stddev" | "var_pop" | "stddev_pop")
 }
 
-/// Whether these functions of one family, with what each is of, tell together how many rows have a value of it, though none of
-/// them counts: `sum(x + 1)` is that many more than `sum(x)`.
-pub(super) fn tell_count<'a, A: PartialEq>(values: impl Iterator<Item = (&'a str, A)>) -> bool {
-    let values: Vec<(&str, A)> = values.collect();
-    let any = |names: &[&str]| values.iter().any(|(function, _)| names.contains(function));
-    let sum = values.iter().find(|(function, _)| *function == "sum");
-    let beside = |sum: &(&str, A)| values.iter().any(|other| matches!(other.0, "sum" | "avg") && other != sum);
-    let several = sum.is_some_and(beside);
-    several || (any(&["var", "stddev"]) && any(&["var_pop", "stddev_pop"]))
+/// Whether these functions of one family, with what each is of and under which FILTER, tell together how many rows have a value of
+/// it, or which portion of others they are, though none of them counts: `sum(x + 1)` is that many more than `sum(x)`, and of
+/// averages the one of all is between those of the parts.
+pub(super) fn tell_count<'a, A: PartialEq, F: PartialEq>(values: impl Iterator<Item = (&'a str, A, F)>) -> bool {
+    let values: Vec<(&str, A, F)> = values.collect();
+    let any = |names: &[&str]| values.iter().any(|(function, ..)| names.contains(function));
+    let sums = || values.iter().filter(|(function, ..)| *function == "sum");
+    let several_sums = sums().any(|(_, of, _)| sums().any(|(_, other, _)| other != of));
+    let averages = values.iter().enumerate().filter(|(_, (function, ..))| *function == "avg");
+    let averages =
+        averages.filter(|(place, value)| !values.iter().take(*place).any(|earlier| earlier == *value)).count();
+    several_sums
+        || averages > 2
+        || (any(&["sum"]) && (averages > 0 || (any(&["min"]) && any(&["max"]))))
+        || (any(&["var", "stddev"]) && any(&["var_pop", "stddev_pop"]))
+}
+
+/// Makes averages count: where they are of several sets of groups, or stand beside averages of other rows, they tell which portion
+/// of the one the other is.
+pub(super) fn count_averages(values: &mut [ReleasedAggregate]) {
+    for value in values.iter_mut().filter(|value| averages_rows(&value.function, value.distinct)) {
+        value.known = true;
+    }
+}
+
+/// Whether a function averages a value of each row.
+pub(super) fn averages_rows(function: &str, distinct: bool) -> bool {
+    function == "avg" && !distinct
 }
 
 /// Whether a function takes equal values once and is not the same with all of them.
@@ -199,6 +220,7 @@ fn kind(value: &ReleasedAggregate) -> &str {
 
 /// A function that takes equal values once is, of two parts together, not what it is of the one and of the other. Its values stand
 /// beside none of their family that can be subtracted from them, be they of other rows, of all values or computed in another way.
+/// Counts under one FILTER are made of parts all the same, as if all values were different.
 fn stand_alone(values: &[&ReleasedAggregate]) -> Result<(), String> {
     let once = |value: &ReleasedAggregate| takes_once(&value.function, value.distinct);
     for value in values.iter().filter(|value| once(value)) {
@@ -206,6 +228,7 @@ fn stand_alone(values: &[&ReleasedAggregate]) -> Result<(), String> {
             other.family == value.family
                 && kind(other) == kind(value)
                 && (other.filter, once(other), other.origin) != (value.filter, once(value), value.origin)
+                && !(other.filter == value.filter && counts(&value.function))
         };
         if values.iter().any(|other| apart(other)) {
             return Err(format!(
@@ -329,7 +352,9 @@ mod tests {
         let average = ReleasedAggregate { origin: Some(2), family: Some(2), ..value("avg", Some(3), None) };
         assert_eq!(parts(&[all.clone(), sum.clone(), average.clone()]), ["x2|", "|x2"]);
         assert_eq!(parts(&[all, sum, value("avg", Some(3), None)]), Vec::<String>::new());
-        assert_eq!(parts(&[value("sum", Some(2), Some(5)), average]), ["5,x2|", "x2|5"]);
+        // What they add up to over the parts, and how many these are.
+        let cut = ["5,x2|", "x2|5"];
+        assert_eq!(parts(&[value("sum", Some(2), Some(5)), average]), [cut, cut].concat());
     }
 
     #[test]
@@ -393,6 +418,32 @@ mod tests {
     }
 
     #[test]
+    fn b5_a_sum_beside_an_average_counts_whatever_their_filters() {
+        let women = value("count", None, Some(5));
+        let (sum, average) = (value("sum", Some(2), None), value("avg", Some(2), Some(7)));
+        assert!(parts(&[women.clone(), sum.clone(), average.clone()]).contains(&"7,x2|5".to_owned()));
+        assert!(!parts(&[women.clone(), average]).contains(&"7,x2|5".to_owned()));
+        // Where the smallest is the largest, it is a sum of so many of it.
+        let (least, most) = (value("min", Some(2), None), value("max", Some(2), None));
+        assert!(parts(&[women.clone(), sum.clone(), least.clone(), most]).contains(&"x2|5".to_owned()));
+        assert_eq!(parts(&[women, sum, least]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn b5_averages_of_all_and_of_two_parts_tell_a_portion() {
+        let women = value("count", None, Some(5));
+        let [all, one, other] = [None, Some(7), Some(8)].map(|filter| value("avg", Some(2), filter));
+        let three = parts(&[women.clone(), all.clone(), one.clone(), other]);
+        assert!(three.contains(&"7,x2|5,8".to_owned()), "{three:?}");
+        let two = [women, all, one];
+        assert!(!parts(&two).contains(&"7,x2|5".to_owned()));
+        // Beside averages of other groups they do.
+        let mut counted = two;
+        count_averages(&mut counted);
+        assert!(parts(&counted).contains(&"7,x2|5".to_owned()));
+    }
+
+    #[test]
     fn b5_what_takes_equal_values_once_stands_beside_nothing_of_its_family() {
         let once = ReleasedAggregate { distinct: true, ..value("sum", Some(2), None) };
         let other = |family| ReleasedAggregate { family: Some(family), ..value("sum", Some(3), None) };
@@ -400,8 +451,9 @@ mod tests {
         assert!(decided(&[once.clone(), other(3)]) && !decided(&[once, other(2)]));
         let about = |filter| value("approx_distinct", Some(2), filter);
         assert!(decided(&[about(None)]) && !decided(&[about(None), about(Some(5))]));
-        assert!(!decided(&[about(None), value("count", Some(2), None)]));
         // Their number may be that of the people.
+        assert!(decided(&[about(None), value("count", Some(2), None)]));
+        assert!(!decided(&[about(None), value("count", Some(2), Some(5))]));
         assert_eq!(parts(&[about(None), value("count", None, None)]), ["x2|", "|x2"]);
         assert!(undecidable(&[about(None)], 2).is_some());
     }

@@ -17,7 +17,8 @@
 //!
 //! How many rows there are, of all or of those with a value, is told by counts and by what tells one (see [`mod@super::seen`]).
 //! These are looked at as if they were values of one more argument, under FILTERs and under what they count. The finer point may
-//! tell more of them than the total: its groups are made of the parts that they cut its rows into.
+//! tell more of them than the total: its groups are made of the parts that they cut its rows into. Averages of groups beside the one
+//! of all tell which portion each group is, and count at both points.
 //!
 //! A function that takes equal values once tells of two groups what it does not tell of their parts, so its argument is in one
 //! point only.
@@ -37,7 +38,7 @@ use super::denial::{Stop, refuse};
 use super::joining::Filled;
 use super::lists::ListJoin;
 use super::matching::{Asked, columns_of};
-use super::seen::{counts, sums_rows, takes_once, tell_count};
+use super::seen::{averages_rows, counts, takes_once, tell_count};
 use super::tied::{Tied, known};
 use crate::catalog::TableName;
 use crate::fragment::{KeySet, ReleaseClauseRef};
@@ -104,14 +105,13 @@ impl Told {
         let counting = values.iter().map(|value| as_counting(value, &is_person));
         // A sum of known values counts.
         let sums = values.iter().zip(known(&values, keys, &rows.relation));
-        let sums = sums.filter(|(value, known)| *known && sums_rows(&value.function, value.distinct));
-        let sums = sums.map(|(value, _)| Asked { function: "count".to_owned(), ..value.clone() });
+        let sums = sums.filter(|(_, known)| *known).map(|(value, _)| as_count(value));
         let counting = counting.chain(sums).collect();
         let mut tables: BTreeMap<TableName, BTreeSet<SiteId>> = BTreeMap::new();
         for scan in &rows.scans {
             tables.entry(scan.name.clone()).or_default().extend(scan.stewards.iter().cloned());
         }
-        Self {
+        let mut told = Self {
             tables,
             rows: WhichRows::of(rows),
             named: rows.relation.predicates.iter().filter_map(named).collect(),
@@ -120,7 +120,21 @@ impl Told {
             counting,
             values: values.into_iter().collect(),
             decided,
+        };
+        if sets.len() > 1 {
+            told.count_averages();
         }
+        told
+    }
+
+    /// Its averages of all values.
+    fn averages(&self) -> impl Iterator<Item = &Asked> {
+        self.values.iter().filter(|value| averages_rows(&value.function, value.distinct))
+    }
+
+    fn count_averages(&mut self) {
+        let averages: Vec<Asked> = self.averages().map(as_count).collect();
+        self.counting.extend(averages);
     }
 
     /// Its arguments, with the FILTERs that they are under.
@@ -156,9 +170,10 @@ impl Told {
             let same = |other: Option<&Expr>| other == *argument;
             let columns = argument.map(|argument| tied.columns(argument)).unwrap_or_default();
             let of_family = |other: Option<&Expr>| other.is_some_and(|other| has_one_of(other, &columns));
-            let family = beside.iter().flat_map(|point| point.told(*filter, of_family));
+            let family = beside.iter().flat_map(|point| &point.counting);
+            let family = family.filter(|value| of_family(value.argument.as_ref()));
             beside.iter().flat_map(|point| point.told(*filter, same)).any(|value| counts(&value.function))
-                || tell_count(family.map(|value| (value.function.as_str(), &value.argument)))
+                || tell_count(family.map(|value| (value.function.as_str(), &value.argument, &value.filter)))
         };
         values.filter(told).collect()
     }
@@ -191,6 +206,11 @@ fn as_counting(value: &Asked, is_person: &impl Fn(&Column) -> bool) -> Asked {
         }
         _ => value.clone(),
     }
+}
+
+/// What tells how many rows a value is of, as a count of them.
+fn as_count(value: &Asked) -> Asked {
+    Asked { function: "count".to_owned(), ..value.clone() }
 }
 
 fn has_one_of(expr: &Expr, columns: &BTreeSet<Column>) -> bool {
@@ -228,6 +248,24 @@ fn text_of(value: &ScalarValue) -> Option<String> {
     let kind = value.data_type();
     let one_text = kind.is_string() || kind.is_integer() || kind == DataType::Boolean;
     (one_text && !value.is_null()).then(|| value.to_string())
+}
+
+/// Makes averages count at the points that stand beside averages of one family by other groups, and says which these points are:
+/// each point decides about what they tell of its groups.
+pub(super) fn count_averages(points: &mut [Told]) -> Vec<bool> {
+    let tied = tied(points);
+    let columns = |point: &Told| -> BTreeSet<Column> {
+        point.averages().filter_map(|value| value.argument.as_ref()).flat_map(|of| tied.columns(of)).collect()
+    };
+    let beside_others = |one: &Told| {
+        let mut others = points.iter().filter(|other| one.meets(other) && !one.is_the_same_as(other));
+        others.any(|other| !columns(one).is_disjoint(&columns(other)))
+    };
+    let counted: Vec<bool> = points.iter().map(beside_others).collect();
+    for (point, _) in points.iter_mut().zip(&counted).filter(|(_, counted)| **counted) {
+        point.count_averages();
+    }
+    counted
 }
 
 /// Refuses points that could tell together what none of them tells.

@@ -11,6 +11,7 @@ use datafusion::prelude::Expr;
 use super::RelationShape;
 use super::joining::Filled;
 use super::matching::{Asked, columns_of};
+use super::seen::sums_rows;
 
 /// Which columns are tied, directly or by others between them.
 #[derive(Default)]
@@ -80,14 +81,15 @@ impl Tied {
     }
 }
 
-/// Of each value, whether the keys, or the conditions that it is under, say something of every column of its argument, if there
-/// are any: a sum of what is known tells how many rows there are. `bare` are the values without widening.
+/// Of each value, whether it is a sum of what is known, which tells how many rows there are: the keys, or the conditions that it is
+/// under, say something of every column of its argument, if there are any. `bare` are the values without widening.
 pub(super) fn known(bare: &[Asked], keys: &[Expr], relation: &RelationShape) -> Vec<bool> {
     let tied = Tied::by(relation);
     let said = keys.iter().chain(&relation.predicates).flat_map(columns_of);
     let of_rows: BTreeSet<Column> = said.chain(relation.lists.iter().flatten().cloned()).collect();
     let is_known = |value: &Asked| {
-        let Some(argument) = &value.argument else { return false };
+        let argument = value.argument.as_ref().filter(|_| sums_rows(&value.function, value.distinct));
+        let Some(argument) = argument else { return false };
         let mut said = of_rows.clone();
         said.extend(value.filter.iter().flat_map(columns_of));
         let columns = columns_of(argument);
@@ -139,6 +141,8 @@ mod tests {
         assert_eq!(known(&values, &[], &listed), [true, true, false, false, true]);
         let both = Asked { argument: Some(col("a") + col("c")), ..sum("a", None) };
         let constant = Asked { argument: Some(lit(1)), ..sum("a", None) };
-        assert_eq!(known(&[both, constant], &[], &relation), [false, true]);
+        let once = Asked { distinct: true, ..sum("a", None) };
+        let largest = Asked { function: "max".into(), ..sum("a", None) };
+        assert_eq!(known(&[both, constant, once, largest], &[], &relation), [false, true, false, false]);
     }
 }

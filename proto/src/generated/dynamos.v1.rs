@@ -135,7 +135,8 @@ pub struct Aggregate {
     /// directly or by others between them.
     #[prost(uint32, optional, tag = "6")]
     pub family: ::core::option::Option<u32>,
-    /// Whether keys or conditions say something of every column of its argument, so that a sum tells how many rows there are.
+    /// Whether it tells how many rows there are: a sum of what keys or conditions say something of, an average beside averages of
+    /// others.
     #[prost(bool, tag = "7")]
     pub known: bool,
 }

@@ -353,8 +353,8 @@ fn alike(asked: &Asked, values: &[Value], one: Col, other: Col) -> bool {
 }
 
 /// Whether no value of different ones stands beside a value that can be subtracted from it: of columns that may be alike, by the
-/// same function or a sum beside an average, under another condition, of all values or of another column. Nor do values of two
-/// columns that may be alike stand under two conditions.
+/// same function or a sum beside an average, under another condition, of all values or of another column, but for counts under one
+/// condition. Nor do values of two columns that may be alike stand under two conditions.
 fn stand_together(asked: &Asked, values: &[Value]) -> bool {
     let sum = |value: &Value| matches!(value.function.name, "sum" | "avg");
     let extreme = |value: &Value| matches!(value.function.name, "min" | "max");
@@ -364,6 +364,7 @@ fn stand_together(asked: &Asked, values: &[Value]) -> bool {
         let once = one.function.distinct
             && !extreme(one)
             && (one.function.name == other.function.name || (sum(one) && sum(other)))
+            && !(same_filter && one.function.name == "count")
             && !(same_filter && same_column && one.function.distinct == other.function.distinct);
         alike(asked, values, of_one, of_other) && (once || !(same_filter || same_column))
     };

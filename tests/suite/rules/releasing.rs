@@ -187,6 +187,29 @@ fn b5_aggregates_side_by_side_tell_nothing_small_together() {
 }
 
 #[test]
+fn b5_averages_beside_those_of_their_groups_count() {
+    let bench = Bench::both(&format!("{}, FILTER ON city COMPARE WITH LITERALS", BY_TWO.replace("sum,", "sum, avg,")));
+    let counts = |sql: &str| -> Vec<bool> {
+        let query = bench.allows(sql);
+        query.graph().releases.iter().map(|release| release.shape.aggregates.iter().any(|value| value.known)).collect()
+    };
+    let groups = "SELECT avg(wage) FROM s.people GROUP BY sex";
+    assert_eq!(counts(groups), [false]);
+    assert_eq!(counts(&format!("{groups} UNION ALL SELECT avg(wage) FROM s.people")), [true, true]);
+    assert_eq!(counts("SELECT avg(wage) FROM s.people GROUP BY ROLLUP (sex)"), [true]);
+    // The rows without a wage are a part that the total decides about.
+    let all = "SELECT avg(wage) + count(*) FROM s.people";
+    assert_eq!(counts(&format!("{groups} UNION ALL {all}")), [true, true]);
+    // That of women, and that of those who do not live in one city.
+    let others = "SELECT avg(wage) + count(*) + count(*) FILTER (WHERE city <> 'x') FROM s.people";
+    bench.refuses(&format!("{groups} UNION ALL {others}"), "with and without it");
+    bench.refuses(
+        &format!("{groups} UNION ALL SELECT avg(wage) FROM s.people UNION ALL SELECT count(*) FROM s.people"),
+        "with and without it",
+    );
+}
+
+#[test]
 fn b5_what_a_left_join_fills_up_is_told_by_the_steward_s_name() {
     let bench = Bench::both(
         "RELEASE sum OF wage FROM s.people LEFT JOIN s.visits ON id MINIMUM 5 DISTINCT people.id,
