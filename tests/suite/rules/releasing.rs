@@ -187,6 +187,17 @@ fn b5_aggregates_side_by_side_tell_nothing_small_together() {
 }
 
 #[test]
+fn b5_a_column_that_the_engine_widens_is_one_column() {
+    let bench = Bench::both("RELEASE sum, avg, sum DISTINCT, avg DISTINCT OF wage FROM s.people MINIMUM 5 DISTINCT id");
+    for distinct in ["", "DISTINCT "] {
+        let query = bench.allows(&format!("SELECT sum({distinct}wage), avg({distinct}wage) FROM a.s.people"));
+        let values = &query.graph().releases[0].shape.aggregates;
+        assert_ne!(values[0].argument, values[1].argument, "the average is of doubles");
+        assert_eq!(values[0].origin, values[1].origin);
+    }
+}
+
+#[test]
 fn b5_averages_beside_those_of_their_groups_count() {
     let bench = Bench::both(&format!("{}, FILTER ON city COMPARE WITH LITERALS", BY_TWO.replace("sum,", "sum, avg,")));
     let counts = |sql: &str| -> Vec<bool> {
