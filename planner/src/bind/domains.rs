@@ -194,6 +194,12 @@ pub(super) fn held(expr: &Expr) -> Vec<&Expr> {
     }
 }
 
+/// Whether an expression gives one of several values of its row: what [`held`] gives of it are these.
+pub(super) fn chooses(expr: &Expr) -> bool {
+    let compares = |expr: &Expr| matches!(expr, Expr::ScalarFunction(call) if COMPARING.contains(&call.name()));
+    compares(uncast(expr)) || !branches(expr).is_empty()
+}
+
 /// What `coalesce`, `nvl`, `nvl2` or CASE takes its value from, each with the condition under which it does if none before it
 /// holds.
 pub(super) fn branches(expr: &Expr) -> Vec<(Expr, &Expr)> {

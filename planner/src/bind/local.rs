@@ -25,7 +25,7 @@ use datafusion::logical_expr::{
 };
 use dynamos_proto::ids::SiteId;
 
-use super::domains::{branches, check_domains, held, nullif, pairs};
+use super::domains::{branches, check_domains, chooses, held, nullif, pairs};
 use super::origin::{unalias, uncast};
 use crate::catalog::STEWARD;
 use crate::wire::LeafTable;
@@ -174,15 +174,17 @@ fn companion(expr: &Expr, schema: &DFSchema, companions: &[Option<Companion>]) -
     if let Expr::Column(column) = expr {
         return companions.get(schema.index_of_column(column).ok()?)?.clone();
     }
-    let of = |part: &Expr| companion(part, schema, companions);
-    let branches = branches(expr);
-    if branches.is_empty() {
-        return common(held(expr).into_iter().map(of));
-    }
-    let branches: Vec<(Expr, Option<Companion>)> =
-        branches.into_iter().map(|(condition, key)| (condition, of(key))).collect();
-    match common(branches.iter().map(|(_, companion)| companion.clone())) {
-        Some(Companion::Lost) => Some(of_branch(branches, schema).unwrap_or(Companion::Lost)),
+    let (branches, held) = (branches(expr), held(expr));
+    let stewards: Vec<Option<Companion>> = held.iter().map(|part| companion(part, schema, companions)).collect();
+    // As in a union, a key beside other values loses its steward.
+    let is_value = |part: &Expr| !matches!(uncast(part), Expr::Literal(value, _) if value.is_null());
+    let mixed = chooses(expr) && held.iter().zip(&stewards).any(|(part, steward)| steward.is_none() && is_value(part));
+    match common(stewards.iter().cloned()) {
+        Some(companion) if mixed => Some(companion.taken()),
+        Some(Companion::Lost) if !branches.is_empty() => {
+            let conditions = branches.into_iter().map(|(condition, _)| condition);
+            Some(of_branch(conditions.zip(stewards).collect(), schema).unwrap_or(Companion::Lost))
+        }
         common => common,
     }
 }
@@ -396,9 +398,14 @@ fn join_sides(mut join: Join, left: Vec<Option<Companion>>, right: Vec<Option<Co
         other => other,
     });
     let all: Vec<Option<Companion>> = left.iter().cloned().chain(shifted.clone()).collect();
-    let mut on = join.on.clone();
+    // What is compared may compare keys itself.
+    let compared = std::mem::take(&mut join.on)
+        .into_iter()
+        .map(|(one, other)| Ok((compare_in(one, &left_schema, &left)?, compare_in(other, &right_schema, &right)?)));
+    let compared = compared.collect::<Result<Vec<_>>>()?;
+    let mut on = compared.clone();
     let mut conditions: Vec<Expr> = Vec::new();
-    for (one, other) in join.on.iter().flat_map(|(one, other)| pairs(one, other)) {
+    for (one, other) in compared.iter().flat_map(|(one, other)| pairs(one, other)) {
         let (Some(of_one), Some(of_other)) =
             (companion(one, &left_schema, &left), companion(other, &right_schema, &right))
         else {

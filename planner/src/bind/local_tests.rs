@@ -153,8 +153,8 @@ fn c5_a_key_that_coalesce_or_case_takes_is_still_one() {
     for sql in [
         // The same row's.
         "SELECT p.n FROM s.people p JOIN s.visits v ON nullif(p.k, 3) = v.k",
-        "SELECT p.n FROM s.people p JOIN s.visits v ON CASE WHEN p.n > 3 THEN p.k END = coalesce(v.k, 0)",
-        "SELECT p.n FROM s.people p JOIN s.visits v ON greatest(p.k, 3) = nvl2(v.n, v.k, v.k)",
+        "SELECT p.n FROM s.people p JOIN s.visits v ON CASE WHEN p.n > 3 THEN p.k END = coalesce(v.k, NULL)",
+        "SELECT p.n FROM s.people p JOIN s.visits v ON greatest(p.k, NULL) = nvl2(v.n, v.k, v.k)",
     ] {
         let plan = localized(sql);
         assert!(plan.contains("p.steward = v.steward"), "{sql}: {plan}");
@@ -172,8 +172,18 @@ fn c5_a_key_that_coalesce_or_case_takes_is_still_one() {
     }
     let volatile = "SELECT CASE WHEN random() < 0.5 THEN p.k ELSE v.k END AS k FROM s.people p, s.visits v GROUP BY 1";
     let largest = "SELECT greatest(p.k, v.k) AS k FROM s.people p, s.visits v GROUP BY 1";
-    for sql in [volatile, largest] {
+    // A value is of no steward.
+    let valued = "SELECT CASE WHEN n > 3 THEN 0 ELSE k END AS k, count(*) FROM s.people GROUP BY 1";
+    let instead = "SELECT p.n FROM s.people p JOIN s.visits v ON coalesce(p.k, p.n) = v.k";
+    let at_least = "SELECT DISTINCT greatest(k, 3) FROM s.people";
+    for sql in [volatile, largest, valued, instead, at_least] {
         assert!(refused(sql).contains("does not say whose it is"), "{sql}");
+    }
+    // Nor is it where two keys are compared on the way.
+    let three = "SELECT q.n FROM s.people p JOIN s.visits v ON p.n = v.n JOIN s.people q ON";
+    for key in ["nullif(p.k, v.k) = q.k", "CASE WHEN p.k = v.k THEN p.k ELSE v.k END = q.k"] {
+        let plan = localized(&format!("{three} {key}"));
+        assert!(plan.contains("p.k = v.k AND steward$0 = steward$1"), "{key}: {plan}");
     }
     let named = "SELECT p.n FROM uva.s.people p JOIN vu.s.visits v ON coalesce(p.k, 0) = v.k";
     assert!(refused(named).contains("are different people"));
