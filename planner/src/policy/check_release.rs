@@ -11,7 +11,7 @@ use super::assemble::origins;
 use super::check::{Check, Refusal, cite};
 use super::flow::{Flow, Protected};
 use super::matching::Asked;
-use super::seen::filtered_apart;
+use super::seen::{averages_rows, filtered_apart, tell_counts};
 use super::tied::{Tied, known};
 use super::{Clause, ClauseRef, HeldAgreement, MinimumScope, ReleaseClause, ReleaseWhat};
 use crate::fragment::{ReleaseInput, ReleasePoint, ReleasedAggregate};
@@ -119,10 +119,12 @@ impl Check<'_> {
         let own = |value: &Asked| columns_of_value(value).all(|column| rows.relation.table_of(column).is_some());
         let values = point.shape.aggregates.iter().zip(&bare).zip(origins);
         let told_apart = values.into_iter().any(|((value, bare), origin)| own(bare) && value.origin != origin);
+        let portions = point.shape.sets.len() > 1 && tell_counts(&point.shape.aggregates);
         let mut known = known(&bare, &keys, &rows.relation).into_iter().zip(&point.shape.aggregates).zip(&bare);
-        if known.any(|((known, value), bare)| own(bare) && known && !value.known) {
+        let counts = |known: bool, bare: &Asked| known || (portions && averages_rows(&bare.function, bare.distinct));
+        if known.any(|((known, value), bare)| own(bare) && counts(known, bare) && !value.known) {
             return Err(format!(
-                "release point {} does not say which of its sums tell how many rows there are",
+                "release point {} does not say which of its values tell how many rows there are",
                 point.id
             ));
         }

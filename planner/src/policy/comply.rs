@@ -401,7 +401,8 @@ impl Walk<'_> {
         let mut covering = self.covering(&keys, &matched, &sides, &rows)?;
         let mut columns = Vec::new();
         let mut values = values(&keys, &asked, &rows.relation, &mut |expr| placed(expr, &mut columns, 0));
-        if sets.len() > 1 {
+        let portions = sets.len() > 1 && seen::tell_counts(&values);
+        if portions {
             seen::count_averages(&mut values);
         }
         let apart =
@@ -435,7 +436,7 @@ impl Walk<'_> {
         let id = ReleaseId(u32::try_from(self.parts.len()).unwrap_or(u32::MAX));
         let Assembled { mut shape, sides, output } = assemble(&keys, &asked, &entities, &rows, &sides)?;
         shape.sets = sets;
-        if shape.sets.len() > 1 {
+        if portions {
             seen::count_averages(&mut shape.aggregates);
         }
         if self.under_minimum(&clauses) {
@@ -443,7 +444,11 @@ impl Walk<'_> {
             let minimums: Vec<_> = rules.released().flat_map(|released| &released.minimums).collect();
             let is_person =
                 |column: &Column| minimums.iter().any(|minimum| rows.relation.is_entity(column, &minimum.entity));
-            self.told.push(Told::of(&rows, &keys, &shape.sets, &asked, decided, is_person));
+            let mut told = Told::of(&rows, &keys, &shape.sets, &asked, decided, is_person);
+            if portions {
+                told.count_averages();
+            }
+            self.told.push(told);
             self.telling.push(self.parts.len());
         }
         let released = release_leaf(id, aggregate, shape.group_columns())?;

@@ -185,14 +185,21 @@ pub(super) fn tell_count<'a, A: PartialEq, F: PartialEq>(values: impl Iterator<I
     let averages = values.iter().enumerate().filter(|(_, (function, ..))| *function == "avg");
     let averages =
         averages.filter(|(place, value)| !values.iter().take(*place).any(|earlier| earlier == *value)).count();
+    // Where the smallest value is the largest, it is the average.
+    let averaged = averages + usize::from(any(&["min"]) && any(&["max"]));
     several_sums
-        || averages > 2
-        || (any(&["sum"]) && (averages > 0 || (any(&["min"]) && any(&["max"]))))
+        || (averages > 0 && averaged > 2)
+        || (any(&["sum"]) && averaged > 0)
         || (any(&["var", "stddev"]) && any(&["var_pop", "stddev_pop"]))
 }
 
+/// Whether some of these values tell how many rows there are.
+pub(super) fn tell_counts(values: &[ReleasedAggregate]) -> bool {
+    !counted(&values.iter().collect::<Vec<_>>()).is_empty()
+}
+
 /// Makes averages count: where they are of several sets of groups, or stand beside averages of other rows, they tell which portion
-/// of the one the other is.
+/// of the one the other is, and with one count how many each are.
 pub(super) fn count_averages(values: &mut [ReleasedAggregate]) {
     for value in values.iter_mut().filter(|value| averages_rows(&value.function, value.distinct)) {
         value.known = true;
@@ -423,9 +430,13 @@ mod tests {
         let (sum, average) = (value("sum", Some(2), None), value("avg", Some(2), Some(7)));
         assert!(parts(&[women.clone(), sum.clone(), average.clone()]).contains(&"7,x2|5".to_owned()));
         assert!(!parts(&[women.clone(), average]).contains(&"7,x2|5".to_owned()));
-        // Where the smallest is the largest, it is a sum of so many of it.
+        // Where the smallest is the largest, it is a sum of so many of it, and the third of three averages.
         let (least, most) = (value("min", Some(2), None), value("max", Some(2), None));
-        assert!(parts(&[women.clone(), sum.clone(), least.clone(), most]).contains(&"x2|5".to_owned()));
+        assert!(parts(&[women.clone(), sum.clone(), least.clone(), most.clone()]).contains(&"x2|5".to_owned()));
+        let averages = [None, Some(7)].map(|filter| value("avg", Some(2), filter));
+        let with = |extremes: &[ReleasedAggregate]| parts(&[&averages[..], &[women.clone()], extremes].concat());
+        assert!(with(&[least.clone(), most]).contains(&"7,x2|5".to_owned()));
+        assert!(!with(std::slice::from_ref(&least)).contains(&"7,x2|5".to_owned()));
         assert_eq!(parts(&[women, sum, least]), Vec::<String>::new());
     }
 

@@ -111,7 +111,7 @@ impl Told {
         for scan in &rows.scans {
             tables.entry(scan.name.clone()).or_default().extend(scan.stewards.iter().cloned());
         }
-        let mut told = Self {
+        Self {
             tables,
             rows: WhichRows::of(rows),
             named: rows.relation.predicates.iter().filter_map(named).collect(),
@@ -120,11 +120,7 @@ impl Told {
             counting,
             values: values.into_iter().collect(),
             decided,
-        };
-        if sets.len() > 1 {
-            told.count_averages();
         }
-        told
     }
 
     /// Its averages of all values.
@@ -132,7 +128,8 @@ impl Told {
         self.values.iter().filter(|value| averages_rows(&value.function, value.distinct))
     }
 
-    fn count_averages(&mut self) {
+    /// Takes averages for counts, too.
+    pub(super) fn count_averages(&mut self) {
         let averages: Vec<Asked> = self.averages().map(as_count).collect();
         self.counting.extend(averages);
     }
@@ -250,16 +247,18 @@ fn text_of(value: &ScalarValue) -> Option<String> {
     (one_text && !value.is_null()).then(|| value.to_string())
 }
 
-/// Makes averages count at the points that stand beside averages of one family by other groups, and says which these points are:
-/// each point decides about what they tell of its groups.
+/// Makes averages count at the points that stand beside averages of one family by other groups, where something counts at all, and
+/// says which these points are: each point decides about what they tell of its groups.
 pub(super) fn count_averages(points: &mut [Told]) -> Vec<bool> {
     let tied = tied(points);
     let columns = |point: &Told| -> BTreeSet<Column> {
         point.averages().filter_map(|value| value.argument.as_ref()).flat_map(|of| tied.columns(of)).collect()
     };
     let beside_others = |one: &Told| {
-        let mut others = points.iter().filter(|other| one.meets(other) && !one.is_the_same_as(other));
+        let beside: Vec<&Told> = points.iter().filter(|other| one.meets(other)).collect();
+        let mut others = beside.iter().filter(|other| !one.is_the_same_as(other));
         others.any(|other| !columns(one).is_disjoint(&columns(other)))
+            && beside.iter().any(|point| !point.counted(&beside, &tied).is_empty())
     };
     let counted: Vec<bool> = points.iter().map(beside_others).collect();
     for (point, _) in points.iter_mut().zip(&counted).filter(|(_, counted)| **counted) {

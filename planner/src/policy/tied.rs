@@ -11,7 +11,7 @@ use datafusion::prelude::Expr;
 use super::RelationShape;
 use super::joining::Filled;
 use super::matching::{Asked, columns_of};
-use super::seen::sums_rows;
+use super::seen::{averages_rows, sums_rows};
 
 /// Which columns are tied, directly or by others between them.
 #[derive(Default)]
@@ -81,15 +81,23 @@ impl Tied {
     }
 }
 
-/// Of each value, whether it is a sum of what is known, which tells how many rows there are: the keys, or the conditions that it is
-/// under, say something of every column of its argument, if there are any. `bare` are the values without widening.
+/// Of each value, whether it tells how many rows there are by what is known. A sum does if the keys, or the conditions that it is
+/// under, say something of every column of its argument, if there are any. Averages under several FILTERs do if one of these says
+/// something of their column: then the average of the rows that it leaves out may be known, and with that the portion which they
+/// are. `bare` are the values without widening.
 pub(super) fn known(bare: &[Asked], keys: &[Expr], relation: &RelationShape) -> Vec<bool> {
     let tied = Tied::by(relation);
     let said = keys.iter().chain(&relation.predicates).flat_map(columns_of);
     let of_rows: BTreeSet<Column> = said.chain(relation.lists.iter().flatten().cloned()).collect();
+    let by_filters = Tied::of(relation, bare);
     let is_known = |value: &Asked| {
-        let argument = value.argument.as_ref().filter(|_| sums_rows(&value.function, value.distinct));
-        let Some(argument) = argument else { return false };
+        let Some(argument) = &value.argument else { return false };
+        if averages_rows(&value.function, value.distinct) {
+            return tells_portions(value, argument, bare, &by_filters);
+        }
+        if !sums_rows(&value.function, value.distinct) {
+            return false;
+        }
         let mut said = of_rows.clone();
         said.extend(value.filter.iter().flat_map(columns_of));
         let columns = columns_of(argument);
@@ -97,6 +105,18 @@ pub(super) fn known(bare: &[Asked], keys: &[Expr], relation: &RelationShape) -> 
         columns.into_iter().all(told)
     };
     bare.iter().map(is_known).collect()
+}
+
+/// Whether an average stands beside one of a column that is tied to its own and under another FILTER, and a FILTER of such ones says
+/// something of it.
+fn tells_portions(value: &Asked, argument: &Expr, bare: &[Asked], tied: &Tied) -> bool {
+    let columns = tied.columns(argument);
+    let mut alike = bare.iter().filter(|other| {
+        averages_rows(&other.function, other.distinct)
+            && other.argument.as_ref().is_some_and(|of| !tied.columns(of).is_disjoint(&columns))
+    });
+    let says = |other: &Asked| other.filter.iter().flat_map(columns_of).any(|column| columns.contains(&column));
+    alike.clone().any(|other| other.filter != value.filter) && alike.any(says)
 }
 
 #[cfg(test)]
@@ -144,5 +164,10 @@ mod tests {
         let once = Asked { distinct: true, ..sum("a", None) };
         let largest = Asked { function: "max".into(), ..sum("a", None) };
         assert_eq!(known(&[both, constant, once, largest], &[], &relation), [false, true, false, false]);
+        let average = |filter| Asked { function: "avg".into(), ..sum("c", filter) };
+        let about = |column: &str| Some(col(column).not_eq(lit(5)));
+        assert_eq!(known(&[average(None), average(about("c"))], &[], &relation), [true, true]);
+        assert_eq!(known(&[average(None), average(about("e"))], &[], &relation), [false, false]);
+        assert_eq!(known(&[average(about("c")), average(about("c"))], &[], &relation), [false, false]);
     }
 }

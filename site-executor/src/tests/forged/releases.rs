@@ -102,7 +102,16 @@ pub(super) const PARTIALS: &[Case] = &[
             lie.filter((col("salary") % lit(1000_i64)).eq(lit(300_i64)));
         },
         code: SiteRefused,
-        because: "release point r0 does not say which of its sums tell how many rows there are",
+        because: "release point r0 does not say which of its values tell how many rows there are",
+    },
+    Case {
+        name: "averages by several sets of groups, said to tell no portions",
+        forge: |lie| {
+            sum_beside_average(lie);
+            lie.release().shape.sets = [vec![0], vec![]].map(|keys| keys.into_iter().collect()).into();
+        },
+        code: SiteRefused,
+        because: "release point r0 does not say which of its values tell how many rows there are",
     },
     Case {
         name: "another column",
