@@ -434,7 +434,8 @@ mod tests {
         let (least, most) = (value("min", Some(2), None), value("max", Some(2), None));
         assert!(parts(&[women.clone(), sum.clone(), least.clone(), most.clone()]).contains(&"x2|5".to_owned()));
         let averages = [None, Some(7)].map(|filter| value("avg", Some(2), filter));
-        let with = |extremes: &[ReleasedAggregate]| parts(&[&averages[..], &[women.clone()], extremes].concat());
+        let with =
+            |extremes: &[ReleasedAggregate]| parts(&[&averages[..], std::slice::from_ref(&women), extremes].concat());
         assert!(with(&[least.clone(), most]).contains(&"7,x2|5".to_owned()));
         assert!(!with(std::slice::from_ref(&least)).contains(&"7,x2|5".to_owned()));
         assert_eq!(parts(&[women, sum, least]), Vec::<String>::new());
