@@ -103,10 +103,10 @@ impl Told {
         let values = asked.iter().filter(|value| value.function != IS_REMAINDER);
         let values: Vec<Asked> = values.map(|value| value.bare(&rows.relation)).collect();
         let counting = values.iter().map(|value| as_counting(value, &is_person));
-        // A sum of known values counts.
-        let sums = values.iter().zip(known(&values, keys, &rows.relation));
-        let sums = sums.filter(|(_, known)| *known).map(|(value, _)| as_count(value));
-        let counting = counting.chain(sums).collect();
+        // What tells a number of rows by what is known counts them.
+        let by_known = values.iter().zip(known(&values, keys, &rows.relation));
+        let by_known = by_known.filter(|(_, known)| *known).map(|(value, _)| as_count(value));
+        let counting = counting.chain(by_known).collect();
         let mut tables: BTreeMap<TableName, BTreeSet<SiteId>> = BTreeMap::new();
         for scan in &rows.scans {
             tables.entry(scan.name.clone()).or_default().extend(scan.stewards.iter().cloned());
