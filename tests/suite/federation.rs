@@ -1,4 +1,6 @@
-//! A federation for one test: files in a temporary folder, every role in this process.
+//! A federation for one test: files in a temporary folder, every role in this process, but on threads of its own. A place that
+//! does not answer for half a second loses the queries that use it, so what a test computes meanwhile, with the same engine
+//! and for seconds, must not be in the way of its answers.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,6 +10,8 @@ use dynamos_cli::federation::{Client, Design, Federation, Layout, Processes, Run
 use dynamos_proto::ids::SiteId;
 use dynamos_proto::status::ServiceError;
 use futures::TryStreamExt;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::recording::Recorder;
@@ -20,7 +24,30 @@ pub struct TestFederation {
     /// Its files and users.
     pub layout: Layout,
     federation: Federation,
+    _threads: Threads,
     _folder: tempfile::TempDir,
+}
+
+/// What the roles run on. Only empty while being dropped.
+struct Threads(Option<Runtime>);
+
+impl Threads {
+    fn new() -> Self {
+        Self(Some(Builder::new_multi_thread().thread_name("roles").enable_all().build().unwrap()))
+    }
+
+    fn start<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+        self.0.as_ref().unwrap().spawn(work)
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // Waiting for the threads would block one of the test.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl TestFederation {
@@ -38,16 +65,16 @@ impl TestFederation {
     pub async fn edited(design: impl FnOnce(&Path) -> Design, edit: impl FnOnce(&Layout)) -> Self {
         let (folder, layout) = written(design);
         edit(&layout);
-        let federation = started(&layout).await;
-        Self { layout, federation, _folder: folder }
+        let (federation, threads) = started(&layout).await;
+        Self { layout, federation, _threads: threads, _folder: folder }
     }
 
     /// The same with a proxy before each site that records what it sends.
     pub async fn recorded(design: impl FnOnce(&Path) -> Design) -> (Self, Recorder) {
         let (folder, layout) = written(design);
         let recorder = Recorder::before(&layout).await;
-        let federation = started(&layout).await;
-        (Self { layout, federation, _folder: folder }, recorder)
+        let (federation, threads) = started(&layout).await;
+        (Self { layout, federation, _threads: threads, _folder: folder }, recorder)
     }
 
     /// A connection that can already plan `sql`.
@@ -70,14 +97,16 @@ impl TestFederation {
 
 /// The roles of a layout, once the coordinator has heard from every site. As long as one is missing, a question may be answered
 /// under another agreement than with it.
-async fn started(layout: &Layout) -> Federation {
-    let mut federation = Federation::start(layout, Processes::One).await.unwrap();
+async fn started(layout: &Layout) -> (Federation, Threads) {
+    let (threads, written) = (Threads::new(), layout.clone());
+    let starting = threads.start(async move { Federation::start(&written, Processes::One).await.unwrap() });
+    let mut federation = starting.await.unwrap();
     let Running::Here { coordinator, .. } = federation.running() else { unreachable!("all roles are in this process") };
     let mut known = coordinator.registry().watch();
     let all_up = known.wait_for(|known| layout.sites.iter().all(|site| known.is_up(&SiteId::new(site))));
     let up = timeout(START_MAX, all_up).await.is_ok_and(|known| known.is_ok());
     assert!(up, "the federation does not come up");
-    federation
+    (federation, threads)
 }
 
 /// The files of a design in a folder of their own.
