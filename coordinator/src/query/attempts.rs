@@ -1,6 +1,6 @@
 //! The attempts of one query. Each is planned, decided, on the disk, dispatched and opened. What a query rests on may change on
-//! the way; as long as no batch has been released it can be planned again, under the same id and the next number, and the
-//! stewards charge it only once.
+//! the way, or a place fall silent for a moment, which ends the leases of its data; as long as no batch has been released the
+//! query can be planned again, under the same id and the next number, and the stewards charge it only once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +28,10 @@ const ATTEMPTS_MAX: u32 = 3;
 /// A change that a site knows of is known here, too, within this time.
 const CHANGE_KNOWN: Duration = Duration::from_secs(1);
 
+/// A place that was silent has so long to take its part in another attempt. Places wait at most three seconds for each other,
+/// and the requester is to be told of a lost one in five.
+const BACK_WITHIN: Duration = Duration::from_millis(1500);
+
 /// What every attempt of a query begins from.
 pub(super) struct Attempts {
     pub(super) parts: Arc<EngineParts>,
@@ -40,6 +44,8 @@ pub(super) struct Attempts {
     /// Of the newest attempt.
     pub(super) request: PlanRequest,
     pub(super) deadline: Instant,
+    /// Whether one of them was ended by a place that was silent. A second one is not forgiven.
+    pub(super) after_silence: bool,
 }
 
 /// An attempt whose rows are coming.
@@ -68,36 +74,56 @@ impl Attempts {
     /// Makes the first attempt, and further ones while sites find that what it rests on has changed.
     pub(super) async fn begin(&mut self, live: &mut LiveQuery) -> Result<Attempt, ServiceError> {
         loop {
-            let error = match self.once(live).await {
+            match self.once(live).await {
                 Ok(attempt) => return Ok(attempt),
-                Err(Stopped { error, basis: Some((plan, snapshots)) }) if self.may_follow(&error) => {
-                    self.follow(plan.as_ref(), snapshots).await;
-                    error
+                Err(Stopped { error, basis: Some(basis) }) if error.code == Code::StaleBasis && self.any_left() => {
+                    self.follow(&error, basis).await;
                 }
                 Err(stopped) => return Err(stopped.error),
-            };
-            tracing::info!(%error, attempt = self.request.attempt, "the query is planned again");
+            }
         }
     }
 
-    /// Makes the next attempt, after one that released nothing.
+    /// Makes the next attempt, after one that ended so and released nothing.
     pub(super) async fn again(
         &mut self,
-        (plan, snapshots): Basis,
+        error: &ServiceError,
+        basis: Basis,
         live: &mut LiveQuery,
     ) -> Result<Attempt, ServiceError> {
-        self.follow(plan.as_ref(), snapshots).await;
-        tracing::info!(attempt = self.request.attempt, "the query is planned again");
+        self.follow(error, basis).await;
+        if error.code == Code::SiteUnavailable {
+            let begun = timeout(BACK_WITHIN, self.begin(live)).await;
+            return begun.unwrap_or_else(|_| Err(error.clone()));
+        }
         self.begin(live).await
     }
 
-    /// Whether an attempt that ended so may be followed by another.
+    /// Whether an attempt that was running, and ended so, may be followed by another.
     pub(super) fn may_follow(&self, error: &ServiceError) -> bool {
-        error.code == Code::StaleBasis && self.request.attempt + 1 < ATTEMPTS_MAX
+        let worth_it = match error.code {
+            Code::StaleBasis => true,
+            Code::SiteUnavailable => !self.after_silence,
+            _ => false,
+        };
+        worth_it && self.any_left()
     }
 
-    /// Waits until what a site noticed is known here, too.
-    async fn follow(&mut self, plan: &dyn PermittedPlan, mut snapshots: watch::Receiver<Snapshot>) {
+    fn any_left(&self) -> bool {
+        self.request.attempt + 1 < ATTEMPTS_MAX
+    }
+
+    /// Goes on to the next attempt when what a site noticed is known here, too.
+    async fn follow(&mut self, error: &ServiceError, (plan, snapshots): Basis) {
+        match error.code {
+            Code::SiteUnavailable => self.after_silence = true,
+            _ => self.change_known(plan.as_ref(), snapshots).await,
+        }
+        self.request.attempt += 1;
+        tracing::info!(%error, attempt = self.request.attempt, "the query is planned again");
+    }
+
+    async fn change_known(&self, plan: &dyn PermittedPlan, mut snapshots: watch::Receiver<Snapshot>) {
         let governing = &plan.graph().governing;
         let clock = &self.parts.clock;
         let changed = |snapshot: &Snapshot| {
@@ -113,7 +139,6 @@ impl Attempts {
         if timeout(CHANGE_KNOWN, known).await.is_err() {
             tracing::warn!("a site found a change that is not known here");
         }
-        self.request.attempt += 1;
     }
 
     async fn once(&mut self, live: &mut LiveQuery) -> Result<Attempt, Stopped> {

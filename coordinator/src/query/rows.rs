@@ -4,7 +4,8 @@
 //! told when it asks again. Dropping the stream cancels.
 //!
 //! Whether a query may go on under an altered agreement its steward decides, who recalls the data of what may not. A query
-//! that ends so before its first batch is planned again.
+//! that ends so before its first batch is planned again, and so is one that loses its data because a place was silent for a
+//! moment.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -149,12 +150,13 @@ impl RunningRows {
         }
     }
 
-    /// The next batch. As long as none was released, a query whose basis has changed begins anew.
+    /// The next batch. As long as none was released, a query begins anew whose basis has changed, or that lost its data at a
+    /// place that is there all the same.
     async fn next(&mut self, stopping: &CancellationToken) -> Result<Option<RecordBatch>, DataFusionError> {
         loop {
             let given = self.attempt.next(self.attempts.deadline, stopping, &self.schema).await;
             match given {
-                Err(error) if !self.begun && self.attempts.may_follow(&shown(&error)) => self.begin_anew(error).await?,
+                Err(error) if !self.begun && self.may_begin_anew(&shown(&error)) => self.begin_anew(error).await?,
                 given => {
                     self.begun |= matches!(given, Ok(Some(_)));
                     return given;
@@ -163,9 +165,14 @@ impl RunningRows {
         }
     }
 
+    fn may_begin_anew(&mut self, error: &ServiceError) -> bool {
+        let lost = error.code == Code::SiteUnavailable && self.attempt.problem_now().is_some();
+        !lost && self.attempts.may_follow(error)
+    }
+
     async fn begin_anew(&mut self, error: DataFusionError) -> Result<(), DataFusionError> {
         let basis = self.attempt.basis();
-        let attempt = self.attempts.again(basis, &mut self.live).await.map_err(carried)?;
+        let attempt = self.attempts.again(&shown(&error), basis, &mut self.live).await.map_err(carried)?;
         if attempt.plan.schema() != self.schema {
             return Err(error);
         }

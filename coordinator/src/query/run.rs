@@ -82,6 +82,7 @@ impl QueryEngine {
             parameters,
             request,
             deadline: Instant::now() + self.parts.deadline,
+            after_silence: false,
         };
         self.admit_and_start(attempts, live, caller.cancel.clone()).instrument(span).await
     }

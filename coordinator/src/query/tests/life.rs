@@ -290,6 +290,69 @@ async fn e2_a_query_that_has_released_nothing_is_planned_again_under_its_id() {
     assert_eq!(events, [own("decision"), own("decision"), own("end")]);
 }
 
+/// What a place says when a steward was silent for longer than a lease.
+fn lapsed() -> DataFusionError {
+    let text = "site `uva` does not answer, so its data may not stay at `coordinator`";
+    DataFusionError::External(Box::new(ServiceError::new(Code::SiteUnavailable, text)))
+}
+
+#[tokio::test]
+async fn e2_a_query_that_lost_its_data_for_a_moment_is_planned_again_once() {
+    let federation = Fixture::new();
+    let first = federation.root.feed(columns());
+    let (query, mut stream) = federation.rows().await.unwrap();
+    let second = federation.root.feed(columns());
+    first.send(Err(lapsed())).unwrap();
+    second.send(Ok(batch(&[7]))).unwrap();
+    assert_eq!(stream.next().await.unwrap().unwrap(), batch(&[7]));
+    let attempts = || federation.planner.asked.lock().unwrap().iter().map(|one| one.attempt).collect::<Vec<_>>();
+    assert_eq!(attempts(), [0, 1]);
+    // Now something was released.
+    second.send(Err(lapsed())).unwrap();
+    let error = shown(&stream.next().await.unwrap().unwrap_err());
+    assert_eq!((error.code, error.message.contains("`uva`")), (Code::SiteUnavailable, true), "{error}");
+    assert_eq!(attempts(), [0, 1]);
+    let events: Vec<_> =
+        federation.records().iter().map(|one| (one["event"].clone(), one["query_id"].clone())).collect();
+    let own = |event: &str| (event.into(), query.as_str().into());
+    assert_eq!(events, [own("decision"), own("decision"), own("end")]);
+}
+
+#[tokio::test]
+async fn e2_a_query_that_loses_its_data_again_or_for_good_is_not_planned_again() {
+    let federation = Fixture::new();
+    let first = federation.root.feed(columns());
+    let (_, mut stream) = federation.rows().await.unwrap();
+    let second = federation.root.feed(columns());
+    first.send(Err(lapsed())).unwrap();
+    second.send(Err(lapsed())).unwrap();
+    assert_eq!(shown(&stream.next().await.unwrap().unwrap_err()).code, Code::SiteUnavailable);
+    assert_eq!(federation.planner.asked.lock().unwrap().len(), 2);
+    // One that the coordinator misses, too, will not be there for another attempt.
+    let federation = Fixture::new();
+    let feed = federation.root.feed(columns());
+    let (_, mut stream) = federation.rows().await.unwrap();
+    federation.lose("uva");
+    feed.send(Err(lapsed())).unwrap();
+    assert_eq!(shown(&stream.next().await.unwrap().unwrap_err()).code, Code::SiteUnavailable);
+    assert_eq!(federation.planner.asked.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn e2_a_place_that_stays_silent_is_told_of_in_time() {
+    let federation = Fixture::new();
+    let feed = federation.root.feed(columns());
+    let (_, mut stream) = federation.rows().await.unwrap();
+    let uva = federation.place("uva");
+    let _silent = uva.answers.acquire().await.unwrap();
+    let lost = tokio::time::Instant::now();
+    feed.send(Err(lapsed())).unwrap();
+    let error = shown(&stream.next().await.unwrap().unwrap_err());
+    assert_eq!((error.code, error.message.contains("`uva`")), (Code::SiteUnavailable, true), "{error}");
+    assert_eq!(uva.permits.lock().unwrap().len(), 2);
+    assert!(lost.elapsed() < Duration::from_secs(4), "{:?}", lost.elapsed());
+}
+
 #[tokio::test]
 async fn e2_a_query_that_may_not_be_planned_again_is_denied() {
     let federation = Fixture::new();
@@ -473,7 +536,7 @@ async fn rows_of_other_types_than_promised_are_not_given() {
 #[tokio::test]
 async fn an_error_of_the_root_keeps_its_code_and_a_foreign_one_its_text_to_itself() {
     for (error, code) in [
-        (DataFusionError::External(Box::new(ServiceError::new(Code::SiteUnavailable, "x"))), Code::SiteUnavailable),
+        (DataFusionError::External(Box::new(ServiceError::new(Code::SiteRefused, "x"))), Code::SiteRefused),
         (DataFusionError::Execution("cannot cast secret".into()), Code::DataError),
     ] {
         let federation = Fixture::new();
