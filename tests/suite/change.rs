@@ -19,10 +19,8 @@ use crate::roles::{Line, Roles, until};
 const STEWARD: &str = "keeper@leiden.nl";
 /// Queries that run when the agreement is revoked.
 const QUERIES: usize = 32;
-/// How often all of it is done for one measurement.
+/// How often all of it is done.
 const ROUNDS: usize = 3;
-/// Of so many measurements the best counts: a machine that others use, too, can be slow for a while.
-const MEASUREMENTS: usize = 3;
 /// From REVOKE to the last byte at the requester, for 99 of 100 queries.
 const LAST_BYTE_MAX: Duration = Duration::from_secs(1);
 /// A lease, and what a busy machine may add.
@@ -123,21 +121,14 @@ async fn e2_revoke_stops_32_running_queries_to_the_last_byte() {
         readers.push(roles.client(READER, &lines).await);
     }
     let mut steward = steward(&roles).await;
-    let mut best = Duration::MAX;
-    for _ in 0..MEASUREMENTS {
-        let mut until_last = Vec::new();
-        for _ in 0..ROUNDS {
-            until_last.extend(revoke_while_all_run(&roles, &readers, &lines, &mut steward).await);
-        }
-        until_last.sort_unstable();
-        let (half, p99) = (until_last[until_last.len() / 2], until_last[until_last.len() * 99 / 100]);
-        println!("{} queries: from REVOKE to the last byte p50 {half:?}, p99 {p99:?}", until_last.len());
-        best = best.min(p99);
-        if best < LAST_BYTE_MAX {
-            break;
-        }
+    let mut until_last = Vec::new();
+    for _ in 0..ROUNDS {
+        until_last.extend(revoke_while_all_run(&roles, &readers, &lines, &mut steward).await);
     }
-    assert!(best < LAST_BYTE_MAX, "{best:?}");
+    until_last.sort_unstable();
+    let (half, p99) = (until_last[until_last.len() / 2], until_last[until_last.len() * 99 / 100]);
+    println!("{} queries: from REVOKE to the last byte p50 {half:?}, p99 {p99:?}", until_last.len());
+    assert!(p99 < LAST_BYTE_MAX, "{p99:?}");
     roles.stop().await;
 }
 
@@ -251,10 +242,8 @@ async fn e2_a_query_whose_steward_stood_still_for_a_moment_is_answered_and_charg
     let lost = || !roles.fragments_ended("coordinator", &id).is_empty();
     while !lost() {
         roles.signal("leiden", "STOP");
-        let stopped = Instant::now();
-        while !lost() && stopped.elapsed() < DROPPED_MAX {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let ended = until("an end of the first attempt", LONG, || lost().then_some(()));
+        drop(tokio::time::timeout(DROPPED_MAX, ended).await);
         roles.signal("leiden", "CONT");
     }
     until("another attempt", LONG, || (charges(&ledger(), before).len() > 1).then_some(())).await;
